@@ -1,0 +1,172 @@
+"""Time of one training step, side by side in one run, in turn, so that a drifting machine does not favour anyone.
+
+    python benchmarks/training_step.py [--threads N] [--repeats N] [--json FILE]
+
+Every contender takes the same batch, starts from the same weights and ends with the same plain SGD step:
+
+- ``ours``: `eqprop.EquilibriumProp` as a user calls it;
+- ``autograd``: EP as most code bases write it: Phi differentiated by autograd at every step, input drive included;
+- ``bptt``: `eqprop.BPTT`, truncated to K steps;
+- ``backprop``: ordinary backpropagation in a feedforward network of the same sizes;
+- ``products``: the matrix products alone that the EP step cannot avoid.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import eqprop as ep
+
+SETTINGS = {  # Ernoult et al. 2019, table 1: sizes input-first, T, K, beta
+    "p-1h": ([784, 512, 10], 30, 10, 0.1),
+    "p-2h": ([784, 512, 512, 10], 100, 20, 0.5),
+}
+Step = Callable[[], object]
+
+
+def autograd_ep(model: ep.Model, x: Tensor, y: Tensor, free: int, nudged: int, beta: float) -> Tensor:
+    """One EP loss the slow way; the oracle in `main` that all contenders compute the same."""
+    layers = [c for _, _, c in model.network.edges()]
+    rho = model.network.relaxing[0].activation.rho
+    target = nn.functional.one_hot(y, 10).to(x.dtype)
+
+    ones = x.new_ones(len(x))
+
+    def phi(s: list[Tensor]) -> Tensor:
+        terms = [(layer.up(a) * b).sum(1) for layer, a, b in zip(layers, [x, *s], s, strict=False)]
+        return torch.stack(terms).sum(0)
+
+    def step(s: list[Tensor], force: float) -> list[Tensor]:
+        leaves = [t.detach().requires_grad_() for t in s]
+        moved = [rho(u) for u in torch.autograd.grad(phi(leaves), leaves, ones)]
+        moved[-1] = moved[-1] + force * (target - s[-1])
+        return moved
+
+    s = [x.new_zeros(len(x), *p.shape) for p in model.network.relaxing]
+    for _ in range(free):
+        s = step(s, 0.0)
+    start = [t.detach() for t in s]
+    for _ in range(nudged):
+        s = step(s, beta)
+    return (phi(start) - phi([t.detach() for t in s])).mean() / beta
+
+
+def contenders(name: str, batch: int) -> dict[str, Step]:
+    """By name, a function that does one training step."""
+    sizes, free, nudged, beta = SETTINGS[name]
+    torch.manual_seed(0)
+    x, y = torch.rand(batch, sizes[0]), torch.randint(10, (batch,))
+
+    def descend(model: nn.Module, losses: Callable[[], list[Tensor]]) -> Step:
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+
+        def step() -> None:
+            for loss in losses():
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+        return step
+
+    def network() -> ep.Model:
+        torch.manual_seed(1)
+        return ep.mlp(sizes, activation="sigmoid", settle=free)
+
+    ours, slow, unrolled = network(), network(), network()
+    estimate, bptt = ep.EquilibriumProp(free, nudged, beta), ep.BPTT(free, nudged)
+    layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.Sigmoid())]
+    plain = nn.Sequential(*layers)
+    one_hot = nn.functional.one_hot(y, 10).float()
+    return {
+        "ours": descend(ours, lambda: list(estimate(ours, x, y))),
+        "autograd": descend(slow, lambda: [autograd_ep(slow, x, y, free, nudged, beta)]),
+        "bptt": descend(unrolled, lambda: list(bptt(unrolled, x, y))),
+        "backprop": descend(plain, lambda: [(plain(x) - one_hot).square().sum() / (2 * batch)]),
+        "products": bare_products(sizes, batch, free + nudged),
+    }
+
+
+def bare_products(sizes: list[int], batch: int, steps: int) -> Step:
+    """The input drive and its gradient once; every other product up and down at every step, and once for the gradient."""
+    weights = [torch.rand(b, a) for a, b in pairwise(sizes)]
+    states = [torch.rand(batch, n) for n in sizes]
+
+    def step() -> None:
+        torch.mm(states[0], weights[0].t())
+        for _ in range(steps):
+            for w, below, above in zip(weights[1:], states[1:], states[2:], strict=False):
+                torch.mm(below, w.t())
+                torch.mm(above, w)
+        for below, above in pairwise(states):
+            torch.mm(above.t(), below)
+
+    return step
+
+
+def check(name: str) -> None:
+    """Ours and the slow reference must compute the same gradient, or their times mean nothing."""
+    sizes, free, nudged, beta = SETTINGS[name]
+    torch.manual_seed(0)
+    model = ep.mlp(sizes, activation="sigmoid").double()
+    x, y = torch.rand(4, sizes[0], dtype=torch.double), torch.randint(10, (4,))
+    (loss,) = ep.EquilibriumProp(free, nudged, beta)(model, x, y)
+    ours = torch.autograd.grad(loss, list(model.parameters()))
+    slow = torch.autograd.grad(autograd_ep(model, x, y, free, nudged, beta), list(model.parameters()))
+    for a, b in zip(ours, slow, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
+
+
+def time_in_turn(steps: dict[str, Step], repeats: int, block: int = 5) -> dict[str, list[float]]:
+    """Milliseconds a step, round after round; the first round is not counted.
+
+    In each round every contender does a block of steps, as training does: its weights are then in the caches.
+    """
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(repeats + 1):
+        for name, step in steps.items():
+            step()
+            begin = time.perf_counter()
+            for _ in range(block):
+                step()
+            if turn:
+                times[name].append(1e3 * (time.perf_counter() - begin) / block)
+    return times
+
+
+def main() -> None:
+    """Measure every setting and print medians and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
+    parser.add_argument("--repeats", type=int, default=15, help="rounds counted")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    rows = []
+    for name in SETTINGS:
+        check(name)
+        for batch in (20, 128):
+            times = time_in_turn(contenders(name, batch), args.repeats)
+            median = {who: statistics.median(t) for who, t in times.items()}
+            # Ratio within each round, so that what slows a round down slows both sides down.
+            ratio = {
+                who: statistics.median(a / b for a, b in zip(t, times["ours"], strict=True)) for who, t in times.items()
+            }
+            rows.append({"network": name, "batch": batch, "milliseconds": median, "times_ours": ratio})
+            print(
+                f"{name}, batch {batch}: " + ", ".join(f"{w} {m:.2f} ms ({ratio[w]:.2f}x)" for w, m in median.items())
+            )
+    if args.json:
+        environment = {"torch": torch.__version__, "threads": args.threads, "machine": platform.machine()}
+        args.json.write_text(json.dumps({"environment": environment, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""eqprop: convergent networks trained by Equilibrium Propagation, proven against theory.
+
+>>> import torch, eqprop as ep
+>>> model = ep.mlp([4, 8, 3], activation="sigmoid", settle=30)
+>>> estimator = ep.EquilibriumProp(free_steps=30, nudged_steps=10, beta=0.1)
+>>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+>>> x, y = torch.rand(20, 4), torch.randint(3, (20,))
+>>> for loss in estimator(model, x, y):
+...     optimizer.zero_grad()
+...     loss.backward()
+...     optimizer.step()
+"""
+
+from eqprop.activations import Activation
+from eqprop.architectures import MLP, Toy, mlp, toy
+from eqprop.connections import Connection, Dense
+from eqprop.costs import Cost, CrossEntropyReadout, SquaredError
+from eqprop.dynamics import Dynamics, EnergyDescent, Prototypical
+from eqprop.equilibrium import Equilibrium
+from eqprop.estimators import BPTT, EquilibriumProp, Estimator, ImplicitDiff, as_loss
+from eqprop.model import Model, relax
+from eqprop.network import Network, Population
+from eqprop.settle import Settle, Solution
+from eqprop.untied import Untied
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BPTT",
+    "MLP",
+    "Activation",
+    "Connection",
+    "Cost",
+    "CrossEntropyReadout",
+    "Dense",
+    "Dynamics",
+    "EnergyDescent",
+    "Equilibrium",
+    "EquilibriumProp",
+    "Estimator",
+    "ImplicitDiff",
+    "Model",
+    "Network",
+    "Population",
+    "Prototypical",
+    "Settle",
+    "Solution",
+    "SquaredError",
+    "Toy",
+    "Untied",
+    "as_loss",
+    "mlp",
+    "relax",
+    "toy",
+]

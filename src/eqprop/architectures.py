@@ -1,0 +1,166 @@
+r"""Ready-made architectures: frozen specifications whose `build` draws the weights and returns a `Model`.
+
+Sizes are input-first. `mlp` and `toy` are the short way to a built model; their specifications `MLP` and `Toy` are what a
+recipe holds and a file can carry.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from torch import nn
+
+from eqprop.activations import Activation, as_activation
+from eqprop.checks import positive_int
+from eqprop.connections import Dense
+from eqprop.costs import Cost, SquaredError
+from eqprop.dynamics import Dynamics, EnergyDescent, Prototypical
+from eqprop.model import Model
+from eqprop.network import Network, Population
+from eqprop.settle import Settle, as_settle
+from eqprop.untied import Untied
+
+__all__ = ["MLP", "Toy", "mlp", "toy"]
+
+
+@dataclass(frozen=True)
+class MLP:
+    """A chain of fully connected populations.
+
+    Args:
+        sizes: units of each population, input first; with a readout, of the relaxing populations only.
+        activation: of every population, and of the input where the dynamics wants ``rho(x)``.
+        output_activation: of the last population, if it is to differ.
+        dynamics: how the populations move.
+        cost: of the last population. Every build gets a copy of its own, with readout weights newly drawn.
+        settle: how long ``model(x)`` settles; 30 steps if left out.
+        tied: False gives every connection between relaxing populations feedback weights of its own.
+        angle: initial angle between forward and feedback weights in degrees; needs ``tied=False``.
+
+    Raises:
+        ValueError: if there are fewer than two sizes, a size is not a positive whole number, an activation is unknown,
+            or there is an angle between tied weights.
+
+    >>> len(list(MLP((4, 8, 3)).build().parameters()))
+    4
+    """
+
+    sizes: Sequence[int]
+    activation: str | Activation = "hard_sigmoid"
+    output_activation: str | Activation | None = None
+    dynamics: Dynamics = field(default_factory=Prototypical)
+    cost: Cost = field(default_factory=SquaredError)
+    settle: int | Settle | None = None
+    tied: bool = True
+    angle: float = 0.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.sizes, int) or len(self.sizes) < 2:
+            raise ValueError(f"`sizes` must name the input and at least one more population, got {self.sizes!r}")
+        object.__setattr__(self, "sizes", tuple(positive_int("sizes", n) for n in self.sizes))
+        as_activation(self.activation)
+        as_activation(self.output_activation or self.activation)
+        if self.settle is not None:
+            as_settle("settle", self.settle)
+        if not 0 <= self.angle <= 180:
+            raise ValueError(f"`angle` must be between 0 and 180 degrees, got {self.angle!r}")
+        if self.tied and self.angle != 0:
+            raise ValueError(f"`angle` is {self.angle!r}, but tied weights are their own feedback: add `tied=False`")
+
+    def build(self) -> Model:
+        """Draw the weights and put the model together."""
+        rho = [self.activation] * (len(self.sizes) - 1) + [self.output_activation or self.activation]
+        populations = [Population(n, r) for n, r in zip(self.sizes, rho, strict=True)]
+        edges = [(n, n + 1, self._connection(n, *ends)) for n, ends in enumerate(pairwise(self.sizes))]
+        return Model(Network(populations, edges), self.dynamics, fresh(self.cost), self.settle or 30)
+
+    def _connection(self, pre: int, n_pre: int, n_post: int) -> Dense | Untied:
+        forward = Dense(n_pre, n_post)
+        return forward if self.tied or pre == 0 else Untied(forward, self.angle)
+
+
+@dataclass(frozen=True)
+class Toy:
+    """The network of the first figure of Ernoult et al. (2019): the input feeds both populations, which feed each other.
+
+    Args:
+        inputs: units of the input.
+        hidden: units of the hidden population.
+        outputs: units of the output population.
+        activation: of every population.
+        dynamics: how they move; the figure's is `EnergyDescent` with ``dt=0.08`` and no clamp.
+        cost: of the output population.
+        settle: how long ``model(x)`` settles.
+
+    Raises:
+        ValueError: if a size is not a positive whole number or the activation is unknown.
+
+    >>> [c.weight.shape[0] for c in Toy().build().network.connections]
+    [50, 10, 10]
+    """
+
+    inputs: int = 5
+    hidden: int = 50
+    outputs: int = 10
+    activation: str | Activation = "tanh"
+    dynamics: Dynamics = field(default_factory=lambda: EnergyDescent(dt=0.08, clamp=False))
+    cost: Cost = field(default_factory=SquaredError)
+    settle: int | Settle = 5000
+
+    def __post_init__(self) -> None:
+        for name in ("inputs", "hidden", "outputs"):
+            positive_int(name, getattr(self, name))
+        as_activation(self.activation)
+        as_settle("settle", self.settle)
+
+    def build(self) -> Model:
+        """Draw the weights and put the model together."""
+        sizes = (self.inputs, self.hidden, self.outputs)
+        edges = [(i, j, Dense(sizes[i], sizes[j])) for i, j in ((0, 1), (0, 2), (1, 2))]
+        return Model(
+            Network([Population(n, self.activation) for n in sizes], edges),
+            self.dynamics,
+            fresh(self.cost),
+            self.settle,
+        )
+
+
+def fresh(cost: Cost) -> Cost:
+    """A copy, with new weights where the cost has any."""
+    cost = copy.deepcopy(cost)
+    if isinstance(cost, nn.Module):
+        for module in cost.modules():
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
+    return cost
+
+
+def mlp(
+    sizes: Sequence[int],
+    *,
+    activation: str | Activation = "hard_sigmoid",
+    output_activation: str | Activation | None = None,
+    dynamics: Dynamics | None = None,
+    cost: Cost | None = None,
+    settle: int | Settle | None = None,
+    tied: bool = True,
+    angle: float = 0.0,
+) -> Model:
+    """``MLP(...).build()``: see `MLP` for the arguments and what they raise.
+
+    >>> import eqprop as ep
+    >>> model = ep.mlp([784, 512, 10], activation="sigmoid", settle=30)
+    """
+    return MLP(
+        sizes, activation, output_activation, dynamics or Prototypical(), cost or SquaredError(), settle, tied, angle
+    ).build()
+
+
+def toy(**choices: int | str | Activation | Dynamics | Cost | Settle) -> Model:
+    """``Toy(...).build()``: see `Toy` for the arguments and what they raise.
+
+    >>> toy(hidden=20).network.populations[1].shape
+    (20,)
+    """
+    return Toy(**choices).build()  # type: ignore[arg-type]

@@ -1,0 +1,8 @@
+"""Estimators: functions from a batch to losses whose ``.backward()`` gives one estimate of the gradient."""
+
+from eqprop.estimators.base import Estimator, as_loss
+from eqprop.estimators.bptt import BPTT
+from eqprop.estimators.ep import EquilibriumProp
+from eqprop.estimators.implicit import ImplicitDiff
+
+__all__ = ["BPTT", "EquilibriumProp", "Estimator", "ImplicitDiff", "as_loss"]

@@ -1,0 +1,87 @@
+r"""Implicit differentiation at the steady state (recurrent backpropagation, Almeida 1987, Pineda 1987).
+
+At a steady state ``s* = F(s*, theta)`` the gradient of ``L = C(s*)`` is ``lambda^T dF/dtheta`` where ``lambda`` solves the adjoint
+fixed point
+
+    lambda  =  (dF/ds)^T lambda + dC/ds,
+
+here by iteration from ``dC/ds``: k iterations are BPTT over k + 1 steps at the steady state, at the memory of one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from eqprop.estimators.base import Watch, as_loss, check_grad
+from eqprop.model import Model
+from eqprop.settle import Settle, as_settle, residual, settle
+
+__all__ = ["ImplicitDiff"]
+
+
+@dataclass(frozen=True)
+class ImplicitDiff:
+    """Gradient by implicit differentiation of the steady state.
+
+    Args:
+        free_steps: length of the free phase: steps or `Settle`.
+        adjoint_steps: iterations of the adjoint: steps or `Settle` (its tolerance is then on ``lambda``); as many as free
+            steps if left out.
+
+    Raises:
+        ValueError: if a number of steps is not a positive whole number; on a call, if the batch does not fit the model.
+        RuntimeError: on a call under ``no_grad``.
+        FloatingPointError: on a call, if the input, a weight or a state is not finite.
+
+    >>> import torch, eqprop as ep
+    >>> for loss in ImplicitDiff(20)(ep.mlp([4, 8, 3]), torch.rand(2, 4), torch.tensor([0, 1])):
+    ...     loss.backward()
+    """
+
+    free_steps: int | Settle
+    adjoint_steps: int | Settle | None = None
+
+    def __post_init__(self) -> None:
+        as_settle("free_steps", self.free_steps)
+        as_settle("adjoint_steps", self.adjoint_steps or self.free_steps)
+
+    def __call__(
+        self, model: Model, x: Tensor, y: Tensor, *, watch: Watch | None = None, generator: Generator | None = None
+    ) -> Iterator[Tensor]:
+        """One loss: see `Estimator`."""
+        check_grad(self)
+        return self._losses(model, x, y, watch)
+
+    def _losses(self, model: Model, x: Tensor, y: Tensor, watch: Watch | None) -> Iterator[Tensor]:
+        network, dynamics = model.network, model.dynamics
+        drive, start, target = model.pose(x, y)
+        with torch.no_grad():
+            free = settle(network, dynamics, drive, start, as_settle("free_steps", self.free_steps))
+        if watch is not None:
+            watch(free)
+        state = tuple(s.detach().requires_grad_() for s in free.state)
+        moved = dynamics.step(network, state, drive)
+        (slope,) = torch.autograd.grad(model.cost.value(state[-1], target).sum(), state[-1])
+        adjoint = self._adjoint(state, moved, slope)
+        surrogate = torch.stack([(a * s).sum() for a, s in zip(adjoint, moved, strict=True)]).sum() / x.shape[0]
+        yield as_loss(model.cost.value(free.state[-1], target).mean(), surrogate)
+
+    def _adjoint(self, state: tuple[Tensor, ...], moved: tuple[Tensor, ...], slope: Tensor) -> tuple[Tensor, ...]:
+        steps = as_settle("adjoint_steps", self.adjoint_steps or self.free_steps)
+        source = (*(torch.zeros_like(s) for s in state[:-1]), slope)
+        adjoint = source
+        for taken in range(1, steps.steps + 1):
+            before = adjoint
+            back = torch.autograd.grad(
+                moved, state, adjoint, retain_graph=True, materialize_grads=True, allow_unused=True
+            )
+            adjoint = tuple(b + c for b, c in zip(back, source, strict=True))
+            if (
+                steps.tol is not None
+                and taken % steps.check_every == 0
+                and residual(before, adjoint).max() <= steps.tol
+            ):
+                break
+        return adjoint

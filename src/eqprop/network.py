@@ -1,0 +1,215 @@
+r"""Networks: populations joined by connections, any graph.
+
+Population 0 is the static input ``x``; populations ``1 .. L`` relax and the last is the output. The primitive function is
+the sum over connections of their terms,
+
+    Phi(x, s) = sum over edges (i, j) of phi_ij(s^i, s^j),
+
+the current into population n is ``u^n = dPhi/ds^n``, and the EP estimate of the gradient of the loss is
+
+    dL/dtheta  ~  (dPhi/dtheta(a) - dPhi/dtheta(b)) / norm,          mean over the batch,
+
+for the states (a, b, norm) = (s*, s^beta, beta) one-sided, (s^-beta, s^beta, 2 beta) centred (Laborieux et al. 2021).
+
+A network knows nothing of time: `Network.prepare` computes what is constant while the input is fixed, once a batch, and
+the `Drive` that it returns gives the currents of any state. Here ``x`` and ``s`` always are *activities*.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from eqprop.activations import Activation, as_activation
+from eqprop.checks import positive_int
+from eqprop.connections import Connection, Ends, Wire
+
+__all__ = ["Activities", "Drive", "Edge", "Network", "Population"]
+
+Activities = tuple[Tensor, ...]
+"""Activities of the populations ``1 .. L``: ``(B, *shape)`` each, input-first."""
+
+Edge = tuple[int, int, Connection]
+"""``(pre, post, connection)``, by population number; 0 is the input."""
+
+
+@dataclass(frozen=True, init=False)
+class Population:
+    """Units that share a shape and an activation.
+
+    Args:
+        shape: shape without the batch, ``(n,)``; a bare ``n`` will do.
+        activation: name or `Activation`.
+
+    Raises:
+        ValueError: if a size is not a positive whole number or the activation is unknown.
+
+    >>> Population(10, "tanh")
+    Population(shape=(10,), activation=Activation('tanh'))
+    """
+
+    shape: tuple[int, ...]
+    activation: Activation
+
+    def __init__(self, shape: int | Sequence[int], activation: str | Activation = "hard_sigmoid") -> None:
+        sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+        object.__setattr__(self, "shape", tuple(positive_int("shape", n) for n in sizes))
+        object.__setattr__(self, "activation", as_activation(activation))
+
+
+@dataclass(frozen=True)
+class Drive:
+    """What is constant while a network settles: the input, the currents that it causes, and the wires.
+
+    Attributes:
+        input: activity of population 0, ``(B, *shape)``.
+        constant: scaled constant current into each relaxing population, from the input and from biases, ``(B, *shape)``.
+        wires: the connections whose currents change with the state.
+    """
+
+    input: Tensor
+    constant: tuple[Tensor, ...]
+    wires: tuple[Wire, ...]
+
+    def currents(self, s: Sequence[Tensor]) -> list[Tensor]:
+        """Scaled currents into the relaxing populations at the activities ``s``: ``(B, *shape)`` each."""
+        u = [self.input, *self.constant]  # place 0 is never written: nothing flows into the input
+        a = (self.input, *s)
+        for wire in self.wires:
+            wire.add(u, a)
+        return u[1:]
+
+    def repeat(self, n: int) -> "Drive":
+        """The drive of the batch repeated ``n`` times, for phases that run side by side."""
+        if n == 1:
+            return self
+        return Drive(torch.cat([self.input] * n), tuple(torch.cat([c] * n) for c in self.constant), self.wires)
+
+
+class Network(nn.Module):
+    """Populations and the connections between them.
+
+    Args:
+        populations: input first, output last; at least these two.
+        edges: ``(pre, post, connection)`` by population number; lateral (``pre == post``) and skip edges are welcome.
+
+    Attributes:
+        populations: as given, population 0 the input.
+        relaxing: the populations ``1 .. L``.
+        connections: the connections in the order given; their parameters are the network's.
+        ends: ``(pre, post)`` of each connection.
+
+    Raises:
+        ValueError: if an edge names a population that is not there or ends in the input, if a connection does not fit
+            its populations, or if no path of edges joins some population to the input.
+
+    >>> from eqprop import Dense
+    >>> Network([Population(4), Population(2)], [(0, 1, Dense(4, 2))]).ends
+    ((0, 1),)
+    """
+
+    def __init__(self, populations: Iterable[Population], edges: Iterable[Edge]) -> None:
+        super().__init__()
+        edges = list(edges)
+        self.populations = tuple(populations)
+        self.relaxing = self.populations[1:]
+        self.ends = tuple((pre, post) for pre, post, _ in edges)
+        self._check_graph()
+        self.connections = nn.ModuleList(connection for _, _, connection in edges)
+        for edge in self.edges():
+            self._check_fit(*edge)
+
+    def edges(self) -> list[Edge]:
+        """``(pre, post, connection)`` of every edge."""
+        return [(pre, post, c) for (pre, post), c in zip(self.ends, self.connections, strict=True)]  # type: ignore[misc]
+
+    def phi(self, x: Tensor, s: Sequence[Tensor]) -> Tensor:
+        """The primitive function: ``(B,)``, for the activities ``x`` of the input and ``s`` of the rest."""
+        a = (x, *s)
+        terms = [connection.phi(a[pre], a[post]) for pre, post, connection in self.edges()]
+        return sum(terms[1:], terms[0])
+
+    def currents(self, x: Tensor, s: Sequence[Tensor]) -> Activities:
+        """``u^n = dPhi/ds^n`` of every relaxing population: ``(B, *shape)`` each."""
+        return tuple(self.prepare(x).currents(s))
+
+    def prepare(self, x: Tensor, gains: Sequence[float] | None = None, shifts: Sequence[float] | None = None) -> Drive:
+        """What is constant while the input's activity is ``x``; once a batch.
+
+        The drive's currents are ``gain * u + shift``, with one gain and one shift a relaxing population (1 and 0 if
+        left out): a dynamics folds the affine part of its activations in here.
+        """
+        gain = [0.0, *(gains or [1.0] * len(self.relaxing))]
+        offsets = shifts or [0.0] * len(self.relaxing)
+        constant = [x.new_full((x.shape[0], *p.shape), shift) for p, shift in zip(self.relaxing, offsets, strict=True)]
+        wires = []
+        for pre, post, connection in self.edges():
+            if pre == 0 and connection.linear:
+                current = connection.up(x)
+            else:
+                wires.append(connection.wire(pre, post, gain))
+                current = connection.offset()
+            if current is not None:
+                constant[post - 1] = torch.add(constant[post - 1], current, alpha=gain[post])
+        return Drive(x, tuple(constant), tuple(wires))
+
+    def contrast(self, x: Tensor, free: Activities, a: Activities, b: Activities, norm: float) -> Tensor:
+        """A scalar whose gradient is the EP estimate, mean over the batch (taken here and nowhere else).
+
+        Tied edges contribute the exact difference of Phi between the states ``a`` and ``b``, untied ones the pairing of
+        their currents at the state ``free`` with ``a - b``; both are divided by ``norm``.
+        """
+        states = [(x, *free), (x, *a), (x, *b)]
+        with torch.autocast(x.device.type, enabled=False):
+            terms = [
+                connection.contrast(*(Ends(state[pre], state[post]) for state in states))
+                for pre, post, connection in self.edges()
+            ]
+            return sum(terms[1:], terms[0]) / (norm * x.shape[0])
+
+    def check_input(self, x: Tensor) -> Tensor:
+        """``x``, if it fits the input population and the weights.
+
+        Raises:
+            ValueError: if its shape, its kind or its device does not fit.
+        """
+        shape = self.populations[0].shape
+        if x.shape[1:] != shape or x.dim() == len(shape) or x.shape[0] == 0:
+            raise ValueError(
+                f"`x` must be (B, {', '.join(map(str, shape))}) with B of at least 1, got {tuple(x.shape)}"
+            )
+        weight = next(self.parameters(), x)
+        if not x.is_floating_point() or (x.dtype, x.device) != (weight.dtype, weight.device):
+            raise ValueError(
+                f"`x` is {x.dtype} on {x.device}, the weights are {weight.dtype} on {weight.device}: convert one of them"
+            )
+        return x
+
+    def _check_graph(self) -> None:
+        last = len(self.populations) - 1
+        if last < 1:
+            raise ValueError(f"`populations` must hold the input and at least one more, got {last + 1}")
+        for pre, post in self.ends:
+            if not (0 <= pre <= last and 0 <= post <= last):
+                raise ValueError(f"edge {pre} -> {post} names a population that is not there: they are 0 to {last}")
+            if post == 0:
+                raise ValueError(f"edge {pre} -> 0 ends in the input, which is static: let edges start there")
+        reached = {0}
+        while more := {n for ends in self.ends if reached & set(ends) for n in ends} - reached:
+            reached |= more
+        if cut_off := sorted(set(range(last + 1)) - reached):
+            raise ValueError(f"no path joins population {cut_off[0]} to the input: add an edge that reaches it")
+
+    def _check_fit(self, pre: int, post: int, connection: Connection) -> None:
+        shapes = self.populations[pre].shape, self.populations[post].shape
+        like = next(connection.parameters(), torch.zeros(()))
+        a, b = (torch.zeros(1, *shape, device=like.device, dtype=like.dtype) for shape in shapes)
+        where = f"edge {pre} -> {post}: {connection} does not fit populations of shapes {shapes[0]} and {shapes[1]}"
+        try:
+            with torch.no_grad():
+                up, down = connection.both(a, b)
+        except (RuntimeError, IndexError) as error:
+            raise ValueError(f"{where} ({error})") from None
+        if up.shape != b.shape or down.shape != a.shape:
+            raise ValueError(f"{where}: its currents have shapes {tuple(up.shape[1:])} and {tuple(down.shape[1:])}")

@@ -1,0 +1,163 @@
+r"""Settling: the one loop that every phase runs.
+
+Free and nudged phases iterate the same map, ``state <- step(state, drive, force)``, a fixed number of times or until the
+largest change of any unit falls to a tolerance. How far the result is from a steady state is a part of the result, the
+residual ``max |s_T - s_{T-1}|`` of each sample, and not an error; only numbers that are not finite are one.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from eqprop.checks import positive, positive_int
+from eqprop.dynamics import Dynamics, Force, State
+from eqprop.network import Activities, Drive, Network
+
+__all__ = ["Settle", "Solution", "settle"]
+
+
+@dataclass(frozen=True)
+class Settle:
+    """How long to settle.
+
+    Args:
+        steps: number of steps; the largest number where there is a tolerance.
+        tol: stop once no unit of any sample moved by more than this in the last step; None never stops early.
+        check_every: with a tolerance, steps between two looks at it: each look makes the host wait for the device.
+
+    Raises:
+        ValueError: if ``steps`` or ``check_every`` is not a positive whole number, or ``tol`` not a finite number above 0.
+
+    >>> Settle(100, tol=1e-4)
+    Settle(steps=100, tol=0.0001, check_every=5)
+    """
+
+    steps: int
+    tol: float | None = None
+    check_every: int = 5
+
+    def __post_init__(self) -> None:
+        positive_int("steps", self.steps)
+        positive_int("check_every", self.check_every)
+        if self.tol is not None:
+            positive("tol", self.tol)
+
+    def fewer(self, n: int) -> "Settle":
+        """The same choice with ``n`` steps fewer."""
+        return replace(self, steps=self.steps - n)
+
+
+def as_settle(name: str, steps: "int | Settle") -> Settle:
+    """A `Settle` of that many steps, or the object itself; ``name`` is the argument's, for the error."""
+    return steps if isinstance(steps, Settle) else Settle(positive_int(name, steps))
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where a phase ended.
+
+    Attributes:
+        state: what the next phase starts from.
+        activity: activities of the relaxing populations, ``(B, *shape)`` each; averaged over the last steps on request.
+        residual: ``max |s_T - s_{T-1}|`` over all units, ``(B,)``.
+        steps: number of steps taken.
+        trajectory: states 0 to T on request, else None.
+    """
+
+    state: State
+    activity: Activities
+    residual: Tensor
+    steps: int
+    trajectory: tuple[State, ...] | None = None
+
+
+def settle(
+    network: Network,
+    dynamics: Dynamics,
+    drive: Drive,
+    state: State,
+    steps: Settle,
+    *,
+    force: Force | None = None,
+    trajectory: bool = False,
+    average: int = 1,
+) -> Solution:
+    """Iterate the dynamics from ``state``.
+
+    Args:
+        network: the network.
+        dynamics: its dynamics.
+        drive: of ``dynamics.prepare``, for the input and the present weights.
+        state: where to start; not written to.
+        steps: for how long.
+        force: on the output population; None in a free phase.
+        trajectory: keep every state.
+        average: number of last steps over which the activity of the solution is averaged.
+
+    Raises:
+        FloatingPointError: if the input, a weight or a state is not finite; names the population and the step.
+    """
+    states = [state]
+    late = deque([dynamics.activity(network, state)] if average > 1 else [], maxlen=average)
+    before, taken = state, 0
+    for taken in range(1, steps.steps + 1):
+        before, state = state, dynamics.step(network, state, drive, force)
+        if trajectory:
+            states.append(state)
+        if average > 1:
+            late.append(dynamics.activity(network, state))
+        if steps.tol is not None and taken % steps.check_every == 0 and residual(before, state).max() <= steps.tol:
+            break
+    change = residual(before, state)
+    if not finite(change, drive.constant):
+        raise diagnosis(network, dynamics, drive, states[0], taken, force)
+    activity = mean(late) if average > 1 else dynamics.activity(network, state)
+    return Solution(state, activity, change, taken, tuple(states) if trajectory else None)
+
+
+@torch.no_grad()
+def residual(before: State, after: State) -> Tensor:
+    """``max |after - before|`` over all units of each sample: ``(B,)``."""
+    changes = [torch.sub(b, a).abs_().flatten(1).amax(1) for a, b in zip(before, after, strict=True)]
+    return reduce(torch.maximum, changes)
+
+
+def finite(change: Tensor, constant: Activities) -> bool:
+    """Whether a phase's last change and its constant currents, where a bad input shows, are all finite."""
+    with torch.no_grad():
+        return math.isfinite(sum((c.sum() for c in constant), change.sum()))
+
+
+def mean(late: deque[Activities]) -> Activities:
+    """Population by population, the mean of the activities collected."""
+    return tuple(torch.stack(steps).mean(0) for steps in zip(*late, strict=True))
+
+
+@torch.no_grad()
+def diagnosis(
+    network: Network, dynamics: Dynamics, drive: Drive, state: State, steps: int, force: Force | None
+) -> FloatingPointError:
+    """Repeat a phase that went wrong and say where it did."""
+    phase = "free" if force is None else "nudged"
+    if not torch.isfinite(drive.input).all():
+        bad = (~torch.isfinite(drive.input)).flatten(1).any(1)
+        return FloatingPointError(
+            f"the input (population 0) is not finite in {int(bad.sum())} of {len(bad)} samples, "
+            f"the first at index {int(bad.nonzero()[0])}: clean the data"
+        )
+    for name, parameter in network.named_parameters():
+        if not torch.isfinite(parameter).all():
+            return FloatingPointError(f"parameter {name} is not finite: the training diverged; lower the learning rate")
+    for t in range(steps + 1):
+        for n, s in enumerate(state, start=1):
+            if not torch.isfinite(s).all():
+                return FloatingPointError(
+                    f"population {n} is not finite at step {t} of the {phase} phase: "
+                    "look at the state it started from, the targets, and the size of weights and beta"
+                )
+        state = dynamics.step(network, state, drive, force)
+    return FloatingPointError(f"a population is not finite after {steps} steps of the {phase} phase")
