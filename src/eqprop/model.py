@@ -119,7 +119,7 @@ def relax(
     >>> solution.steps, solution.residual.shape
     (20, torch.Size([5]))
     """
-    network, dynamics, cost = model.network, model.dynamics, model.cost
+    network, dynamics = model.network, model.dynamics
     start = dynamics.init(network, network.check_input(x))
     force = None if beta == 0 else nudging_force(model, start[-1], y, beta)
     if state is not None and [s.shape for s in state] != [s.shape for s in start]:
