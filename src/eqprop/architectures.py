@@ -157,10 +157,20 @@ def mlp(
     ).build()
 
 
-def toy(**choices: int | str | Activation | Dynamics | Cost | Settle) -> Model:
+def toy(
+    *,
+    inputs: int = 5,
+    hidden: int = 50,
+    outputs: int = 10,
+    activation: str | Activation = "tanh",
+    dynamics: Dynamics | None = None,
+    cost: Cost | None = None,
+    settle: int | Settle = 5000,
+) -> Model:
     """``Toy(...).build()``: see `Toy` for the arguments and what they raise.
 
     >>> toy(hidden=20).network.populations[1].shape
     (20,)
     """
-    return Toy(**choices).build()  # type: ignore[arg-type]
+    dynamics, cost = dynamics or EnergyDescent(dt=0.08, clamp=False), cost or SquaredError()
+    return Toy(inputs, hidden, outputs, activation, dynamics, cost, settle).build()

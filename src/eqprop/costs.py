@@ -66,11 +66,13 @@ class Cost(ABC):
         """
         batch, n = out.shape[0], self.width(tuple(out.shape[1:]))
         if y.is_floating_point():
-            if y.shape not in ((batch, n), out.shape):
+            if y.shape not in ((batch, n), out.shape) or y.numel() != batch * n:
                 raise ValueError(
                     f"`y` must be ({batch}, {n}) floats or ({batch},) classes, got {tuple(y.shape)} floats"
                 )
-            return y.to(out)
+            if not torch.isfinite(y).all():
+                raise ValueError("`y` holds values that are not finite: clean the targets")
+            return y.reshape(batch, n).to(out)
         if y.shape != (batch,) or y.is_complex() or y.dtype == torch.bool:
             raise ValueError(f"`y` must be ({batch},) classes or ({batch}, {n}) floats, got {tuple(y.shape)} {y.dtype}")
         low, high = (int(bound) for bound in y.aminmax())
@@ -90,11 +92,11 @@ class SquaredError(Cost):
 
     def value(self, out: Tensor, y: Tensor) -> Tensor:
         """``(B,)``."""
-        return (self.target(y, out) - out).square().flatten(1).sum(1) / 2
+        return self.force(out, y).square().flatten(1).sum(1) / 2
 
     def force(self, out: Tensor, y: Tensor) -> Tensor:
         """``y - s^L``."""
-        return self.target(y, out) - out
+        return self.target(y, out).view_as(out) - out
 
 
 class CrossEntropyReadout(nn.Module, Cost):

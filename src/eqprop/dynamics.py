@@ -145,7 +145,7 @@ class Prototypical(Dynamics):
         remedy = 'take a smaller one, or `Prototypical(nudge="inside")`'
         if abs(beta) >= 1:
             raise ValueError(f"{reason} cannot settle; {remedy}")
-        warn(f"{reason} settles slowly; {remedy}", stacklevel=4)
+        warn(f"{reason} settles slowly; {remedy}", stacklevel=3)
 
 
 @dataclass(frozen=True)

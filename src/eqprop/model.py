@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from eqprop.checks import nonzero
+from eqprop.checks import nonzero, positive_int
 from eqprop.costs import Cost
 from eqprop.dynamics import Dynamics, Force, State
 from eqprop.network import Drive, Network
@@ -87,7 +87,6 @@ class Model(nn.Module):
         return settle(self.network, self.dynamics, self.dynamics.prepare(self.network, x), start, self.settle)
 
 
-@torch.no_grad()
 def relax(
     model: Model,
     x: Tensor,
@@ -119,27 +118,29 @@ def relax(
     >>> solution.steps, solution.residual.shape
     (20, torch.Size([5]))
     """
-    network, dynamics = model.network, model.dynamics
-    start = dynamics.init(network, network.check_input(x))
-    force = None if beta == 0 else nudging_force(model, start[-1], y, beta)
-    if state is not None and [s.shape for s in state] != [s.shape for s in start]:
-        raise ValueError(f"`state` must hold {[tuple(s.shape) for s in start]}, got {[tuple(s.shape) for s in state]}")
-    return settle(
-        network,
-        dynamics,
-        dynamics.prepare(network, x),
-        start if state is None else state,
-        as_settle("steps", steps),
-        force=force,
-        trajectory=trajectory,
-        average=average,
-    )
+    if beta != 0:
+        model.dynamics.admit(nonzero("beta", beta))
+    steps, average = as_settle("steps", steps), positive_int("average", average)
+    with torch.no_grad():
+        start = model.dynamics.init(model.network, model.network.check_input(x))
+        force = None if beta == 0 else nudging_force(model.cost, start[-1], y, beta)
+        drive = model.dynamics.prepare(model.network, x)
+        first = start if state is None else check_state(state, start)
+        return settle(
+            model.network, model.dynamics, drive, first, steps, force=force, trajectory=trajectory, average=average
+        )
 
 
-def nudging_force(model: Model, out: Tensor, y: Tensor | None, beta: float) -> Force:
-    """``-beta dC/ds^L``, after a check of the target and of beta."""
+def nudging_force(cost: Cost, out: Tensor, y: Tensor | None, beta: float) -> Force:
+    """``-beta dC/ds^L``, after a check of the target."""
     if y is None:
         raise ValueError(f"`beta` is {beta!r}, but there is no target to be nudged to: give `y`")
-    model.dynamics.admit(nonzero("beta", beta))
-    target = model.cost.encode(y, out)
-    return lambda out: beta * model.cost.force(out, target)
+    target = cost.encode(y, out)
+    return lambda out: beta * cost.force(out, target)
+
+
+def check_state(state: State, like: State) -> State:
+    """``state``, if it has the shapes of ``like``."""
+    if [s.shape for s in state] != [s.shape for s in like]:
+        raise ValueError(f"`state` must hold {[tuple(s.shape) for s in like]}, got {[tuple(s.shape) for s in state]}")
+    return state

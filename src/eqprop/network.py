@@ -146,7 +146,7 @@ class Network(nn.Module):
         wires = []
         for pre, post, connection in self.edges():
             if pre == 0 and connection.linear:
-                current = connection.up(x)
+                current = connection.up(x, constant[post - 1])  # of the right shape; its values do not count
             else:
                 wires.append(connection.wire(pre, post, gain))
                 current = connection.offset()

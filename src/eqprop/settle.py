@@ -7,7 +7,7 @@ residual ``max |s_T - s_{T-1}|`` of each sample, and not an error; only numbers 
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 
 import torch
@@ -38,7 +38,7 @@ class Settle:
 
     steps: int
     tol: float | None = None
-    check_every: int = 5
+    check_every: int = field(default=5, kw_only=True)
 
     def __post_init__(self) -> None:
         positive_int("steps", self.steps)
@@ -96,13 +96,13 @@ def settle(
         steps: for how long.
         force: on the output population; None in a free phase.
         trajectory: keep every state.
-        average: number of last steps over which the activity of the solution is averaged.
+        average: number of last steps over which the activity of the solution is averaged; all, if fewer were taken.
 
     Raises:
         FloatingPointError: if the input, a weight or a state is not finite; names the population and the step.
     """
     states = [state]
-    late = deque([dynamics.activity(network, state)] if average > 1 else [], maxlen=average)
+    late: deque[Activities] = deque(maxlen=average)
     before, taken = state, 0
     for taken in range(1, steps.steps + 1):
         before, state = state, dynamics.step(network, state, drive, force)

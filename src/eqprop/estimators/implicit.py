@@ -45,7 +45,8 @@ class ImplicitDiff:
 
     def __post_init__(self) -> None:
         as_settle("free_steps", self.free_steps)
-        as_settle("adjoint_steps", self.adjoint_steps or self.free_steps)
+        if self.adjoint_steps is not None:
+            as_settle("adjoint_steps", self.adjoint_steps)
 
     def __call__(
         self, model: Model, x: Tensor, y: Tensor, *, watch: Watch | None = None, generator: Generator | None = None

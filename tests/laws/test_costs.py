@@ -1,0 +1,44 @@
+"""Forces are minus the gradient of the cost; both kinds of target mean the same."""
+
+import pytest
+import torch
+
+import eqprop as ep
+
+
+class Quartic(ep.Cost):
+    def value(self, out, y):
+        return (out - self.target(y, out)).pow(4).sum(1)
+
+
+COSTS = {"squared": ep.SquaredError(), "readout": ep.CrossEntropyReadout(5, 5).double(), "own": Quartic()}
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_the_force_is_minus_the_gradient(cost):
+    out = torch.rand(4, 5, dtype=torch.double, requires_grad=True)
+    for y in (torch.tensor([0, 4, 2, 2]), torch.softmax(torch.rand(4, 5, dtype=torch.double), 1)):
+        (slope,) = torch.autograd.grad(COSTS[cost].value(out, y).sum(), out)
+        torch.testing.assert_close(COSTS[cost].force(out.detach(), y), -slope)
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_classes_and_one_hot_rows_mean_the_same(cost):
+    out, y = torch.rand(4, 5, dtype=torch.double), torch.tensor([0, 4, 2, 2])
+    rows = torch.eye(5, dtype=torch.double)[y]
+    torch.testing.assert_close(COSTS[cost].value(out, y), COSTS[cost].value(out, rows))
+    torch.testing.assert_close(COSTS[cost].encode(y.to(torch.uint8), out), rows)
+
+
+def test_squared_error_is_half_the_squared_distance():
+    out = torch.tensor([[0.0, 3.0], [1.0, 1.0]])
+    assert ep.SquaredError().value(out, torch.tensor([[4.0, 0.0], [1.0, 1.0]])).tolist() == [12.5, 0.0]
+
+
+def test_the_readout_is_the_cross_entropy_of_a_linear_layer():
+    readout = ep.CrossEntropyReadout(5, 3).double()
+    out, y = torch.rand(4, 5, dtype=torch.double), torch.tensor([0, 2, 1, 1])
+    logits = out @ readout.weight.t() + readout.bias
+    theirs = torch.logsumexp(logits, 1) - logits[torch.arange(4), y]
+    torch.testing.assert_close(readout.value(out, y), theirs)
+    torch.testing.assert_close(readout.predict(out), logits)
