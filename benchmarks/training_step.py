@@ -144,7 +144,9 @@ def time_in_turn(steps: dict[str, Step], repeats: int, block: int = 5) -> dict[s
 def main() -> None:
     """Measure every setting and print medians and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of torch (default: 1, as for runs side by side)"
+    )
     parser.add_argument("--repeats", type=int, default=15, help="rounds counted")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     args = parser.parse_args()

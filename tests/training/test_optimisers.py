@@ -133,7 +133,7 @@ def test_estimators_leave_weights_and_random_state_alone():
 def test_the_contrast_stays_in_full_precision_under_autocast():
     model = zoo.model("own-connection", ep.Prototypical()).float()
     x = zoo.batch(model)[0].float()
-    free, near = (ep.relax(model, x, n).activity for n in (20, 18))
+    free, near = (tuple(s.float() for s in zoo.state(model, seed)) for seed in (3, 4))
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
         surrogate = model.network.contrast(x, free, free, near, 0.1)
