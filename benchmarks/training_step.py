@@ -13,6 +13,7 @@ Every contender takes the same batch, starts from the same weights and ends with
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import time
@@ -124,7 +125,7 @@ def check(name: str) -> None:
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
 
 
-def time_in_turn(steps: dict[str, Step], repeats: int, block: int = 5) -> dict[str, list[float]]:
+def time_in_turn(steps: dict[str, Step], repeats: int, block: int = 4) -> dict[str, list[float]]:
     """Milliseconds a step, round after round; the first round is not counted.
 
     In each round every contender does a block of steps, as training does: its weights are then in the caches.
@@ -141,13 +142,43 @@ def time_in_turn(steps: dict[str, Step], repeats: int, block: int = 5) -> dict[s
     return times
 
 
+def rounded(figures: dict[str, float]) -> dict[str, float]:
+    """Three digits are more than a shared machine is good for."""
+    return {who: float(f"{figure:.3g}") for who, figure in figures.items()}
+
+
+def command(args: argparse.Namespace) -> str:
+    """What to type to measure again."""
+    return f"python benchmarks/training_step.py --threads {args.threads} --repeats {args.repeats}"
+
+
+def environment() -> dict[str, object]:
+    """What the figures hang on; nothing that names the machine or its user."""
+    return {
+        "eqprop": ep.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cpu": processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def processor() -> str:
+    """The processor's model, where the system tells."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.exists() else []
+    models = [line.split(": ")[1] for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
 def main() -> None:
     """Measure every setting and print medians and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--threads", type=int, default=1, help="threads of torch (default: 1, as for runs side by side)"
     )
-    parser.add_argument("--repeats", type=int, default=15, help="rounds counted")
+    parser.add_argument("--repeats", type=int, default=9, help="rounds counted")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -161,13 +192,14 @@ def main() -> None:
             ratio = {
                 who: statistics.median(a / b for a, b in zip(t, times["ours"], strict=True)) for who, t in times.items()
             }
-            rows.append({"network": name, "batch": batch, "milliseconds": median, "times_ours": ratio})
+            figures = {"milliseconds": rounded(median), "times_ours": rounded(ratio)}
+            rows.append({"network": name, "batch": batch, **figures})
             print(
                 f"{name}, batch {batch}: " + ", ".join(f"{w} {m:.2f} ms ({ratio[w]:.2f}x)" for w, m in median.items())
             )
     if args.json:
-        environment = {"torch": torch.__version__, "threads": args.threads, "machine": platform.machine()}
-        args.json.write_text(json.dumps({"environment": environment, "rows": rows}, indent=2) + "\n")
+        report = {"command": command(args), "environment": environment(), "rows": rows}
+        args.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":
