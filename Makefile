@@ -15,7 +15,7 @@ test: .venv/ready
 lint: .venv/ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 mutants: .venv/ready
 	$(BIN)/python tools/mutate.py

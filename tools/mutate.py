@@ -35,6 +35,7 @@ THEOREM, REFERENCE = "theorems/test_ep_is_bptt.py::test_order_in_beta", "referen
 IMPLICIT = "theorems/test_ep_is_bptt.py::test_implicit_differentiation_is_bptt"
 TRUNCATION = "theorems/test_ep_is_bptt.py::test_truncation_cuts_the_gradient_and_not_the_state"
 SIGNS = "theorems/test_ep_is_bptt.py::test_random_signs_average_to_the_centred_estimate"
+INPUT = "theorems/test_ep_is_bptt.py::test_the_input_gets_its_gradient_too"
 PHI, SHAPES, COSTS, SETTLE = (f"laws/test_{name}.py" for name in ("phi", "activations", "costs", "settle"))
 BRIDGE, UNTIED = "theorems/test_bridge.py", "theorems/test_untied.py"
 TRAIN, ERRORS = "training/test_optimisers.py", "training/test_errors.py"
@@ -134,7 +135,11 @@ MUTANTS = [
     ),
     Mutant("cost without its half", "costs.py", "flatten(1).sum(1) / 2", "flatten(1).sum(1)", COSTS),
     Mutant(
-        "readout without its softmax", "costs.py", "torch.softmax(self.predict(out), 1)", "self.predict(out)", COSTS
+        "readout without its softmax",
+        "costs.py",
+        "keepdim=True) * torch.softmax(self.predict(out), 1)",
+        "keepdim=True) * self.predict(out)",
+        COSTS,
     ),
     Mutant(
         "loss with the surrogate's value",
@@ -187,12 +192,31 @@ MUTANTS = [
     Mutant(
         "stops when the first sample has settled",
         "settle.py",
-        "residual(before, state).max() <= steps.tol",
-        "residual(before, state).min() <= steps.tol",
+        "residual(before, after).max() <= self.tol",
+        "residual(before, after).min() <= self.tol",
         SETTLE,
     ),
-    Mutant("numbers that are not finite", "settle.py", "if not finite(change, drive.constant):", "if False:", ERRORS),
+    Mutant("numbers that are not finite", "settle.py", "if not finite(change, drive.input):", "if False:", ERRORS),
     Mutant("late mean over everything", "settle.py", "maxlen=average)", "maxlen=None)", SETTLE),
+    Mutant(
+        "readout that trusts targets to sum to 1",
+        "costs.py",
+        "target - target.sum(1, keepdim=True) *",
+        "target -",
+        COSTS,
+    ),
+    Mutant(
+        "input without its gradient",
+        EP,
+        "network.contrast(dynamics.encode(network, x),",
+        "network.contrast(drive.input,",
+        INPUT,
+    ),
+    Mutant("bridge with the raw input", "equilibrium.py", "self.dynamics.encode(self.network, leaf)", "leaf", BRIDGE),
+    Mutant("phases under autocast", "settle.py", "enabled=False", "enabled=True, dtype=torch.bfloat16", TRAIN),
+    Mutant(
+        "looks at every step", "settle.py", "self.tol is None or taken % self.check_every", "self.tol is None", SETTLE
+    ),
 ]
 
 

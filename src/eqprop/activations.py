@@ -33,8 +33,8 @@ class Activation:
         shift: offset of the affine part.
         slope: the exact ``rho'`` as a function of ``u`` and of ``rho(u)``, which the caller often has already; autograd
             where it is left out.
-        potential: ``G`` with ``G' = rho^{-1}`` as a function of ``s = rho(u)``; only the energy of prototypical
-            dynamics needs it, and only a strictly increasing ``rho`` has one.
+        potential: ``G`` with ``G' = rho^{-1}``, where rho increases, as a function of ``s = rho(u)``; only the energy
+            of prototypical dynamics needs it.
         name: what ``repr`` and messages call it.
 
     >>> import torch
@@ -133,7 +133,7 @@ def as_activation(activation: "str | Activation") -> Activation:
     """
     if isinstance(activation, Activation):
         return activation
-    if activation in NAMED:
+    if isinstance(activation, str) and activation in NAMED:
         return NAMED[activation]
     close = get_close_matches(str(activation), NAMED, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(NAMED)}; or give an `Activation`"

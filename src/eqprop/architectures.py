@@ -12,7 +12,7 @@ from itertools import pairwise
 from torch import nn
 
 from eqprop.activations import Activation, as_activation
-from eqprop.checks import positive_int
+from eqprop.checks import angle_in_degrees, positive_int
 from eqprop.connections import Dense
 from eqprop.costs import Cost, SquaredError
 from eqprop.dynamics import Dynamics, EnergyDescent, Prototypical
@@ -63,8 +63,7 @@ class MLP:
         as_activation(self.output_activation or self.activation)
         if self.settle is not None:
             as_settle("settle", self.settle)
-        if not 0 <= self.angle <= 180:
-            raise ValueError(f"`angle` must be between 0 and 180 degrees, got {self.angle!r}")
+        angle_in_degrees("angle", self.angle)
         if self.tied and self.angle != 0:
             raise ValueError(f"`angle` is {self.angle!r}, but tied weights are their own feedback: add `tied=False`")
 
@@ -148,6 +147,8 @@ def mlp(
     angle: float = 0.0,
 ) -> Model:
     """``MLP(...).build()``: see `MLP` for the arguments and what they raise.
+
+    A readout given as ``cost`` is copied and newly drawn; put a `Model` together to keep one that was trained.
 
     >>> import eqprop as ep
     >>> model = ep.mlp([784, 512, 10], activation="sigmoid", settle=30)

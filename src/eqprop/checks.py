@@ -1,19 +1,19 @@
 """What a number given by a user must be; each check returns it or says what was got and what to do."""
 
 import math
-from numbers import Real
+from numbers import Integral, Real
 from typing import TypeVar
 
-__all__ = ["nonzero", "one_of", "positive", "positive_int"]
+__all__ = ["angle_in_degrees", "instance", "nonzero", "one_of", "positive", "positive_int"]
 
 T = TypeVar("T")
 
 
 def positive_int(name: str, value: object) -> int:
     """A whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}")
-    return value
+    return int(value)
 
 
 def positive(name: str, value: object) -> float:
@@ -35,3 +35,22 @@ def one_of(name: str, value: T, choices: tuple[T, ...]) -> T:
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}")
     return value
+
+
+def instance(name: str, value: object, kind: type[T]) -> T:
+    """An object of that class; the class itself, for one, is not."""
+    if not isinstance(value, kind):
+        got = (
+            f"the class {value.__name__} itself"
+            if isinstance(value, type)
+            else f"an object of class {type(value).__name__}"
+        )
+        raise ValueError(f"`{name}` must be an object of class {kind.__name__}, got {got}")
+    return value
+
+
+def angle_in_degrees(name: str, value: object) -> float:
+    """A number from 0 to 180."""
+    if not isinstance(value, Real) or not 0 <= float(value) <= 180:
+        raise ValueError(f"`{name}` must be between 0 and 180 degrees, got {value!r}")
+    return float(value)

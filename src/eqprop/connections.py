@@ -91,8 +91,13 @@ class Connection(nn.Module, ABC):
             ends = [
                 s.view_as(s) if differentiable and s.requires_grad else s.detach().requires_grad_() for s in (pre, post)
             ]
+            phi = self.phi(*ends)
+            if phi.shape != pre.shape[:1]:
+                raise ValueError(
+                    f"`phi` of {type(self).__name__} must give one scalar a sample, {tuple(pre.shape[:1])}, got {tuple(phi.shape)}"
+                )
             down, up = torch.autograd.grad(
-                self.phi(*ends).sum(), ends, create_graph=differentiable, allow_unused=True, materialize_grads=True
+                phi.sum(), ends, create_graph=differentiable, allow_unused=True, materialize_grads=True
             )
         return up, down
 

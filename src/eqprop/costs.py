@@ -4,8 +4,8 @@ A cost ``C(s^L, y)`` is one scalar a sample. The force ``-dC/ds^L``, times beta,
 nudged phase. Targets are ``(B,)`` integer classes or ``(B, n)`` floats, for every cost.
 
 - `SquaredError`: ``C = 1/2 |y - s^L|^2``, force ``y - s^L`` (Ernoult et al. 2019).
-- `CrossEntropyReadout`: ``C = -sum y log softmax(W s^L + b)``, force ``W^T (y - softmax)``; ``W`` and ``b`` read the relaxing
-  system out and are not part of it, so they get the plain gradient at the free state (Laborieux et al. 2021).
+- `CrossEntropyReadout`: ``C = -sum y log softmax(W s^L + b)``, force ``W^T (y - (sum y) softmax)``; ``W`` and ``b`` read
+  the relaxing system out and are not part of it, so they get the plain gradient at the free state (Laborieux et al. 2021).
 """
 
 from abc import ABC, abstractmethod
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eqprop.checks import positive_int
+from eqprop.checks import instance, positive_int
 
 __all__ = ["Cost", "CrossEntropyReadout", "SquaredError"]
 
@@ -45,7 +45,7 @@ class Cost(ABC):
 
     def predict(self, out: Tensor) -> Tensor:
         """Scores ``(B, n)``; their largest is the class predicted."""
-        return out
+        return out.flatten(1)
 
     def width(self, shape: tuple[int, ...]) -> int:
         """Number of classes, or of target values, for an output of that shape (without the batch)."""
@@ -64,9 +64,11 @@ class Cost(ABC):
         Raises:
             ValueError: if the shape, the kind or a class of ``y`` does not fit.
         """
+        instance("y", y, Tensor)
         batch, n = out.shape[0], self.width(tuple(out.shape[1:]))
         if y.is_floating_point():
-            if y.shape not in ((batch, n), out.shape) or y.numel() != batch * n:
+            fits = y.shape in ((batch, n), out.shape) or (n == 1 and y.shape == (batch,))
+            if not fits or y.numel() != batch * n:
                 raise ValueError(
                     f"`y` must be ({batch}, {n}) floats or ({batch},) classes, got {tuple(y.shape)} floats"
                 )
@@ -154,6 +156,7 @@ class CrossEntropyReadout(nn.Module, Cost):
         return F.cross_entropy(self.predict(out), self.target(y, out), reduction="none")
 
     def force(self, out: Tensor, y: Tensor) -> Tensor:
-        """``W^T (y - softmax(W s^L + b))``; of targets that sum to 1."""
-        pull = self.target(y, out) - torch.softmax(self.predict(out), 1)
+        """``W^T (y - (sum y) softmax(W s^L + b))``; classes, and probabilities, sum to 1."""
+        target = self.target(y, out)
+        pull = target - target.sum(1, keepdim=True) * torch.softmax(self.predict(out), 1)
         return (pull @ self.weight).view_as(out)

@@ -123,7 +123,7 @@ class Prototypical(Dynamics):
         return state
 
     def energy(self, network: Network, state: State, x: Tensor) -> Tensor:
-        """``sum G(s) - Phi(x, s)`` with ``G' = rho^{-1}``: ``(B,)``. Its stationary points are the steady states.
+        """``sum G(s) - Phi(x, s)`` with ``G' = rho^{-1}``: ``(B,)``. Steady states within the range of rho are stationary.
 
         Raises:
             ValueError: if an activation has no potential ``G``.

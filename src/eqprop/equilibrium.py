@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from eqprop.checks import nonzero, one_of
+from eqprop.checks import instance, nonzero, one_of
 from eqprop.dynamics import Dynamics
 from eqprop.estimators.ep import NUDGINGS, Nudging, nudge, strengths
 from eqprop.network import Drive, Network
-from eqprop.settle import Settle, Solution, as_settle, settle
+from eqprop.settle import Settle, Solution, as_settle, begin, settle
 
 __all__ = ["Equilibrium"]
 
@@ -59,8 +59,8 @@ class Equilibrium(nn.Module):
         nudging: Nudging = "centred",
     ) -> None:
         super().__init__()
-        self.network = network
-        self.dynamics = dynamics
+        self.network = instance("network", network, Network)
+        self.dynamics = instance("dynamics", dynamics, Dynamics)
         self.free_steps = as_settle("free_steps", free_steps)
         self.nudged_steps = as_settle("nudged_steps", nudged_steps)
         self.beta = nonzero("beta", beta)
@@ -69,13 +69,14 @@ class Equilibrium(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The output population's steady state."""
+        if torch.is_autocast_enabled(x.device.type):  # which lowers what comes in; the block keeps its precision
+            x = x.to(next(self.network.parameters(), x).dtype)
         self.network.check_input(x)
         return _Bridge.apply(self, x, *self.network.parameters())  # type: ignore[no-any-return]
 
     def solve(self, x: Tensor) -> tuple[Drive, Solution]:
         """The free phase."""
-        drive = self.dynamics.prepare(self.network, x)
-        start = self.dynamics.init(self.network, x)
+        drive, start = begin(self.network, self.dynamics, x)
         return drive, settle(self.network, self.dynamics, drive, start, self.free_steps)
 
     def gradients(self, x: Tensor, drive: Drive, free: Solution, cotangent: Tensor) -> Iterator[Tensor | None]:
@@ -104,7 +105,9 @@ class _Bridge(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x = ctx.saved_tensors[0]
+        x, *parameters = ctx.saved_tensors
+        if [p.data_ptr() for p in parameters] != [p.data_ptr() for p in ctx.block.network.parameters()]:
+            raise RuntimeError("the parameters of an Equilibrium were exchanged between its forward and its backward")
         return None, *ctx.block.gradients(x, ctx.drive, ctx.free, cotangents[0])
 
 

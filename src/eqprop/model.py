@@ -9,11 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from eqprop.checks import nonzero, positive_int
+from eqprop.checks import instance, nonzero, positive_int
 from eqprop.costs import Cost
 from eqprop.dynamics import Dynamics, Force, State
 from eqprop.network import Drive, Network
-from eqprop.settle import Settle, Solution, as_settle, settle
+from eqprop.settle import Settle, Solution, as_settle, begin, settle
 
 __all__ = ["Model", "relax"]
 
@@ -44,9 +44,9 @@ class Model(nn.Module):
 
     def __init__(self, network: Network, dynamics: Dynamics, cost: Cost, settle: int | Settle = 30) -> None:
         super().__init__()
-        self.network = network
-        self.dynamics = dynamics
-        self.cost = cost
+        self.network = instance("network", network, Network)
+        self.dynamics = instance("dynamics", dynamics, Dynamics)
+        self.cost = instance("cost", cost, Cost)
         self.settle = as_settle("settle", settle)
         cost.width(network.populations[-1].shape)  # a readout that does not fit says so now
 
@@ -57,12 +57,14 @@ class Model(nn.Module):
             ValueError: if ``x`` does not fit the input population.
             FloatingPointError: if the input, a weight or a state is not finite.
         """
-        with torch.no_grad():
-            return self.cost.predict(self._settle_freely(x).state[-1])
+        with torch.inference_mode(False), torch.no_grad():
+            drive, start = begin(self.network, self.dynamics, x)
+            return self.cost.predict(settle(self.network, self.dynamics, drive, start, self.settle).state[-1])
 
     def energy(self, state: State, x: Tensor) -> Tensor:
         """Energy of each sample in that state under the input ``x``: ``(B,)``. The free dynamics settle where it is stationary."""
-        return self.dynamics.energy(self.network, state, self.network.check_input(x))
+        x = self.network.check_input(x)
+        return self.dynamics.energy(self.network, check_state(state, self.dynamics.init(self.network, x)), x)
 
     def pose(self, x: Tensor, y: Tensor) -> Task:
         """Check a batch and compute, once, what all of its phases share.
@@ -70,9 +72,8 @@ class Model(nn.Module):
         Raises:
             ValueError: if ``x`` or ``y`` does not fit.
         """
-        start = self.dynamics.init(self.network, self.network.check_input(x))
-        target = self.cost.encode(y, start[-1])
-        return Task(self.dynamics.prepare(self.network, x), start, target)
+        drive, start = begin(self.network, self.dynamics, x)
+        return Task(drive, start, self.cost.encode(y, start[-1]))
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -81,10 +82,6 @@ class Model(nn.Module):
         named = super().named_parameters(prefix, recurse, remove_duplicate)
         start = f"{prefix}.network." if prefix else "network."
         yield from sorted(named, key=lambda pair: (not pair[0].startswith(start), pair[0].endswith(".feedback")))
-
-    def _settle_freely(self, x: Tensor) -> Solution:
-        start = self.dynamics.init(self.network, self.network.check_input(x))
-        return settle(self.network, self.dynamics, self.dynamics.prepare(self.network, x), start, self.settle)
 
 
 def relax(
@@ -97,7 +94,7 @@ def relax(
     trajectory: bool = False,
     average: int = 1,
 ) -> Solution:
-    """Run one phase: free, or nudged by ``-beta dC/ds^L`` if a target is given.
+    """Run one phase: free, or nudged by ``-beta dC/ds^L`` if ``beta`` is not zero.
 
     Args:
         model: what to settle.
@@ -121,26 +118,27 @@ def relax(
     if beta != 0:
         model.dynamics.admit(nonzero("beta", beta))
     steps, average = as_settle("steps", steps), positive_int("average", average)
-    with torch.no_grad():
-        start = model.dynamics.init(model.network, model.network.check_input(x))
-        force = None if beta == 0 else nudging_force(model.cost, start[-1], y, beta)
-        drive = model.dynamics.prepare(model.network, x)
+    with torch.inference_mode(False), torch.no_grad():
+        drive, start = begin(model.network, model.dynamics, x)
+        force = nudging_force(model.cost, start[-1], y, beta)
         first = start if state is None else check_state(state, start)
         return settle(
             model.network, model.dynamics, drive, first, steps, force=force, trajectory=trajectory, average=average
         )
 
 
-def nudging_force(cost: Cost, out: Tensor, y: Tensor | None, beta: float) -> Force:
-    """``-beta dC/ds^L``, after a check of the target."""
-    if y is None:
+def nudging_force(cost: Cost, out: Tensor, y: Tensor | None, beta: float) -> Force | None:
+    """``-beta dC/ds^L``, after a check of the target; None without a nudge."""
+    if y is None and beta != 0:
         raise ValueError(f"`beta` is {beta!r}, but there is no target to be nudged to: give `y`")
-    target = cost.encode(y, out)
-    return lambda out: beta * cost.force(out, target)
+    target = None if y is None else cost.encode(y, out)
+    return None if target is None or beta == 0 else lambda out: beta * cost.force(out, target)
 
 
 def check_state(state: State, like: State) -> State:
-    """``state``, if it has the shapes of ``like``."""
-    if [s.shape for s in state] != [s.shape for s in like]:
-        raise ValueError(f"`state` must hold {[tuple(s.shape) for s in like]}, got {[tuple(s.shape) for s in state]}")
+    """``state``, if it has the shapes, the kind and the device of ``like``."""
+    got, wanted = ([(tuple(s.shape), s.dtype, s.device) for s in tensors] for tensors in (state, like))
+    if got != wanted:
+        brief = (", ".join(f"{shape} {dtype}" for shape, dtype, _ in facts) for facts in (wanted, got))
+        raise ValueError("`state` must hold {}, got {}".format(*brief))
     return state

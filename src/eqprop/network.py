@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from eqprop.activations import Activation, as_activation
-from eqprop.checks import positive_int
+from eqprop.checks import instance, positive_int
 from eqprop.connections import Connection, Ends, Wire
 
 __all__ = ["Activities", "Drive", "Edge", "Network", "Population"]
@@ -53,12 +53,12 @@ class Population:
     activation: Activation
 
     def __init__(self, shape: int | Sequence[int], activation: str | Activation = "hard_sigmoid") -> None:
-        sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+        sizes = tuple(shape) if isinstance(shape, Sequence) and len(shape) else (shape,)
         object.__setattr__(self, "shape", tuple(positive_int("shape", n) for n in sizes))
         object.__setattr__(self, "activation", as_activation(activation))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Drive:
     """What is constant while a network settles: the input, the currents that it causes, and the wires.
 
@@ -111,8 +111,8 @@ class Network(nn.Module):
 
     def __init__(self, populations: Iterable[Population], edges: Iterable[Edge]) -> None:
         super().__init__()
-        edges = list(edges)
-        self.populations = tuple(populations)
+        edges = [(pre, post, instance("connection", connection, Connection)) for pre, post, connection in edges]
+        self.populations = tuple(instance("population", p, Population) for p in populations)
         self.relaxing = self.populations[1:]
         self.ends = tuple((pre, post) for pre, post, _ in edges)
         self._check_graph()
@@ -144,14 +144,15 @@ class Network(nn.Module):
         offsets = shifts or [0.0] * len(self.relaxing)
         constant = [x.new_full((x.shape[0], *p.shape), shift) for p, shift in zip(self.relaxing, offsets, strict=True)]
         wires = []
-        for pre, post, connection in self.edges():
-            if pre == 0 and connection.linear:
-                current = connection.up(x, constant[post - 1])  # of the right shape; its values do not count
-            else:
-                wires.append(connection.wire(pre, post, gain))
-                current = connection.offset()
-            if current is not None:
-                constant[post - 1] = torch.add(constant[post - 1], current, alpha=gain[post])
+        with torch.autocast(x.device.type, enabled=False):
+            for pre, post, connection in self.edges():
+                if pre == 0 and connection.linear:
+                    current = connection.up(x, constant[post - 1])  # of the right shape; its values do not count
+                else:
+                    wires.append(connection.wire(pre, post, gain))
+                    current = connection.offset()
+                if current is not None:
+                    constant[post - 1] = torch.add(constant[post - 1], current, alpha=gain[post])
         return Drive(x, tuple(constant), tuple(wires))
 
     def contrast(self, x: Tensor, free: Activities, a: Activities, b: Activities, norm: float) -> Tensor:
@@ -175,6 +176,7 @@ class Network(nn.Module):
             ValueError: if its shape, its kind or its device does not fit.
         """
         shape = self.populations[0].shape
+        instance("x", x, Tensor)
         if x.shape[1:] != shape or x.dim() == len(shape) or x.shape[0] == 0:
             raise ValueError(
                 f"`x` must be (B, {', '.join(map(str, shape))}) with B of at least 1, got {tuple(x.shape)}"
@@ -184,7 +186,7 @@ class Network(nn.Module):
             raise ValueError(
                 f"`x` is {x.dtype} on {x.device}, the weights are {weight.dtype} on {weight.device}: convert one of them"
             )
-        return x
+        return x.clone() if x.is_inference() else x  # autograd, which may supply currents, takes no inference tensors
 
     def _check_graph(self) -> None:
         last = len(self.populations) - 1
@@ -204,7 +206,7 @@ class Network(nn.Module):
     def _check_fit(self, pre: int, post: int, connection: Connection) -> None:
         shapes = self.populations[pre].shape, self.populations[post].shape
         like = next(connection.parameters(), torch.zeros(()))
-        a, b = (torch.zeros(1, *shape, device=like.device, dtype=like.dtype) for shape in shapes)
+        a, b = (torch.zeros(2, *shape, device=like.device, dtype=like.dtype) for shape in shapes)
         where = f"edge {pre} -> {post}: {connection} does not fit populations of shapes {shapes[0]} and {shapes[1]}"
         try:
             with torch.no_grad():

@@ -46,6 +46,12 @@ class Settle:
         if self.tol is not None:
             positive("tol", self.tol)
 
+    def met(self, taken: int, before: State, after: State) -> bool:
+        """Whether it is time to look after ``taken`` steps, and the last one met the tolerance."""
+        if self.tol is None or taken % self.check_every:
+            return False
+        return bool(residual(before, after).max() <= self.tol)
+
     def fewer(self, n: int) -> "Settle":
         """The same choice with ``n`` steps fewer."""
         return replace(self, steps=self.steps - n)
@@ -56,7 +62,7 @@ def as_settle(name: str, steps: "int | Settle") -> Settle:
     return steps if isinstance(steps, Settle) else Settle(positive_int(name, steps))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Solution:
     """Where a phase ended.
 
@@ -73,6 +79,16 @@ class Solution:
     residual: Tensor
     steps: int
     trajectory: tuple[State, ...] | None = None
+
+
+def begin(network: Network, dynamics: Dynamics, x: Tensor) -> tuple[Drive, State]:
+    """What every free phase begins with: the drive of the input, checked, and the first state.
+
+    Raises:
+        ValueError: if ``x`` does not fit the network.
+    """
+    x = network.check_input(x)
+    return dynamics.prepare(network, x), dynamics.init(network, x)
 
 
 def settle(
@@ -104,16 +120,18 @@ def settle(
     states = [state]
     late: deque[Activities] = deque(maxlen=average)
     before, taken = state, 0
-    for taken in range(1, steps.steps + 1):
-        before, state = state, dynamics.step(network, state, drive, force)
-        if trajectory:
-            states.append(state)
-        if average > 1:
-            late.append(dynamics.activity(network, state))
-        if steps.tol is not None and taken % steps.check_every == 0 and residual(before, state).max() <= steps.tol:
-            break
+    # EP divides small differences by beta: states are never relaxed in an autocast's lower precision.
+    with torch.autocast(drive.input.device.type, enabled=False):
+        for taken in range(1, steps.steps + 1):
+            before, state = state, dynamics.step(network, state, drive, force)
+            if trajectory:
+                states.append(state)
+            if average > 1:
+                late.append(dynamics.activity(network, state))
+            if steps.met(taken, before, state):
+                break
     change = residual(before, state)
-    if not finite(change, drive.constant):
+    if not finite(change, drive.input):
         raise diagnosis(network, dynamics, drive, states[0], taken, force)
     activity = mean(late) if average > 1 else dynamics.activity(network, state)
     return Solution(state, activity, change, taken, tuple(states) if trajectory else None)
@@ -126,10 +144,11 @@ def residual(before: State, after: State) -> Tensor:
     return reduce(torch.maximum, changes)
 
 
-def finite(change: Tensor, constant: Activities) -> bool:
-    """Whether a phase's last change and its constant currents, where a bad input shows, are all finite."""
+def finite(*tensors: Tensor) -> bool:
+    """Whether no element of any is infinite or NaN. Their sum tells, at one wait for the device, unless it overflows."""
     with torch.no_grad():
-        return math.isfinite(sum((c.sum() for c in constant), change.sum()))
+        total = sum((t.sum() for t in tensors[1:]), tensors[0].sum())
+        return math.isfinite(total) or all(bool(torch.isfinite(t).all()) for t in tensors)
 
 
 def mean(late: deque[Activities]) -> Activities:

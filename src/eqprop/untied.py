@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from eqprop.checks import angle_in_degrees, instance
 from eqprop.connections import Connection, Dense, DenseWire, Ends, Wire, pairing
 
 __all__ = ["Untied"]
@@ -28,7 +29,7 @@ class Untied(Connection):
     that the expected angle between the two is ``angle`` (Ernoult et al. 2020, appendix).
 
     Args:
-        forward: the connection upwards; its bias is the only one.
+        forward: the connection upwards, of which a copy is taken; its bias is the only one.
         angle: initial angle between forward and feedback weights, in degrees, from 0 to 180.
 
     Attributes:
@@ -36,7 +37,7 @@ class Untied(Connection):
         feedback: ``(n_post, n_pre)``, as the forward weights; used transposed, downwards.
 
     Raises:
-        ValueError: if the angle is not within 0 and 180 degrees.
+        ValueError: if the angle is not within 0 and 180 degrees, or ``forward`` is not a `Dense`.
 
     >>> Untied(Dense(3, 2)).feedback.shape
     torch.Size([2, 3])
@@ -46,9 +47,8 @@ class Untied(Connection):
 
     def __init__(self, forward: Dense, angle: float = 0.0) -> None:
         super().__init__()
-        if not 0 <= angle <= 180:
-            raise ValueError(f"`angle` must be between 0 and 180 degrees, got {angle!r}")
-        self.upward = copy.deepcopy(forward)
+        angle_in_degrees("angle", angle)
+        self.upward = copy.deepcopy(instance("forward", forward, Dense))
         self.feedback = nn.Parameter(turned(self.upward.weight.detach(), angle))
 
     def phi(self, pre: Tensor, post: Tensor) -> Tensor:

@@ -50,8 +50,9 @@ def test_gradients_equal_those_through_the_steady_state(name, dynamics):
 
 
 @pytest.mark.parametrize("power", [16, -16])
-def test_the_scale_of_the_outer_loss_changes_no_digit(power):
-    ours, _, x = sandwich("chain", "inside")
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+def test_the_scale_of_the_outer_loss_changes_no_digit(power, dynamics):
+    ours, _, x = sandwich("chain", dynamics)
     for a, b in zip(gradients(ours, x, 2.0**power), gradients(ours, x), strict=True):
         torch.testing.assert_close(a, 2.0**power * b, rtol=1e-14, atol=0)
 
@@ -115,3 +116,21 @@ def test_the_output_is_the_callers_own():
     ours.zero_grad()
     (2 * ours[1](ours[0](x))).square().sum().backward()
     torch.testing.assert_close(changed, ours[0].weight.grad)
+
+
+def test_exchanged_parameters_are_noticed():
+    ours, _, x = sandwich("chain", "inside")
+    others = {name: p.detach().clone().requires_grad_() for name, p in ours.named_parameters()}
+    loss = torch.func.functional_call(ours, others, (x,)).square().sum()
+    with pytest.raises(RuntimeError, match="were exchanged between its forward and its backward"):
+        loss.backward()
+
+
+def test_the_block_keeps_its_precision_under_autocast():
+    ours, _, x = sandwich("chain", "inside", beta=0.1)
+    ours, x = ours.float(), x.float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = ours[1](ours[0](x))
+    assert out.dtype == torch.float32
+    out.sum().backward()
+    assert all(p.grad is not None for p in ours[:2].parameters())

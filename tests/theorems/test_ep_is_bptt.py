@@ -111,3 +111,35 @@ def test_truncation_cuts_the_gradient_and_not_the_state():
     gradients = [zoo.gradient(model, ep.BPTT(12, k), x, y) for k in (2, 12, None)]
     torch.testing.assert_close(gradients[1], gradients[2], rtol=0, atol=0)
     assert zoo.distance(gradients[0], gradients[2]) > 1e-3
+
+
+@pytest.mark.parametrize("dynamics", EXACT)
+def test_the_input_gets_its_gradient_too(dynamics):
+    """So that what comes before the network can be trained with it."""
+    model, x, y, _ = settled_case("input-skip", EXACT[dynamics], "squared")
+
+    def of_input(estimator):
+        leaf = x.clone().requires_grad_()
+        (loss,) = estimator(model, leaf, y)
+        return torch.autograd.grad(loss, leaf)[0]
+
+    bptt = of_input(ep.BPTT(ep.Settle(4000, tol=1e-15, check_every=50), 250))
+    assert zoo.distance(of_input(ep.EquilibriumProp(FREE, NUDGED, 1e-3, "centred")), bptt) < 1e-5
+    assert zoo.distance(of_input(ep.ImplicitDiff(FREE)), bptt) < 1e-8
+
+
+def test_frozen_weights_are_left_out():
+    model, x, y, _ = settled_case("chain", EXACT["inside"], "readout")
+    model.network.requires_grad_(False)
+    readout = torch.cat([p.grad.flatten() for p in model.cost.parameters()])
+    for estimator in (ep.EquilibriumProp(FREE, NUDGED, 1e-3), ep.ImplicitDiff(FREE), ep.BPTT(100)):
+        zoo.gradient(model, estimator, x, y)
+        assert all(p.grad is None for p in model.network.parameters())
+        torch.testing.assert_close(torch.cat([p.grad.flatten() for p in model.cost.parameters()]), readout)
+
+
+def test_a_readout_of_raw_inputs_can_be_trained_on_a_frozen_layer():
+    model = ep.mlp([4, 5], cost=ep.CrossEntropyReadout(5, 3), settle=5)
+    model.network.requires_grad_(False)
+    (loss,) = ep.ImplicitDiff(5)(model, torch.rand(2, 4), torch.tensor([0, 2]))
+    loss.backward()

@@ -33,8 +33,8 @@ class Step(torch.nn.Module):
 
 def bptt_by_step(model, x, y, state):
     """``(dL/ds_{T-t}, dL/dtheta of step T-t)`` for t = 0 .. K-1, from the steady state."""
-    step, names = Step(model), [f"model.{n}" for n, _ in model.named_parameters()]
-    copies = [[p.detach().clone().requires_grad_() for p in model.parameters()] for _ in range(K)]
+    step, names = Step(model), [f"model.network.{n}" for n, _ in model.network.named_parameters()]
+    copies = [[p.detach().clone().requires_grad_() for p in model.network.parameters()] for _ in range(K)]
     states = [tuple(s.detach().requires_grad_() for s in state)]
     for theta in copies:
         states.append(functional_call(step, dict(zip(names, theta, strict=True)), (x, *states[-1])))
@@ -78,12 +78,13 @@ def compare(model, beta):
     return of_neurons, zoo.distance(torch.cat([g.flatten() for g in ours]), torch.cat([g.flatten() for g in theirs]))
 
 
+@pytest.mark.parametrize("cost", ["squared", "readout"])
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     "dynamics", [ep.EnergyDescent(dt=0.4, clamp=False), ep.Prototypical(nudge="inside")], ids=["energy", "inside"]
 )
-def test_every_increment_is_minus_the_gradient_of_its_step(name, dynamics):
-    errors = [compare(zoo.model(name, dynamics), beta) for beta in (1e-3, 1e-4, 1e-5)]
+def test_every_increment_is_minus_the_gradient_of_its_step(name, dynamics, cost):
+    errors = [compare(zoo.model(name, dynamics, cost), beta) for beta in (1e-3, 1e-4, 1e-5)]
     for before, after in pairwise(errors):
         assert after[0] == pytest.approx(before[0] / 10, rel=0.1)
         assert after[1] == pytest.approx(before[1] / 10, rel=0.1)

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch import nan
@@ -23,6 +24,11 @@ def with_parameter(value):
     with torch.no_grad():
         model.network.connections[1].weight[0, 0] = value
     return model
+
+
+class Mean(ep.Connection):
+    def phi(self, pre, post):
+        return (pre.mean() * post).mean()
 
 
 class Unfit(ep.Connection):
@@ -128,6 +134,46 @@ CONSTRUCTORS = {
     ),
 }
 
+CONSTRUCTORS |= {
+    "phi of a batch": (
+        lambda: ep.Network([ep.Population(3)] * 2, [(0, 1, Mean())]),
+        r"`phi` of Mean must give one scalar a sample, \(2,\), got \(\)",
+    ),
+    "dynamics": (
+        lambda: ep.Model(small().network, ep.Prototypical, ep.SquaredError()),
+        r"`dynamics` must be an object of class Dynamics, got the class Prototypical itself",
+    ),
+    "cost": (
+        lambda: small(cost=ep.SquaredError),
+        r"`cost` must be an object of class Cost, got the class SquaredError itself",
+    ),
+    "network": (
+        lambda: ep.Model(small(), ep.Prototypical(), ep.SquaredError()),
+        r"`network` must be an object of class Network",
+    ),
+    "bridge network": (
+        lambda: ep.Equilibrium(small(), ep.Prototypical(), 5, 5, 0.1),
+        r"`network` must be an object of class Network",
+    ),
+    "torch layer": (
+        lambda: ep.Network([ep.Population(3)] * 2, [(0, 1, torch.nn.Linear(3, 3))]),
+        r"`connection` must be an object of class Connection, got an object of class Linear",
+    ),
+    "bare population": (
+        lambda: ep.Network([4, 3], []),
+        r"`population` must be an object of class Population, got an object of class int",
+    ),
+    "untied forward": (
+        lambda: ep.Untied(zoo.LowRank(3, 3)),
+        r"`forward` must be an object of class Dense, got an object of class LowRank",
+    ),
+    "angle text": (lambda: ep.Untied(ep.Dense(2, 2), "a"), r"`angle` must be between 0 and 180 degrees, got 'a'"),
+    "no shape": (lambda: ep.Population(()), r"`shape` must be a whole number of at least 1, got \(\)"),
+    "activation list": (lambda: ep.Population(3, ["tanh"]), r"`activation` \['tanh'\] is unknown"),
+    "toy activation": (lambda: ep.toy(activation="tan"), r"`activation` 'tan' is unknown: did you mean 'tanh'\?"),
+    "toy settle": (lambda: ep.toy(settle=-1), r"`settle` must be a whole number of at least 1, got -1"),
+}
+
 CALLS = {
     "x columns": (
         lambda: list(EP(small(), torch.rand(2, 5), Y)),
@@ -142,6 +188,27 @@ CALLS = {
     "x integers": (
         lambda: ep.relax(small(), torch.ones(2, 4, dtype=torch.long), 3),
         r"`x` is torch\.int64 .* convert one of them",
+    ),
+    "x array": (lambda: small()(X.numpy()), r"`x` must be an object of class Tensor, got an object of class ndarray"),
+    "y list": (
+        lambda: list(EP(small(), X, [0, 2])),
+        r"`y` must be an object of class Tensor, got an object of class list",
+    ),
+    "y without beta": (
+        lambda: ep.relax(small(), X, 3, torch.tensor([0, 77])),
+        r"`y` must hold classes from 0 to 2, got 77",
+    ),
+    "state kind": (
+        lambda: ep.relax(small(), X, 3, state=(torch.rand(2, 5), torch.rand(2, 3).double())),
+        r"`state` must hold .*\(2, 3\) torch\.float32, got .*\(2, 3\) torch\.float64",
+    ),
+    "energy state": (
+        lambda: small().energy((torch.rand(1, 5), torch.rand(1, 3)), X),
+        r"`state` must hold \(2, 5\) torch\.float32, .*got \(1, 5\)",
+    ),
+    "bridge x": (
+        lambda: ep.Equilibrium(small().network, ep.Prototypical(), 5, 5, 0.1)(torch.rand(2, 3)),
+        r"`x` must be \(B, 4\) with B of at least 1, got \(2, 3\)",
     ),
     "y length": (
         lambda: list(EP(small(), X, torch.tensor([0]))),
@@ -170,7 +237,7 @@ CALLS = {
     ),
     "state": (
         lambda: ep.relax(small(), X, 3, state=(torch.rand(2, 5),)),
-        r"`state` must hold \[\(2, 5\), \(2, 3\)\], got \[\(2, 5\)\]",
+        r"`state` must hold \(2, 5\) torch\.float32, \(2, 3\) torch\.float32, got \(2, 5\) torch\.float32$",
     ),
     "outside nudge": (
         lambda: list(ep.EquilibriumProp(3, 2, -1.0)(small(), X, Y)),
@@ -193,7 +260,29 @@ CALLS = {
     ),
 }
 
+
+def growing():
+    """A linear self-connection that multiplies by 10 at every step, at rest at 0."""
+    grow = ep.Dense(1, 1, bias=False)
+    network = ep.Network([ep.Population(1, "identity")] * 2, [(0, 1, ep.Dense(1, 1, bias=False)), (1, 1, grow)])
+    with torch.no_grad():
+        grow.weight.fill_(5.0)  # u = (W + W^T) s
+    return ep.Model(network, ep.Prototypical(), ep.SquaredError())
+
+
 NOT_FINITE = {
+    "adjoint": (
+        lambda: list(ep.ImplicitDiff(5, 60)(growing(), torch.zeros(1, 1), torch.ones(1, 1))),
+        r"the adjoint is not finite: the free state is unstable",
+    ),
+    "input inf, phi only": (
+        lambda: zoo.model("nonlinear-connection", ep.Prototypical())(torch.full((2, 4), torch.inf).double()),
+        r"the input \(population 0\) is not finite in 2 of 2 samples",
+    ),
+    "bridge input": (
+        lambda: ep.Equilibrium(small().network, ep.Prototypical(), 5, 5, 0.1)(X * nan),
+        r"the input \(population 0\) is not finite",
+    ),
     "input nan": (
         lambda: small()(torch.tensor([[0.0] * 4, [0, nan, 0, 0]])),
         r"the input \(population 0\) is not finite in 1 of 2 samples, the first at index 1",
@@ -240,16 +329,23 @@ def test_what_is_not_finite_is_named(case):
 
 
 def test_the_step_at_which_a_state_breaks_is_named():
-    """A tenfold linear growth from 1e30 passes float32's 3.4e38 at a step that one can count."""
-    net = ep.Network(
-        [ep.Population(1, "identity"), ep.Population(1, "identity")],
-        [(0, 1, ep.Dense(1, 1)), (1, 1, ep.Dense(1, 1, bias=False))],
-    )
-    with torch.no_grad():
-        net.connections[1].weight.fill_(5.0)  # u = (W + W^T) s = 10 s
-    model = ep.Model(net, ep.Prototypical(), ep.SquaredError())
+    """A tenfold growth from 1e30 passes float32's 3.4e38 at a step that one can count."""
     with pytest.raises(FloatingPointError, match="population 1 is not finite at step 9 of the free phase"):
-        ep.relax(model, torch.zeros(1, 1), 20, state=(torch.full((1, 1), 1e30),))
+        ep.relax(growing(), torch.zeros(1, 1), 20, state=(torch.full((1, 1), 1e30),))
+
+
+def test_large_numbers_are_finite():
+    assert ep.relax(small(activation="tanh"), torch.full((2, 4), 3e38), 3).state[-1].isfinite().all()
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    assert ep.Settle(np.int64(3)) == ep.Settle(3)
+
+
+def test_losses_drawn_under_no_grad_are_refused():
+    losses = EP(small(), X, Y)
+    with torch.no_grad(), pytest.raises(RuntimeError, match="EquilibriumProp was called under `no_grad`"):
+        next(losses)
 
 
 @pytest.mark.parametrize("estimator", [EP, ep.BPTT(3), ep.ImplicitDiff(3)])

@@ -144,6 +144,30 @@ def test_the_contrast_stays_in_full_precision_under_autocast():
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("estimator", ["one-sided", "centred", "implicit"])
+@pytest.mark.parametrize("name", ["chain", "own-connection"])
+@pytest.mark.parametrize("dynamics", [ep.Prototypical(), ep.EnergyDescent(dt=0.5)], ids=["prototypical", "energy"])
+def test_phases_run_in_full_precision_under_autocast(name, estimator, dynamics):
+    model = zoo.model(name, dynamics).float()
+    x, y = zoo.batch(model)
+    plain = zoo.gradient(model, ESTIMATORS[estimator], x.float(), y)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert ep.relax(model, x.float(), 3).state[0].dtype == torch.float32
+        losses = list(ESTIMATORS[estimator](model, x.float(), y))
+    mixed = zoo.gradient(model, lambda *_: losses, x.float(), y)
+    torch.testing.assert_close(mixed, plain, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["chain", "own-connection", "own-activation"])
+@pytest.mark.parametrize("dynamics", [ep.Prototypical(), ep.EnergyDescent()], ids=["prototypical", "energy"])
+def test_inference_mode_changes_nothing(name, dynamics):
+    model = zoo.model(name, dynamics)
+    x, _ = zoo.batch(model)
+    with torch.inference_mode():
+        inferred = model(x.clone())
+    assert torch.equal(inferred, model(x))
+
+
 def test_a_model_can_be_saved_loaded_and_copied():
     model, other = ep.mlp([4, 8, 3], settle=20), ep.mlp([4, 8, 3], settle=20)
     other.load_state_dict(model.state_dict())

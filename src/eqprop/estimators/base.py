@@ -56,5 +56,5 @@ def check_grad(estimator: object) -> None:
     """Raise RuntimeError where gradients are switched off, since a loss without a gradient trains nothing."""
     if not torch.is_grad_enabled():
         raise RuntimeError(
-            f"{type(estimator).__name__} was called under `no_grad`: call it where gradients are enabled"
+            f"{type(estimator).__name__} was called under `no_grad` or `inference_mode`: call it where gradients are on"
         )

@@ -56,6 +56,7 @@ class BPTT:
         return self._losses(model, x, y, watch)
 
     def _losses(self, model: Model, x: Tensor, y: Tensor, watch: Watch | None) -> Iterator[Tensor]:
+        check_grad(self)  # again: it is here that gradients must be on
         free = as_settle("free_steps", self.free_steps)
         unrolled = self.unrolled_steps or free.steps
         drive, state, target = model.pose(x, y)

@@ -76,6 +76,7 @@ class EquilibriumProp:
     def _losses(
         self, model: Model, x: Tensor, y: Tensor, watch: Watch | None, generator: Generator | None
     ) -> Iterator[Tensor]:
+        check_grad(self)  # again: it is here that gradients must be on
         network, dynamics, cost = model.network, model.dynamics, model.cost
         with torch.no_grad():
             drive, start, target = model.pose(x, y)
@@ -87,7 +88,7 @@ class EquilibriumProp:
             steps = as_settle("nudged_steps", self.nudged_steps)
             pair = nudge(network, dynamics, drive, free, steps, betas, lambda out: cost.force(out, targets))
         loss = cost.value(free.state[-1], target).mean()
-        yield as_loss(loss, network.contrast(drive.input, free.activity, *pair))
+        yield as_loss(loss, network.contrast(dynamics.encode(network, x), free.activity, *pair))
 
 
 class Contrast(NamedTuple):

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from eqprop.dynamics import State
 from eqprop.estimators.base import Watch, as_loss, check_grad
 from eqprop.model import Model
-from eqprop.settle import Settle, as_settle, residual, settle
+from eqprop.settle import Settle, as_settle, finite, residual, settle
 
 __all__ = ["ImplicitDiff"]
 
@@ -33,7 +34,7 @@ class ImplicitDiff:
     Raises:
         ValueError: if a number of steps is not a positive whole number; on a call, if the batch does not fit the model.
         RuntimeError: on a call under ``no_grad``.
-        FloatingPointError: on a call, if the input, a weight or a state is not finite.
+        FloatingPointError: on a call, if the input, a weight, a state or the adjoint is not finite.
 
     >>> import torch, eqprop as ep
     >>> for loss in ImplicitDiff(20)(ep.mlp([4, 8, 3]), torch.rand(2, 4), torch.tensor([0, 1])):
@@ -56,6 +57,7 @@ class ImplicitDiff:
         return self._losses(model, x, y, watch)
 
     def _losses(self, model: Model, x: Tensor, y: Tensor, watch: Watch | None) -> Iterator[Tensor]:
+        check_grad(self)  # again: it is here that gradients must be on
         network, dynamics = model.network, model.dynamics
         drive, start, target = model.pose(x, y)
         with torch.no_grad():
@@ -63,26 +65,31 @@ class ImplicitDiff:
         if watch is not None:
             watch(free)
         state = tuple(s.detach().requires_grad_() for s in free.state)
-        moved = dynamics.step(network, state, drive)
-        (slope,) = torch.autograd.grad(model.cost.value(state[-1], target).sum(), state[-1])
-        adjoint = self._adjoint(state, moved, slope)
-        surrogate = torch.stack([(a * s).sum() for a, s in zip(adjoint, moved, strict=True)]).sum() / x.shape[0]
+        with torch.autocast(x.device.type, enabled=False):
+            moved = dynamics.step(network, state, drive)
+            (slope,) = torch.autograd.grad(model.cost.value(state[-1], target).sum(), state[-1])
+            adjoint = self._adjoint(state, moved, slope)
+            surrogate = torch.stack([(a * s).sum() for a, s in zip(adjoint, moved, strict=True)]).sum() / x.shape[0]
         yield as_loss(model.cost.value(free.state[-1], target).mean(), surrogate)
 
-    def _adjoint(self, state: tuple[Tensor, ...], moved: tuple[Tensor, ...], slope: Tensor) -> tuple[Tensor, ...]:
-        steps = as_settle("adjoint_steps", self.adjoint_steps or self.free_steps)
+    def _adjoint(self, state: State, moved: State, slope: Tensor) -> State:
+        steps = as_settle("adjoint_steps", self.free_steps if self.adjoint_steps is None else self.adjoint_steps)
         source = (*(torch.zeros_like(s) for s in state[:-1]), slope)
-        adjoint = source
+        before, adjoint = source, source
         for taken in range(1, steps.steps + 1):
-            before = adjoint
-            back = torch.autograd.grad(
-                moved, state, adjoint, retain_graph=True, materialize_grads=True, allow_unused=True
-            )
-            adjoint = tuple(b + c for b, c in zip(back, source, strict=True))
-            if (
-                steps.tol is not None
-                and taken % steps.check_every == 0
-                and residual(before, adjoint).max() <= steps.tol
-            ):
+            back = pull_back(state, moved, adjoint)
+            before, adjoint = adjoint, tuple(b + c for b, c in zip(back, source, strict=True))
+            if steps.met(taken, before, adjoint):
                 break
+        if not finite(residual(before, adjoint)):
+            raise FloatingPointError("the adjoint is not finite: the free state is unstable; lower the weights")
         return adjoint
+
+
+def pull_back(state: State, moved: State, adjoint: State) -> State:
+    """``(dF/ds)^T adjoint``; a population that nothing differentiable moves sends nothing back."""
+    pairs = [(s, a) for s, a in zip(moved, adjoint, strict=True) if s.requires_grad]
+    if not pairs:
+        return tuple(torch.zeros_like(s) for s in state)
+    outputs, weights = zip(*pairs, strict=True)
+    return torch.autograd.grad(outputs, state, weights, retain_graph=True, materialize_grads=True, allow_unused=True)
