@@ -71,13 +71,13 @@ class Equilibrium(nn.Module):
         """The output population's steady state."""
         if torch.is_autocast_enabled(x.device.type):  # which lowers what comes in; the block keeps its precision
             x = x.to(next(self.network.parameters(), x).dtype)
-        self.network.check_input(x)
         return _Bridge.apply(self, x, *self.network.parameters())  # type: ignore[no-any-return]
 
     def solve(self, x: Tensor) -> tuple[Drive, Solution]:
         """The free phase."""
-        drive, start = begin(self.network, self.dynamics, x)
-        return drive, settle(self.network, self.dynamics, drive, start, self.free_steps)
+        with torch.inference_mode(False), torch.no_grad():
+            drive, start = begin(self.network, self.dynamics, x)
+            return drive, settle(self.network, self.dynamics, drive, start, self.free_steps)
 
     def gradients(self, x: Tensor, drive: Drive, free: Solution, cotangent: Tensor) -> Iterator[Tensor | None]:
         """EP's gradients with respect to ``x`` (None if it wants none) and to every parameter."""

@@ -279,6 +279,10 @@ NOT_FINITE = {
         lambda: zoo.model("nonlinear-connection", ep.Prototypical())(torch.full((2, 4), torch.inf).double()),
         r"the input \(population 0\) is not finite in 2 of 2 samples",
     ),
+    "bridge cotangent": (
+        lambda: (ep.Equilibrium(small().network, ep.Prototypical(), 5, 5, 0.1)(X) * nan).sum().backward(),
+        r"population 2 is not finite at step 1 of the nudged phase",
+    ),
     "bridge input": (
         lambda: ep.Equilibrium(small().network, ep.Prototypical(), 5, 5, 0.1)(X * nan),
         r"the input \(population 0\) is not finite",

@@ -165,7 +165,9 @@ def test_inference_mode_changes_nothing(name, dynamics):
     x, _ = zoo.batch(model)
     with torch.inference_mode():
         inferred = model(x.clone())
+        passed = ep.Equilibrium(model.network, dynamics, 30, 10, 0.1)(x.clone())
     assert torch.equal(inferred, model(x))
+    assert torch.equal(passed, inferred)
 
 
 def test_a_model_can_be_saved_loaded_and_copied():

@@ -1,0 +1,18 @@
+"""The README's snippets run as they stand; only the number of epochs is cut."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[2] / "README.md"
+SNIPPETS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
+def test_a_snippet_runs(snippet, capsys):
+    exec(compile(snippet.replace("range(20)", "range(1)"), "README.md", "exec"), {})
+
+
+def test_there_are_snippets():
+    assert len(SNIPPETS) == 3
