@@ -57,7 +57,13 @@ MUTANTS = [
     ),
     Mutant("1 / beta dropped", NET, "/ (norm * x.shape[0])", "/ x.shape[0]", THEOREM),
     Mutant("sum instead of mean", NET, "/ (norm * x.shape[0])", "/ norm", THEOREM),
-    Mutant("contrast under autocast", NET, "enabled=False", "enabled=True, dtype=torch.bfloat16", TRAIN),
+    Mutant(
+        "contrast under autocast",
+        NET,
+        "enabled=False):\n            terms",
+        "enabled=True, dtype=torch.bfloat16):\n            terms",
+        TRAIN,
+    ),
     Mutant("bias left out of the drive", NET, "current = connection.offset()", "current = None", PHI),
     Mutant("gain left out of the drive", NET, "current, alpha=gain[post]", "current, alpha=1.0", PHI),
     Mutant(
@@ -220,11 +226,17 @@ MUTANTS = [
 ]
 
 
-def caught(mutant: Mutant) -> tuple[bool, str]:
-    """Whether the tests fail on the mutant, and the end of what they printed."""
+def text(mutant: Mutant) -> str:
+    """The source to be changed, in which the mutant's text must stand just once."""
     source = (ROOT / "src/eqprop" / mutant.file).read_text()
     if source.count(mutant.old) != 1:
         raise SystemExit(f"mutant {mutant.name!r}: its text is {source.count(mutant.old)} times in {mutant.file}")
+    return source
+
+
+def caught(mutant: Mutant) -> tuple[bool, str]:
+    """Whether the tests fail on the mutant, and the end of what they printed."""
+    source = text(mutant)
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "eqprop"
         shutil.copytree(ROOT / "src/eqprop", package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -250,6 +262,8 @@ def main() -> None:
     chosen = [m for m in MUTANTS if not args.names or m.name in args.names]
     if not chosen or (args.names and len(chosen) != len(set(args.names))):
         parser.error(f"known mutants: {', '.join(m.name for m in MUTANTS)}")
+    for mutant in chosen:
+        text(mutant)  # before the first of them runs
     survivors = []
     with ThreadPoolExecutor(args.jobs) as pool:
         for mutant, (found, last) in zip(chosen, pool.map(caught, chosen), strict=True):
