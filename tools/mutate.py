@@ -60,8 +60,8 @@ MUTANTS = [
     Mutant(
         "contrast under autocast",
         NET,
-        "enabled=False):\n            terms",
-        "enabled=True, dtype=torch.bfloat16):\n            terms",
+        "with full_precision(x):\n            terms",
+        "if True:\n            terms",
         TRAIN,
     ),
     Mutant("bias left out of the drive", NET, "current = connection.offset()", "current = None", PHI),
@@ -219,10 +219,11 @@ MUTANTS = [
         INPUT,
     ),
     Mutant("bridge with the raw input", "equilibrium.py", "self.dynamics.encode(self.network, leaf)", "leaf", BRIDGE),
-    Mutant("phases under autocast", "settle.py", "enabled=False", "enabled=True, dtype=torch.bfloat16", TRAIN),
+    Mutant("phases under autocast", "settle.py", "with full_precision(drive.input):", "if True:", TRAIN),
     Mutant(
         "looks at every step", "settle.py", "self.tol is None or taken % self.check_every", "self.tol is None", SETTLE
     ),
+    Mutant("constant currents overwritten", NET, "u_n.clone() if u_n is c else u_n", "u_n", "laws/test_dynamics.py"),
 ]
 
 

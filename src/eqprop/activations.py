@@ -36,6 +36,7 @@ class Activation:
         potential: ``G`` with ``G' = rho^{-1}``, where rho increases, as a function of ``s = rho(u)``; only the energy
             of prototypical dynamics needs it.
         name: what ``repr`` and messages call it.
+        overwrite: `unit` again, but free to write its result over its argument; the settling loop prefers it.
 
     >>> import torch
     >>> Activation(torch.sin, name="sine").derivative(torch.zeros(2))
@@ -48,6 +49,7 @@ class Activation:
     slope: Callable[[Tensor, Tensor], Tensor] | None = None
     potential: Callable[[Tensor], Tensor] | None = None
     name: str = "custom"
+    overwrite: Callable[[Tensor], Tensor] | None = None
 
     def __repr__(self) -> str:
         return f"Activation({self.name!r})"
@@ -55,6 +57,10 @@ class Activation:
     def rho(self, u: Tensor) -> Tensor:
         """Activity of the pre-activation ``u``; same shape."""
         return self.unit(u if (self.gain, self.shift) == (1.0, 0.0) else self.gain * u + self.shift)
+
+    def fire(self, v: Tensor) -> Tensor:
+        """``unit(v)`` for a ``v`` that nobody else holds: it may be overwritten."""
+        return self.unit(v) if self.overwrite is None else self.overwrite(v)
 
     def derivative(self, u: Tensor, activity: Tensor | None = None) -> Tensor:
         """``rho'(u)``; same shape. Saves work if ``activity = rho(u)`` is given. Differentiable where gradients are on."""
@@ -117,9 +123,9 @@ def _half_square(s: Tensor) -> Tensor:
 
 
 NAMED = {
-    "sigmoid": Activation(torch.sigmoid, 4.0, -2.0, _logistic_slope, _logistic_potential, "sigmoid"),
+    "sigmoid": Activation(torch.sigmoid, 4.0, -2.0, _logistic_slope, _logistic_potential, "sigmoid", torch.sigmoid_),
     "hard_sigmoid": Activation(_clamp_1, slope=_hard_slope, potential=_half_square, name="hard_sigmoid"),
-    "tanh": Activation(torch.tanh, slope=_tanh_slope, potential=_tanh_potential, name="tanh"),
+    "tanh": Activation(torch.tanh, slope=_tanh_slope, potential=_tanh_potential, name="tanh", overwrite=torch.tanh_),
     "relu6": Activation(_clamp_6, slope=_relu6_slope, potential=_half_square, name="relu6"),
     "identity": Activation(_identity, slope=_one, potential=_half_square, name="identity"),
 }

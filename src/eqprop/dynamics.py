@@ -113,7 +113,7 @@ class Prototypical(Dynamics):
         v = drive.currents(state)
         if force is not None and self.nudge == "inside":
             v[-1] = torch.add(v[-1], force(state[-1]), alpha=network.relaxing[-1].activation.gain)
-        s = [p.activation.unit(v_n) for p, v_n in zip(network.relaxing, v, strict=True)]
+        s = [p.activation.fire(v_n) for p, v_n in zip(network.relaxing, v, strict=True)]
         if force is not None and self.nudge == "outside":
             s[-1] = s[-1] + force(state[-1])
         return tuple(s)

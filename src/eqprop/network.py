@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from eqprop.activations import Activation, as_activation
 from eqprop.checks import instance, positive_int
 from eqprop.connections import Connection, Ends, Wire
+from eqprop.precision import full_precision
 
 __all__ = ["Activities", "Drive", "Edge", "Network", "Population"]
 
@@ -73,12 +74,12 @@ class Drive:
     wires: tuple[Wire, ...]
 
     def currents(self, s: Sequence[Tensor]) -> list[Tensor]:
-        """Scaled currents into the relaxing populations at the activities ``s``: ``(B, *shape)`` each."""
+        """Scaled currents into the relaxing populations at the activities ``s``: ``(B, *shape)`` each, the caller's own."""
         u = [self.input, *self.constant]  # place 0 is never written: nothing flows into the input
         a = (self.input, *s)
         for wire in self.wires:
             wire.add(u, a)
-        return u[1:]
+        return [u_n.clone() if u_n is c else u_n for u_n, c in zip(u[1:], self.constant, strict=True)]
 
     def repeat(self, n: int) -> "Drive":
         """The drive of the batch repeated ``n`` times, for phases that run side by side."""
@@ -144,7 +145,7 @@ class Network(nn.Module):
         offsets = shifts or [0.0] * len(self.relaxing)
         constant = [x.new_full((x.shape[0], *p.shape), shift) for p, shift in zip(self.relaxing, offsets, strict=True)]
         wires = []
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             for pre, post, connection in self.edges():
                 if pre == 0 and connection.linear:
                     current = connection.up(x, constant[post - 1])  # of the right shape; its values do not count
@@ -162,7 +163,7 @@ class Network(nn.Module):
         their currents at the state ``free`` with ``a - b``; both are divided by ``norm``.
         """
         states = [(x, *free), (x, *a), (x, *b)]
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             terms = [
                 connection.contrast(*(Ends(state[pre], state[post]) for state in states))
                 for pre, post, connection in self.edges()

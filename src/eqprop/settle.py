@@ -16,6 +16,7 @@ from torch import Tensor
 from eqprop.checks import positive, positive_int
 from eqprop.dynamics import Dynamics, Force, State
 from eqprop.network import Activities, Drive, Network
+from eqprop.precision import full_precision
 
 __all__ = ["Settle", "Solution", "settle"]
 
@@ -120,8 +121,7 @@ def settle(
     states = [state]
     late: deque[Activities] = deque(maxlen=average)
     before, taken = state, 0
-    # EP divides small differences by beta: states are never relaxed in an autocast's lower precision.
-    with torch.autocast(drive.input.device.type, enabled=False):
+    with full_precision(drive.input):
         for taken in range(1, steps.steps + 1):
             before, state = state, dynamics.step(network, state, drive, force)
             if trajectory:

@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 from eqprop.dynamics import State
 from eqprop.estimators.base import Watch, as_loss, check_grad
 from eqprop.model import Model
+from eqprop.precision import full_precision
 from eqprop.settle import Settle, as_settle, finite, residual, settle
 
 __all__ = ["ImplicitDiff"]
@@ -65,7 +66,7 @@ class ImplicitDiff:
         if watch is not None:
             watch(free)
         state = tuple(s.detach().requires_grad_() for s in free.state)
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             moved = dynamics.step(network, state, drive)
             (slope,) = torch.autograd.grad(model.cost.value(state[-1], target).sum(), state[-1])
             adjoint = self._adjoint(state, moved, slope)
