@@ -1,4 +1,4 @@
-"""What a number given by a user must be; each check returns it or says what was got and what to do."""
+"""What a number or an object given by a user must be; each check returns it or says what was got and what to do."""
 
 import math
 from numbers import Integral, Real

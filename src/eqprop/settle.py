@@ -132,7 +132,8 @@ def settle(
                 break
     change = residual(before, state)
     if not finite(change, drive.input):
-        raise diagnosis(network, dynamics, drive, states[0], taken, force)
+        with full_precision(drive.input):
+            raise diagnosis(network, dynamics, drive, states[0], taken, force)
     activity = mean(late) if average > 1 else dynamics.activity(network, state)
     return Solution(state, activity, change, taken, tuple(states) if trajectory else None)
 

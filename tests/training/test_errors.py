@@ -261,12 +261,12 @@ CALLS = {
 }
 
 
-def growing():
-    """A linear self-connection that multiplies by 10 at every step, at rest at 0."""
+def growing(factor=10.0):
+    """A linear self-connection that multiplies by ``factor`` at every step, at rest at 0."""
     grow = ep.Dense(1, 1, bias=False)
     network = ep.Network([ep.Population(1, "identity")] * 2, [(0, 1, ep.Dense(1, 1, bias=False)), (1, 1, grow)])
     with torch.no_grad():
-        grow.weight.fill_(5.0)  # u = (W + W^T) s
+        grow.weight.fill_(factor / 2)  # u = (W + W^T) s
     return ep.Model(network, ep.Prototypical(), ep.SquaredError())
 
 
@@ -336,6 +336,16 @@ def test_the_step_at_which_a_state_breaks_is_named():
     """A tenfold growth from 1e30 passes float32's 3.4e38 at a step that one can count."""
     with pytest.raises(FloatingPointError, match="population 1 is not finite at step 9 of the free phase"):
         ep.relax(growing(), torch.zeros(1, 1), 20, state=(torch.full((1, 1), 1e30),))
+
+
+def test_a_broken_phase_is_repeated_in_full_precision_too():
+    """In bfloat16 a growth of 1.1 a step is one of 1.102, and another step would be named."""
+    model, start = growing(1.1), (torch.full((1, 1), 1e30),)
+    with (
+        torch.autocast("cpu", dtype=torch.bfloat16),
+        pytest.raises(FloatingPointError, match="at step 207 of the free"),
+    ):
+        ep.relax(model, torch.zeros(1, 1), 300, state=start)
 
 
 def test_large_numbers_are_finite():
