@@ -219,11 +219,24 @@ MUTANTS = [
         INPUT,
     ),
     Mutant("bridge with the raw input", "equilibrium.py", "self.dynamics.encode(self.network, leaf)", "leaf", BRIDGE),
-    Mutant("phases under autocast", "settle.py", "with full_precision(drive.input):", "if True:", TRAIN),
+    Mutant(
+        "phases under autocast",
+        "settle.py",
+        "with full_precision(drive.input):\n        for",
+        "if True:\n        for",
+        TRAIN,
+    ),
     Mutant(
         "looks at every step", "settle.py", "self.tol is None or taken % self.check_every", "self.tol is None", SETTLE
     ),
     Mutant("constant currents overwritten", NET, "u_n.clone() if u_n is c else u_n", "u_n", "laws/test_dynamics.py"),
+    Mutant(
+        "broken phase repeated under autocast",
+        "settle.py",
+        "with full_precision(drive.input):\n            raise",
+        "if True:\n            raise",
+        ERRORS,
+    ),
 ]
 
 
