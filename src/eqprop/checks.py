@@ -4,7 +4,17 @@ import math
 from numbers import Integral, Real
 from typing import TypeVar
 
-__all__ = ["angle_in_degrees", "instance", "nonzero", "one_of", "positive", "positive_int"]
+__all__ = [
+    "angle_in_degrees",
+    "fraction",
+    "instance",
+    "natural",
+    "nonzero",
+    "not_negative",
+    "one_of",
+    "positive",
+    "positive_int",
+]
 
 T = TypeVar("T")
 
@@ -20,6 +30,27 @@ def positive(name: str, value: object) -> float:
     """A finite number above 0."""
     if not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
         raise ValueError(f"`{name}` must be a finite number above 0, got {value!r}")
+    return float(value)
+
+
+def natural(name: str, value: object) -> int:
+    """A whole number of at least 0."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"`{name}` must be a whole number of at least 0, got {value!r}")
+    return int(value)
+
+
+def not_negative(name: str, value: object) -> float:
+    """A finite number of at least 0."""
+    if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
+        raise ValueError(f"`{name}` must be a finite number of at least 0, got {value!r}")
+    return float(value)
+
+
+def fraction(name: str, value: object) -> float:
+    """A number from 0 up to, but not including, 1."""
+    if not isinstance(value, Real) or not 0 <= float(value) < 1:
+        raise ValueError(f"`{name}` must be a number in [0, 1), got {value!r}")
     return float(value)
 
 

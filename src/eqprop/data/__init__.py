@@ -1,6 +1,24 @@
 """Data sets, one file a format. Each loader returns a `Split`: training and test samples as tensors."""
 
+from eqprop.data.batches import Batches, hold_out
 from eqprop.data.digits import load_digits
-from eqprop.data.split import Split
+from eqprop.data.errors import DataError
+from eqprop.data.loading import Entry, fetch, load, survey
+from eqprop.data.sources import NAMES, shape_of, sizes
+from eqprop.data.split import Samples, Split
 
-__all__ = ["Split", "load_digits"]
+__all__ = [
+    "NAMES",
+    "Batches",
+    "DataError",
+    "Entry",
+    "Samples",
+    "Split",
+    "fetch",
+    "hold_out",
+    "load",
+    "load_digits",
+    "shape_of",
+    "sizes",
+    "survey",
+]

@@ -1,0 +1,122 @@
+"""Where data sets are looked for, in this order, and where they are put.
+
+1. the `root` argument (``--data.root``),
+2. the folder that the environment variable ``EQPROP_DATA`` names,
+3. the user's cache: ``$XDG_CACHE_HOME/eqprop`` or ``~/.cache/eqprop``; ``~/Library/Caches/eqprop`` on macOS,
+4. ``/usr/share/datasets`` for Fashion-MNIST, where Debian's package ``dataset-fashion-mnist`` puts it.
+
+The first two are *named*: a person said that the data is there, so what is wrong there is an error and is never passed over
+in silence. A download goes to the first named root, or to the cache if none was named. Below each, a set has its own folder::
+
+    mnist/train-images-idx3-ubyte[.gz] …    fashion-mnist/…    cifar-10/cifar-10-batches-bin/data_batch_1.bin …
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from eqprop.data.sources import Source
+
+__all__ = ["Place", "cache", "offline", "search", "target"]
+
+ROOT, VARIABLE, CACHE, SYSTEM = "`root`", "EQPROP_DATA", "the cache", "a system package"
+
+DEBIAN = Path("/usr/share/datasets")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder of data sets.
+
+    Attributes:
+        path: the folder.
+        origin: who says that data is there.
+    """
+
+    path: Path
+    origin: str
+
+    @property
+    def named(self) -> bool:
+        """Whether a person chose it."""
+        return self.origin in (ROOT, VARIABLE)
+
+    @property
+    def ours(self) -> bool:
+        """Whether all that is in it was put there by this package."""
+        return self.origin == CACHE
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.origin})"
+
+
+def search(source: Source, root: str | os.PathLike[str] | None = None) -> Iterator[Place]:
+    """The places to look for `source`, best first.
+
+    Raises:
+        ValueError: if `root` is empty.
+        FileNotFoundError: if a named place is not an existing folder; when it is reached, no earlier.
+    """
+    yield from map(existing, named(root))
+    if home := cache():
+        yield Place(home, CACHE)
+    if source.manager == "apt":
+        yield Place(DEBIAN, SYSTEM)
+
+
+def target(root: str | os.PathLike[str] | None = None) -> Place:
+    """Where a set is put: the first named root, else the cache; it need not exist.
+
+    Raises:
+        ValueError: if `root` is empty.
+        FileNotFoundError: if no root was named and this user has no home.
+    """
+    for place in named(root):
+        return place
+    if home := cache():
+        return Place(home, CACHE)
+    raise FileNotFoundError("this user has no home folder to keep data in: name a folder by EQPROP_DATA")
+
+
+def named(root: str | os.PathLike[str] | None) -> list[Place]:
+    """The places that a person chose, best first."""
+    if root is not None and not os.fspath(root):
+        raise ValueError(f"`root` must name a folder, got {root!r}")
+    chosen = ((root, ROOT), (os.environ.get("EQPROP_DATA"), VARIABLE))
+    return [Place(Path(os.path.expanduser(path)), origin) for path, origin in chosen if path]
+
+
+def existing(place: Place) -> Place:
+    """The place itself, if it is a folder that can be listed."""
+    try:
+        os.scandir(place.path).close()
+    except OSError as error:
+        raise FileNotFoundError(f"{place} is no folder to read data from: {error.strerror or error}") from error
+    return place
+
+
+def cache() -> Path | None:
+    """This user's cache folder; None for a user without a home."""
+    if sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        chosen = os.environ.get("XDG_CACHE_HOME", "")
+        base = chosen if os.path.isabs(chosen) else "~/.cache"
+    path = Path(os.path.expanduser(base))
+    return path / "eqprop" if path.is_absolute() else None
+
+
+def offline() -> bool:
+    """Whether the environment variable ``EQPROP_OFFLINE`` forbids downloads.
+
+    Raises:
+        ValueError: if it is neither yes nor no.
+    """
+    value = os.environ.get("EQPROP_OFFLINE", "").strip().lower()
+    if value in ("1", "true", "yes", "on"):
+        return True
+    if value in ("", "0", "false", "no", "off"):
+        return False
+    raise ValueError(f"`EQPROP_OFFLINE` must be 1 or 0, got {value!r}")

@@ -1,0 +1,47 @@
+"""Published figures as data, and what a paper compares a recipe with."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from eqprop.estimators import BPTT, EquilibriumProp
+from eqprop.settle import as_settle
+from eqprop.training.run import Run
+
+__all__ = ["Published", "baseline"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """One line of a paper's table, in percent.
+
+    Attributes:
+        recipe: the recipe's name.
+        method: "EP" or "BPTT".
+        test: mean test error.
+        spread: standard deviation of the test error over runs.
+        train: mean training error, if given.
+        source: paper and table.
+        recalled: True while the number was not checked against the paper itself; it is shown with that remark.
+    """
+
+    recipe: str
+    method: Literal["EP", "BPTT"]
+    test: float
+    spread: float
+    train: float | None
+    source: str
+    recalled: bool = True
+
+
+def baseline(run: Run) -> Run:
+    """The same run by BPTT over the last K + 1 steps of the free phase, as the paper's code does for dense networks.
+
+    Raises:
+        ValueError: if the run's estimator has no nudged phase to take K from.
+    """
+    estimator = run.estimator
+    if not isinstance(estimator, EquilibriumProp):
+        raise ValueError(f"the baseline of a run by {type(estimator).__name__} is not defined: start from one by EP")
+    free = as_settle("free_steps", estimator.free_steps).steps
+    last = as_settle("nudged_steps", estimator.nudged_steps).steps + 1
+    return replace(run, estimator=BPTT(estimator.free_steps, min(last, free)))

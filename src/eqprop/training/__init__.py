@@ -1,0 +1,26 @@
+"""Training: runs as frozen objects, a trainer that survives anything, checkpoints, logs."""
+
+from eqprop.training.evaluation import evaluate
+from eqprop.training.optimisers import SGD, Adam, AdamW
+from eqprop.training.run import Data, Run
+from eqprop.training.schedules import Constant, Cosine, StepDecay
+from eqprop.training.session import Session, load, prepare, proceed, start
+from eqprop.training.trainer import Trainer
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Constant",
+    "Cosine",
+    "Data",
+    "Run",
+    "Session",
+    "StepDecay",
+    "Trainer",
+    "evaluate",
+    "load",
+    "prepare",
+    "proceed",
+    "start",
+]

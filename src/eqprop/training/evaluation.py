@@ -1,0 +1,36 @@
+"""How good a model is on samples it does not learn from."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from eqprop.model import Model
+from eqprop.settle import settle
+from eqprop.training.tally import Score, Tally
+
+__all__ = ["evaluate"]
+
+
+@torch.no_grad()
+def evaluate(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
+    """Settle freely for as long as ``model(x)`` does, and measure.
+
+    Args:
+        model: on its device; batches are moved there.
+        batches: ``(x, y)``: ``(B, *shape)`` floats, and ``(B,)`` classes or ``(B, n)`` floats.
+
+    Raises:
+        ValueError: if a batch does not fit the model, or there is none.
+        FloatingPointError: if the input, a weight or a state is not finite.
+    """
+    device = next(model.parameters()).device
+    tally = Tally(device)
+    for x, y in batches:
+        x, y = x.to(device), y.to(device)
+        drive, start, target = model.pose(x, y)
+        solution = settle(model.network, model.dynamics, drive, start, model.settle)
+        tally.add(model.cost.value(solution.state[-1], target).mean(), solution, y, model.cost)
+    if not tally.samples:
+        raise ValueError("there are no samples to evaluate on: `batches` is empty")
+    return tally.score()

@@ -1,0 +1,38 @@
+"""Files that are whole or absent: written beside their place, forced to the disk, and moved there in one step."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["append_line", "write_atomic"]
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Replace ``path`` by ``content``; a reader, or a kill at any moment, meets the old file or the new one.
+
+    Raises:
+        OSError: if the folder cannot be written to or the disk is full; the old file is still there then.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
+        raise
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line and force it to the disk.
+
+    Raises:
+        OSError: if the file cannot be written to or the disk is full; part of the line may be there then.
+    """
+    with path.open("a") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())

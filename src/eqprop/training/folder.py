@@ -1,0 +1,119 @@
+"""A run folder: what is where in it, who may write to it, and what it means that something is there.
+
+config.json        the resolved run
+environment.json   versions and hardware; no host name, user or path
+metrics.jsonl      one row an epoch
+checkpoint/        last.safetensors (all that goes on), best.safetensors (weights)
+plots/
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eqprop.training.files import append_line, write_atomic
+
+__all__ = ["Folder", "Row"]
+
+Row = dict[str, Any]
+"""One epoch: ``epoch``, costs, errors (fractions), ``residual``, ``steps``, ``rates``, ``seconds``."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The folder of one run.
+
+    Args:
+        path: of the folder.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The run, as JSON."""
+        return self.path / "config.json"
+
+    @property
+    def environment(self) -> Path:
+        """What it runs on."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line, one line an epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return self.path / "checkpoint" / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best epoch."""
+        return self.path / "checkpoint" / "best.safetensors"
+
+    @property
+    def plots(self) -> Path:
+        """Pictures."""
+        return self.path / "plots"
+
+    def make(self) -> "Folder":
+        """Create the folder with its subfolders, or take an empty one.
+
+        Raises:
+            FileExistsError: if there is something in it.
+            OSError: if it cannot be created.
+        """
+        if self.path.is_dir() and any(self.path.iterdir()):
+            what = "a run" if self.config.exists() else "something else"
+            hint = f"go on with `--resume {self.path}`, or " if self.config.exists() else ""
+            raise FileExistsError(f"{self.path} already holds {what}: {hint}name another folder")
+        self.last.parent.mkdir(parents=True, exist_ok=True)
+        return self
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for this process; the hold ends with it, however it ends.
+
+        Raises:
+            BlockingIOError: if another process holds it.
+        """
+        handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BlockingIOError(f"{self.path} is in use by another process: wait for it, or stop it") from None
+            yield
+        finally:
+            os.close(handle)
+
+    def rows(self) -> list[Row]:
+        """The rows of the metrics; a last line that was cut off by a kill is left out."""
+        if not self.metrics.exists():
+            return []
+        rows = []
+        for line in self.metrics.read_text().splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+        return rows
+
+    def log(self, row: Row) -> None:
+        """Append a row."""
+        append_line(self.metrics, json.dumps(row, allow_nan=False))
+
+    def truncate(self, epochs: int) -> list[Row]:
+        """Drop what was logged after that many epochs, and return the rest."""
+        rows = [row for row in self.rows() if row["epoch"] <= epochs]
+        if self.metrics.exists():
+            write_atomic(self.metrics, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+        return rows

@@ -1,0 +1,156 @@
+r"""Optimisers as frozen choices: what a run holds and a file can carry; ``build`` makes the `torch.optim` object.
+
+EP's papers give each connection a learning rate of its own, so ``rates`` is one number for all or one a connection,
+input-first; a readout with weights comes after the connections. Feedback weights have their connection's rate.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD as TorchSGD
+from torch.optim import Adam as TorchAdam
+from torch.optim import AdamW as TorchAdamW
+from torch.optim import Optimizer
+
+from eqprop.checks import fraction, not_negative, positive
+from eqprop.model import Model
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimiser"]
+
+
+class Optimiser(ABC):
+    """A choice of optimiser, and the learning rate of each connection."""
+
+    rates: float | Sequence[float]
+
+    @abstractmethod
+    def build(self, model: Model) -> Optimizer:
+        """The `torch.optim` object for that model.
+
+        Raises:
+            ValueError: if the number of rates is neither 1 nor that of the connections.
+        """
+
+
+@dataclass(frozen=True)
+class SGD(Optimiser):
+    """Stochastic gradient descent, `torch.optim.SGD`.
+
+    Args:
+        rates: learning rate, one for all or one a connection, input-first.
+        momentum: of the running average of gradients, in [0, 1).
+        weight_decay: of every parameter, at least 0.
+
+    Raises:
+        ValueError: if a number is out of its range or not finite.
+
+    >>> SGD((0.08, 0.04)).rates
+    (0.08, 0.04)
+    """
+
+    rates: float | Sequence[float]
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rates", as_rates(self.rates))
+        fraction("momentum", self.momentum)
+        not_negative("weight_decay", self.weight_decay)
+
+    def build(self, model: Model) -> TorchSGD:
+        """One parameter group a learning rate."""
+        return TorchSGD(groups(model, self.rates), momentum=self.momentum, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class Adam(Optimiser):
+    """Adam, `torch.optim.Adam`.
+
+    Args:
+        rates: learning rate, one for all or one a connection, input-first.
+        betas: of the running averages of gradients and of their squares, each in [0, 1).
+        weight_decay: added to the gradients, at least 0.
+
+    Raises:
+        ValueError: if a number is out of its range or not finite.
+
+    >>> Adam(1e-3).rates
+    (0.001,)
+    """
+
+    rates: float | Sequence[float] = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rates", as_rates(self.rates))
+        object.__setattr__(self, "betas", as_betas(self.betas))
+        not_negative("weight_decay", self.weight_decay)
+
+    def build(self, model: Model) -> TorchAdam:
+        """One parameter group a learning rate."""
+        return TorchAdam(groups(model, self.rates), betas=self.betas, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class AdamW(Optimiser):
+    """Adam with decoupled weight decay, `torch.optim.AdamW`.
+
+    Args:
+        rates: learning rate, one for all or one a connection, input-first.
+        betas: of the running averages of gradients and of their squares, each in [0, 1).
+        weight_decay: taken off the weights, at least 0.
+
+    Raises:
+        ValueError: if a number is out of its range or not finite.
+
+    >>> AdamW().weight_decay
+    0.01
+    """
+
+    rates: float | Sequence[float] = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rates", as_rates(self.rates))
+        object.__setattr__(self, "betas", as_betas(self.betas))
+        not_negative("weight_decay", self.weight_decay)
+
+    def build(self, model: Model) -> TorchAdamW:
+        """One parameter group a learning rate."""
+        return TorchAdamW(groups(model, self.rates), betas=self.betas, weight_decay=self.weight_decay)
+
+
+def as_rates(rates: float | Sequence[float]) -> tuple[float, ...]:
+    """Learning rates as a tuple of positive numbers."""
+    several = tuple(rates) if isinstance(rates, Sequence) and not isinstance(rates, str) else (rates,)
+    if not several:
+        raise ValueError("`rates` is empty: give one learning rate, or one for each connection")
+    return tuple(positive("rates", rate) for rate in several)
+
+
+def as_betas(betas: tuple[float, float]) -> tuple[float, float]:
+    """The two decay rates of Adam."""
+    if not isinstance(betas, Sequence) or len(betas) != 2:
+        raise ValueError(f"`betas` must be two numbers in [0, 1), got {betas!r}")
+    return fraction("betas", betas[0]), fraction("betas", betas[1])
+
+
+def groups(model: Model, rates: float | Sequence[float]) -> list[dict[str, Any]]:
+    """Parameter groups: all parameters under the one rate, or those of each connection, and of a readout, under theirs."""
+    rates = as_rates(rates)
+    if len(rates) == 1:
+        return [{"params": list(model.parameters()), "lr": rates[0]}]
+    owners: list[nn.Module] = list(dict.fromkeys(model.network.connections))  # once where two edges share one
+    if isinstance(model.cost, nn.Module) and any(True for _ in model.cost.parameters()):
+        owners.append(model.cost)
+    if len(rates) != len(owners):
+        raise ValueError(
+            f"`rates` names {len(rates)} learning rates, but the model has {len(owners)} connections "
+            "(a readout counts as one): give one rate for all, or one for each"
+        )
+    return [{"params": list(owner.parameters()), "lr": rate} for owner, rate in zip(owners, rates, strict=True)]

@@ -1,0 +1,148 @@
+"""A run: everything that decides what a training does, in one frozen object that a file carries whole."""
+
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from eqprop.architectures import MLP, Toy
+from eqprop.checks import instance, natural, positive_int
+from eqprop.costs import CrossEntropyReadout, SquaredError
+from eqprop.dynamics import EnergyDescent, Prototypical
+from eqprop.estimators import BPTT, EquilibriumProp, ImplicitDiff
+from eqprop.model import Model
+from eqprop.settle import Settle, as_settle
+from eqprop.training.codec import LOCAL, from_json, to_json
+from eqprop.training.optimisers import SGD, Adam, AdamW
+from eqprop.training.schedules import Constant, Cosine, StepDecay
+from eqprop.training.seeding import WEIGHTS, seeded
+
+__all__ = ["Data", "Run"]
+
+ModelSpec: TypeAlias = MLP | Toy
+EstimatorSpec: TypeAlias = EquilibriumProp | BPTT | ImplicitDiff
+OptimiserSpec: TypeAlias = SGD | Adam | AdamW
+ScheduleSpec: TypeAlias = Constant | Cosine | StepDecay
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which samples, and how they come.
+
+    Args:
+        name: of the data set: "digits", "mnist", "fashion-mnist" or "cifar-10".
+        batch_size: samples in a training batch; the last, smaller one of an epoch is kept.
+        validation: training samples held out, the same ones for every seed, to choose settings by; 0 for none.
+        root: a folder to look for the data in first; not written to files.
+
+    Raises:
+        ValueError: if a number is not a whole one in its range.
+
+    >>> Data("mnist").batch_size
+    20
+    """
+
+    name: str
+    batch_size: int = 20
+    validation: int = 0
+    root: str | None = field(default=None, metadata={LOCAL: True})
+
+    def __post_init__(self) -> None:
+        instance("name", self.name, str)
+        positive_int("batch_size", self.batch_size)
+        natural("validation", self.validation)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, from the data to the last epoch.
+
+    Args:
+        name: of the recipe it came from.
+        data: what it learns from.
+        model: specification of the network. If it leaves ``settle`` out, tests settle as long as the estimator's free
+            phase.
+        estimator: where its gradients come from.
+        optimiser: what they move, and how far.
+        schedule: how the learning rates change over the epochs.
+        epochs: passes over the training samples.
+        seed: of weights, of the order of samples, and of what the estimator draws.
+        threads: of the CPU. Small dense networks gain nothing from more than one. Results are the same to the bit only
+            at the same number.
+
+    Raises:
+        ValueError: if a part is of a class that a file cannot carry, or a number is not a whole one in its range.
+
+    >>> from eqprop import MLP, EquilibriumProp
+    >>> run = Run("mine", Data("digits"), MLP((64, 10)), EquilibriumProp(20, 10, 0.1), SGD(0.1), epochs=2)
+    >>> Run.from_json(run.to_json()) == run
+    True
+    """
+
+    name: str
+    data: Data
+    model: ModelSpec
+    estimator: EstimatorSpec
+    optimiser: OptimiserSpec
+    schedule: ScheduleSpec = field(default_factory=Constant)
+    epochs: int = 30
+    seed: int = 0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        instance("name", self.name, str)
+        instance("data", self.data, Data)
+        for part, classes in (
+            ("model", MODELS),
+            ("estimator", ESTIMATORS),
+            ("optimiser", OPTIMISERS),
+            ("schedule", SCHEDULES),
+        ):
+            one_of_classes(part, getattr(self, part), classes)
+        positive_int("epochs", self.epochs)
+        natural("seed", self.seed)
+        positive_int("threads", self.threads)
+        self.to_json()  # a part that no file can carry is refused now, not after hours
+
+    def to_json(self) -> str:
+        """The run as JSON text; paths are left out."""
+        return to_json(self, KINDS)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Run":
+        """The run that `to_json` wrote.
+
+        Raises:
+            ValueError: if the text is not a run's, or a value is not valid.
+        """
+        return instance("run", from_json(text, KINDS), cls)
+
+    def build(self) -> Model:
+        """The model with the weights that this seed draws, on the CPU.
+
+        Raises:
+            ValueError: if its parts do not fit each other.
+        """
+        spec = self.model
+        if isinstance(spec, MLP) and spec.settle is None:
+            spec = replace(spec, settle=as_settle("free_steps", self.estimator.free_steps))
+        with seeded(self.seed, WEIGHTS):
+            return spec.build()
+
+
+def one_of_classes(name: str, value: object, classes: tuple[type, ...]) -> None:
+    """Raise ValueError unless ``value`` is an object of one of the classes."""
+    if type(value) not in classes:
+        kinds = ", ".join(kind.__name__ for kind in classes)
+        raise ValueError(
+            f"`{name}` of a run must be an object of class {kinds}, got {value!r}; for others use `Trainer`"
+        )
+
+
+MODELS = (MLP, Toy)
+ESTIMATORS = (EquilibriumProp, BPTT, ImplicitDiff)
+OPTIMISERS = (SGD, Adam, AdamW)
+SCHEDULES = (Constant, Cosine, StepDecay)
+KINDS = (
+    Run, Data, *MODELS, *ESTIMATORS, *OPTIMISERS, *SCHEDULES,
+    Prototypical, EnergyDescent, SquaredError, CrossEntropyReadout, Settle,
+)  # fmt: skip
+"""Every class that a configuration may name."""

@@ -1,0 +1,35 @@
+"""Streams of random numbers: one seed, and a stream of its own for each purpose, so that none disturbs another."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+__all__ = ["ESTIMATOR", "WEIGHTS", "generator", "seeded", "stream"]
+
+WEIGHTS, ESTIMATOR = 0, 1
+"""Purposes. The order of samples has streams of its own, one an epoch: see `eqprop.data.Batches`."""
+
+
+def stream(seed: int, purpose: int) -> int:
+    """The seed of that purpose; NumPy promises that these words never change and that nearby seeds give unrelated ones."""
+    return int(np.random.SeedSequence(seed, spawn_key=(purpose,)).generate_state(1)[0])
+
+
+def generator(seed: int, purpose: int) -> torch.Generator:
+    """A generator of its own on the CPU."""
+    return torch.Generator().manual_seed(stream(seed, purpose))
+
+
+@contextmanager
+def seeded(seed: int, purpose: int) -> Iterator[None]:
+    """Seed torch's default CPU generator for a while, then put it back as it was."""
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(
+        stream(seed, purpose)
+    )  # not `torch.manual_seed`, which reaches for every device
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)

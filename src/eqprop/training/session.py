@@ -1,0 +1,214 @@
+"""From a run to a trained model in a folder, and back: what the command line does, for programs too."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from eqprop.checks import one_of
+from eqprop.data import hold_out
+from eqprop.data import load as load_data
+from eqprop.data.batches import Batches
+from eqprop.model import Model
+from eqprop.training import checkpoint
+from eqprop.training.environment import environment
+from eqprop.training.files import write_atomic
+from eqprop.training.folder import Folder, Row
+from eqprop.training.reports import Report
+from eqprop.training.run import Run
+from eqprop.training.trainer import Trainer
+
+__all__ = ["Session", "finished", "load", "prepare", "proceed", "read_run", "start"]
+
+TEST_BATCH = 1000
+"""Samples settled at once in a test (Ernoult et al. 2019, their code)."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A run made ready: everything is checked, nothing is written.
+
+    Attributes:
+        run: what is to be done.
+        model: with its first weights, on the device.
+        train: training batches.
+        validation: held-out batches, if any.
+        test: test batches.
+    """
+
+    run: Run
+    model: Model
+    train: Batches
+    validation: Batches | None
+    test: Batches
+
+    def trainer(self, folder: Path, reports: Sequence[Report] = (), checkpoint_every: float = 60.0) -> Trainer:
+        """The trainer of this run."""
+        optimizer = self.run.optimiser.build(self.model)
+        return Trainer(
+            self.model,
+            self.run.estimator,
+            optimizer,
+            scheduler=self.run.schedule.build(optimizer, self.run.epochs),
+            folder=folder,
+            seed=self.run.seed,
+            reports=reports,
+            checkpoint_every=checkpoint_every,
+        )
+
+
+def prepare(run: Run, device: torch.device | str = "cpu") -> Session:
+    """Load the data, draw the weights, and see that all parts fit each other.
+
+    Raises:
+        ValueError: if they do not, or the data set is not known.
+        FileNotFoundError: if the data are nowhere.
+        RuntimeError: if the data are damaged, or the device is not there.
+    """
+    model = run.build().to(device)
+    run.optimiser.build(model)
+    model.dynamics.admit(getattr(run.estimator, "beta", 0.0))
+    split = load_data(run.data.name, run.data.root)
+    train, validation = split.train, None
+    if run.data.validation:
+        train, validation = hold_out(train, run.data.validation)
+    parts = [fitted(samples, model, device) for samples in (train, validation or train, split.test)]
+    check(run, model, *parts[0])
+    return Session(
+        run,
+        model,
+        Batches(*parts[0], run.data.batch_size, run.seed),
+        Batches(*parts[1], TEST_BATCH, shuffle=False) if validation else None,
+        Batches(*parts[2], TEST_BATCH, shuffle=False),
+    )
+
+
+def fitted(samples: tuple[Tensor, Tensor], model: Model, device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """The samples on the device, in the shape of the input population.
+
+    Raises:
+        ValueError: if a sample has another number of values than the input has units.
+    """
+    x, y = samples
+    shape = model.network.populations[0].shape
+    if x[0].numel() != torch.Size(shape).numel():
+        got = "x".join(map(str, x.shape[1:]))
+        want = "x".join(map(str, shape))
+        raise ValueError(f"the model's input has {want} units, but a sample has {got} values: change the first size")
+    return x.reshape(len(x), *shape).to(device), y.to(device)
+
+
+def check(run: Run, model: Model, x: Tensor, y: Tensor) -> None:
+    """See that the classes fit the output."""
+    try:
+        model.pose(x[:1], y.max().reshape(1))
+    except ValueError as error:
+        raise ValueError(f"the model's output does not fit {run.data.name}: {error}") from None
+
+
+def start(run: Run, folder: str | Path, device: torch.device | str = "cpu") -> Folder:
+    """Make a run folder that `proceed` can begin with.
+
+    Raises:
+        FileExistsError: if there is something in it already.
+        OSError: if it cannot be created or written to.
+    """
+    place = Folder(Path(folder)).make()
+    with threads(run.threads):
+        write_atomic(place.environment, json.dumps(environment(device), indent=2) + "\n")
+    write_atomic(place.config, run.to_json())
+    return place
+
+
+def proceed(
+    folder: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    root: str | None = None,
+    reports: Sequence[Report] = (),
+    checkpoint_every: float = 60.0,
+) -> list[Row]:
+    """Begin the run of a folder, or go on where it stopped.
+
+    Args:
+        folder: made by `start`.
+        device: where to train.
+        root: folder to look for the data in first; a run's own is not written to its file.
+        reports: who is told of batches and epochs.
+        checkpoint_every: seconds between checkpoints within an epoch.
+
+    Returns:
+        One row an epoch, as in ``metrics.jsonl``.
+
+    Raises:
+        FileNotFoundError: if the folder holds no run.
+        ValueError: if the run is finished or its file is not valid.
+        Others: as `prepare` and `Trainer.fit`.
+    """
+    run, place = read_run(folder), Folder(Path(folder))
+    if finished(place):
+        raise ValueError(f"{folder} is finished: all {run.epochs} epochs are done; train in another folder")
+    session = prepare(replace(run, data=replace(run.data, root=root)), device)
+    trainer = session.trainer(place.path, reports, checkpoint_every)
+    go = trainer.resume if place.last.exists() else trainer.fit
+    with threads(run.threads):
+        return go(session.train, run.epochs, validation=session.validation, test=session.test)
+
+
+def finished(place: Folder) -> bool:
+    """Whether the run of a folder came to its end.
+
+    Raises:
+        DamagedError: if its checkpoint is not what was written.
+    """
+    return place.last.exists() and checkpoint.read(place.last)[1]["epoch"] >= read_run(place.path).epochs
+
+
+def read_run(folder: str | Path) -> Run:
+    """The run of a folder.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if its file is not valid.
+    """
+    config = Folder(Path(folder)).config
+    if not config.is_file():
+        raise FileNotFoundError(f"{folder} holds no run: there is no {config.name} in it")
+    try:
+        return Run.from_json(config.read_text())
+    except ValueError as error:
+        raise ValueError(f"{config} is not a run's configuration: {error}") from None
+
+
+def load(folder: str | Path, which: Literal["last", "best"] = "last") -> Model:
+    """The trained model of a run folder, on the CPU.
+
+    Args:
+        folder: where ``eqprop train`` wrote.
+        which: the weights of the "last" epoch or batch, or of the "best" epoch by validation, else training, error.
+
+    Raises:
+        FileNotFoundError: if the folder holds no run, or no weights yet.
+        ValueError: if a file is damaged or not valid.
+    """
+    place = Folder(Path(folder))
+    path = {"last": place.last, "best": place.best}[one_of("which", which, ("last", "best"))]
+    model = read_run(folder).build()
+    checkpoint.load_weights(model, checkpoint.read(path)[0], path)
+    return model
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Use that many threads of the CPU for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

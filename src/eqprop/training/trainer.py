@@ -1,0 +1,298 @@
+"""The trainer: any estimator's losses, any model, any iterable of ``(x, y)``; it alone knows devices, files and clocks.
+
+What a training is at a given moment is its weights, the optimiser's and the scheduler's state, the random streams, and the
+number of epochs and batches done. All of it is in ``checkpoint/last.safetensors``, so a training that was killed at any moment
+and resumed goes on to the same bits as one that was not.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+from warnings import warn
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from eqprop.checks import instance, not_negative, positive_int
+from eqprop.data.batches import Batches
+from eqprop.estimators import Estimator
+from eqprop.model import Model
+from eqprop.settle import Solution
+from eqprop.training import checkpoint
+from eqprop.training.evaluation import evaluate
+from eqprop.training.folder import Folder, Row
+from eqprop.training.interrupts import Interrupted, Interrupts
+from eqprop.training.reports import Report
+from eqprop.training.seeding import ESTIMATOR, generator
+from eqprop.training.tally import Tally
+
+__all__ = ["Trainer"]
+
+Samples = Iterable[tuple[Tensor, Tensor]]
+"""Batches ``(x, y)``: ``(B, *shape)`` floats, and ``(B,)`` classes or ``(B, n)`` floats."""
+
+STUCK = 0.95
+"""A training error above this fraction of guessing's is worth a warning."""
+
+
+class Trainer:
+    """Trains a model, tests it every epoch, and keeps enough on disk to go on after a kill.
+
+    Args:
+        model: what is trained, on its device; batches are moved there.
+        estimator: where the gradients come from.
+        optimizer: any of `torch.optim` that needs no closure.
+        scheduler: of `torch.optim.lr_scheduler`, stepped once an epoch.
+        folder: for metrics and checkpoints; without one nothing is written.
+        seed: of what the estimator draws.
+        reports: who is told of batches and epochs.
+        checkpoint_every: seconds between checkpoints within an epoch; there is one at the end of every epoch in any case.
+
+    Raises:
+        ValueError: if an argument is not what it must be.
+
+    >>> import torch, eqprop as ep
+    >>> model = ep.mlp([4, 3], settle=5)
+    >>> batches = [(torch.rand(5, 4), torch.tensor([0, 1, 2, 0, 1]))]
+    >>> trainer = Trainer(model, ep.EquilibriumProp(5, 3, 0.1), torch.optim.SGD(model.parameters(), lr=0.1))
+    >>> [row["epoch"] for row in trainer.fit(batches, epochs=2, test=batches)]
+    [1, 2]
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        estimator: Estimator,
+        optimizer: Optimizer,
+        *,
+        scheduler: LRScheduler | None = None,
+        folder: str | Path | None = None,
+        seed: int = 0,
+        reports: Sequence[Report] = (),
+        checkpoint_every: float = 60.0,
+    ) -> None:
+        self.model = instance("model", model, Model)
+        self.estimator = estimator
+        self.optimizer = instance("optimizer", optimizer, Optimizer)
+        self.scheduler = scheduler
+        self.folder = None if folder is None else Folder(Path(folder))
+        self.reports = tuple(reports)
+        self.checkpoint_every = not_negative("checkpoint_every", checkpoint_every)
+        self.generator = generator(seed, ESTIMATOR)
+        self.device = next(model.parameters()).device
+        self.rows: list[Row] = []
+        self.best: dict[str, Any] | None = None
+        self._start_epoch(done=0)
+        self._since = self._saved = time.monotonic()
+
+    def fit(
+        self, batches: Samples, epochs: int, *, validation: Samples | None = None, test: Samples | None = None
+    ) -> list[Row]:
+        """Train from the model's present weights.
+
+        Args:
+            batches: iterated once an epoch. `Batches` gives each epoch an order of its own; another iterable that draws
+                its order should do so from torch's default generator, whose state is part of every checkpoint.
+            epochs: how many.
+            validation: batches to test on after every epoch, which decide what is best.
+            test: batches to test on after every epoch, which decide nothing.
+
+        Returns:
+            One row an epoch, as in ``metrics.jsonl``.
+
+        Raises:
+            ValueError: if a batch does not fit the model.
+            FileExistsError: if the folder holds a training already.
+            BlockingIOError: if another process holds the folder.
+            FloatingPointError: if a state or a weight is not finite; the last checkpoint is from before.
+            Interrupted: if Ctrl-C or a terminate signal came and the checkpoint was written.
+            OSError: if a file cannot be written; the last checkpoint is whole.
+        """
+        if self.folder is not None:
+            if self.folder.last.exists():
+                raise FileExistsError(f"{self.folder.path} already holds a training: resume it, or name another folder")
+            self.folder.last.parent.mkdir(parents=True, exist_ok=True)
+        with self._held():
+            self._save()
+            return self._train(batches, epochs, validation, test)
+
+    def resume(
+        self, batches: Samples, epochs: int, *, validation: Samples | None = None, test: Samples | None = None
+    ) -> list[Row]:
+        """Go on from the folder's checkpoint; arguments, result and errors as in `fit`.
+
+        Raises:
+            FileNotFoundError: if the folder has no checkpoint.
+            DamagedError: if the checkpoint is not what was written.
+        """
+        if self.folder is None:
+            raise ValueError("a trainer without a `folder` has nothing to resume from: name the one to go on with")
+        with self._held():
+            self._restore(self.folder)
+            return self._train(batches, epochs, validation, test)
+
+    def _train(self, batches: Samples, epochs: int, validation: Samples | None, test: Samples | None) -> list[Row]:
+        positive_int("epochs", epochs)
+        with self._reporting(epochs, batches), Interrupts() as interrupts:
+            while self.epoch < epochs:
+                self._since = time.monotonic()
+                self._pass(batches, interrupts)
+                try:
+                    row = self._row(validation, test, interrupts)
+                except Interrupted:
+                    self._save()
+                    raise
+                self._finish(row)
+        return self.rows
+
+    def _pass(self, batches: Samples, interrupts: Interrupts) -> None:
+        """The rest of an epoch."""
+        for x, y in self._stream(batches):
+            self._learn(x.to(self.device), y.to(self.device))
+            self.batch += 1
+            for report in self.reports:
+                report.batch(self.epoch + 1, self.batch, self.tally)
+            if interrupts.asked is not None:
+                self._save()
+                raise Interrupted(interrupts.asked)
+            if self.folder is not None and time.monotonic() - self._saved >= self.checkpoint_every:
+                self._save()
+
+    def _learn(self, x: Tensor, y: Tensor) -> None:
+        """One batch: as many optimiser steps as the estimator has losses."""
+        seen: list[Solution] = []
+        first: Tensor | None = None
+        try:
+            for loss in self.estimator(self.model, x, y, watch=seen.append, generator=self.generator):
+                self.optimizer.zero_grad()
+                loss.backward()
+                self.optimizer.step()
+                first = loss if first is None else first
+        except FloatingPointError as error:
+            raise FloatingPointError(f"epoch {self.epoch + 1}, batch {self.batch + 1}: {error}") from None
+        if first is not None and seen:
+            self.tally.add(first, seen[0], y, self.model.cost)
+
+    def _stream(self, batches: Samples) -> Iterator[tuple[Tensor, Tensor]]:
+        """What is left of this epoch's batches. An iterable that draws its order draws the same again before it is skipped."""
+        if isinstance(batches, Batches):
+            return batches.epoch(self.epoch, self.batch)
+        now = torch.get_rng_state()
+        torch.set_rng_state(self.drawn)
+        left = iter(batches)
+        if self.batch:
+            for _ in range(self.batch):
+                next(left, None)
+            torch.set_rng_state(now)
+        return left
+
+    def _row(self, validation: Samples | None, test: Samples | None, interrupts: Interrupts) -> Row:
+        train = self.tally.score()
+        row: Row = {"epoch": self.epoch + 1, "train_cost": train.cost, "train_error": train.error}
+        for name, samples in (("validation", validation), ("test", test)):
+            if samples is not None:
+                score = evaluate(self.model, interrupts.watch(samples))
+                row |= {f"{name}_cost": score.cost, f"{name}_error": score.error}
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        seconds = self._spent + time.monotonic() - self._since
+        return row | {"residual": train.residual, "steps": train.steps, "rates": rates, "seconds": round(seconds, 3)}
+
+    def _finish(self, row: Row) -> None:
+        """Close an epoch: log it, keep the weights if they are the best yet, go over to the next."""
+        weights = checkpoint.weights(self.model)
+        self._warn_if_stuck(row)
+        best = choose(row)
+        if self.best is None or best["value"] < self.best["value"]:
+            self.best = best
+            if self.folder is not None:
+                checkpoint.write(self.folder.best, weights, best)
+        self.rows.append(row)
+        if self.folder is not None:
+            self.folder.log(row)
+        if self.scheduler is not None:
+            self.scheduler.step()
+        self._start_epoch(done=self.epoch + 1)
+        self._save()
+        for report in self.reports:
+            report.epoch(row)
+
+    def _start_epoch(self, done: int) -> None:
+        self.epoch, self.batch = done, 0
+        self.tally = Tally(self.device)
+        self.drawn = torch.get_rng_state()
+        self._spent = 0.0
+
+    def _warn_if_stuck(self, row: Row) -> None:
+        guess = 1 - 1 / self.model.cost.width(self.model.network.populations[-1].shape)
+        error = row["train_error"]
+        if error is not None and error >= STUCK * guess and row["epoch"] > 1:
+            warn(
+                f"epoch {row['epoch']}: the training error is {error:.1%}, guessing has {guess:.1%}: the network does not "
+                "learn; lower the learning rate, or look at beta, the number of steps and the residual",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+
+    def _save(self) -> None:
+        """Write the checkpoint, if there is a folder."""
+        self._saved = now = time.monotonic()
+        if self.folder is None:
+            return
+        optimizer = checkpoint.optimizer_state(self.optimizer)
+        sums, counts = self.tally.state()
+        tensors = checkpoint.weights(self.model) | optimizer.tensors
+        tensors |= {"tally": sums, "random.torch": torch.get_rng_state(), "random.epoch": self.drawn}
+        tensors["random.estimator"] = self.generator.get_state()
+        facts = {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "counts": counts,
+            "best": self.best,
+            "optimizer": optimizer.facts,
+            "scheduler": self.scheduler.state_dict() if self.scheduler is not None else None,
+            "spent": self._spent + now - self._since if self.batch else 0.0,
+        }
+        checkpoint.write(self.folder.last, tensors, facts)
+
+    def _restore(self, folder: Folder) -> None:
+        """Become what the checkpoint was."""
+        tensors, facts = checkpoint.read(folder.last)
+        checkpoint.load_weights(self.model, tensors, folder.last)
+        checkpoint.load_optimizer(self.optimizer, tensors, facts["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(facts["scheduler"])
+        torch.set_rng_state(tensors["random.torch"])
+        self.generator.set_state(tensors["random.estimator"])
+        self._start_epoch(done=facts["epoch"])
+        self.batch, self.drawn, self.best = facts["batch"], tensors["random.epoch"], facts["best"]
+        self._spent = facts["spent"]
+        self.tally.restore(tensors["tally"], facts["counts"])
+        self.rows = folder.truncate(self.epoch)
+
+    def _held(self) -> Any:
+        return nullcontext() if self.folder is None else self.folder.lock()
+
+    @contextmanager
+    def _reporting(self, epochs: int, batches: Samples) -> Iterator[None]:
+        size = len(batches) if hasattr(batches, "__len__") else None  # type: ignore[arg-type]
+        for report in self.reports:
+            report.begin(epochs, size, self.rows)
+        try:
+            yield
+        finally:
+            for report in self.reports:
+                report.end()
+
+
+def choose(row: Row) -> dict[str, Any]:
+    """What makes an epoch the best: the validation error, else the training error; costs where there are no classes.
+
+    The test samples decide nothing.
+    """
+    part = "validation" if "validation_cost" in row else "train"
+    by = f"{part}_cost" if row[f"{part}_error"] is None else f"{part}_error"
+    return {"epoch": row["epoch"], "by": by, "value": row[by]}
