@@ -1,7 +1,7 @@
 """From a run to a trained model in a folder, and back: what the command line does, for programs too."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,8 +62,15 @@ class Session:
         )
 
 
-def prepare(run: Run, device: torch.device | str = "cpu") -> Session:
+def prepare(
+    run: Run, device: torch.device | str = "cpu", progress: Callable[[int, int | None], None] | None = None
+) -> Session:
     """Load the data, draw the weights, and see that all parts fit each other.
+
+    Args:
+        run: what is to be trained.
+        device: where model and data go.
+        progress: called as ``progress(done, total)``, bytes, if data must be downloaded.
 
     Raises:
         ValueError: if they do not, or the data set is not known.
@@ -73,7 +80,7 @@ def prepare(run: Run, device: torch.device | str = "cpu") -> Session:
     model = run.build().to(device)
     run.optimiser.build(model)
     model.dynamics.admit(getattr(run.estimator, "beta", 0.0))
-    split = load_data(run.data.name, run.data.root)
+    split = load_data(run.data.name, run.data.root, progress)
     train, validation = split.train, None
     if run.data.validation:
         train, validation = hold_out(train, run.data.validation)

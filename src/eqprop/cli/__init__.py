@@ -1,0 +1,90 @@
+"""The command line: ``eqprop COMMAND``, also as ``python -m eqprop COMMAND``.
+
+Exit codes: 0, done; 1, a training failed (it diverged, or its disk is full); 2, a mistake of the caller, told in at most three
+lines, and nothing was created; 130, Ctrl-C, and 143, the terminate signal, after the checkpoint was written.
+"""
+
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "train": "train a recipe, or go on with a run",
+    "evaluate": "test a trained model",
+    "compare": "train a recipe by EP and by BPTT from the same weights",
+    "recipes": "list the recipes, with what was published of them",
+    "data": "list the data sets and where they are, or fetch one",
+    "plot": "draw the pictures of a run, or of several",
+}
+"""Every command, in a module of its name; none is loaded before it is called."""
+
+USAGE = "usage: eqprop COMMAND …\n\n" + "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
+USAGE += "\n\neqprop COMMAND --help tells more; eqprop --version tells the version\n"
+
+TRACEBACK = "EQPROP_TRACEBACK"
+"""Set to 1, this environment variable shows where an error came from."""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a command; see the module for the exit codes."""
+    from eqprop.training.interrupts import Interrupted
+
+    words = list(sys.argv[1:] if words is None else words)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = show
+            return dispatch(words)
+    except Interrupted as stop:
+        sys.stderr.write(f"{stop}\n")
+        return 128 + stop.signal
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def dispatch(words: list[str]) -> int:
+    """Find the command and call it with the rest of the words."""
+    from eqprop.cli.errors import failure
+
+    if not words or words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(USAGE)
+        return 0 if words else 2
+    if words[0] == "--version":
+        from eqprop import __version__
+
+        sys.stdout.write(f"eqprop {__version__}\n")
+        return 0
+    try:
+        return command(words[0])(words[1:])
+    except Exception as error:
+        message, code = failure(error)
+        if code is None or os.environ.get(TRACEBACK) == "1":
+            raise
+        sys.stderr.write(f"eqprop: {message}\n")
+        return code
+
+
+def command(name: str) -> Callable[[list[str]], int]:
+    """The function of a command.
+
+    Raises:
+        UsageError: if there is none of that name.
+    """
+    from eqprop.cli.errors import unknown
+
+    if name not in COMMANDS:
+        raise unknown("command", name, list(COMMANDS), "`eqprop --help` lists them")
+    return import_module(f"eqprop.cli.{name}").main
+
+
+def show(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
+    """A warning in one line; where in the code it arose is of no use to the caller."""
+    sys.stderr.write(f"eqprop: warning: {message}\n")

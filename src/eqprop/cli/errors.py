@@ -1,0 +1,42 @@
+"""What a command tells of an error, and its exit code."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+__all__ = ["Failed", "UsageError", "failure", "unknown"]
+
+
+class UsageError(ValueError):
+    """The command line is not one that the command takes."""
+
+
+class Failed(RuntimeError):
+    """A training could not go on; the message says why and what is kept."""
+
+
+LINES = 3
+"""An error has at most so many."""
+
+
+def failure(error: Exception) -> tuple[str, int | None]:
+    """Message and exit code; no code for an error that is nobody's mistake but ours."""
+    from eqprop.data import DataError
+
+    if isinstance(error, Failed):
+        return short(str(error)), 1
+    if isinstance(error, OSError) and error.filename is not None:
+        return short(f"{error.filename}: {error.strerror}"), 2
+    if isinstance(error, ValueError | OSError | DataError | ModuleNotFoundError):
+        return short(str(error)), 2
+    return "", None
+
+
+def short(text: str) -> str:
+    """At most three lines."""
+    return "\n".join(text.splitlines()[:LINES])
+
+
+def unknown(what: str, word: str, known: Sequence[str], where: str) -> UsageError:
+    """The error for a word that is not among the known ones."""
+    near = get_close_matches(word, known, 1)
+    return UsageError(f"there is no {what} {word!r}: " + (f"did you mean {near[0]!r}?" if near else where))

@@ -1,0 +1,75 @@
+"""What a training came to: one line for a run, a table and a picture for several."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from eqprop.cli.pictures import draw_comparison
+from eqprop.cli.show import markdown, say, table
+from eqprop.estimators import EquilibriumProp
+from eqprop.recipes import published
+from eqprop.training.files import write_atomic
+from eqprop.training.folder import Folder, Row
+from eqprop.training.run import Run
+from eqprop.training.session import read_run
+from eqprop.training.summary import Spread, summarise
+
+__all__ = ["group", "tell"]
+
+HEAD = ("run", "seeds", "epochs", "train error", "test error", "last 5 epochs", "lowest", "s a run", "published")
+REMARKS = """\
+Errors in percent, mean ± standard deviation over seeds: after the last epoch; mean of the last five; lowest of all epochs,
+which is what choosing the epoch on the test set would give. Published figures are as recalled."""
+
+
+def tell(out: Path, folders: Sequence[Path], *, plots: bool) -> int:
+    """Say where the results are; of several runs, compare them."""
+    if len(folders) > 1:
+        compare(out, folders, plots=plots)
+    say(f"results in {out}")
+    return 0
+
+
+def compare(out: Path, folders: Sequence[Path], *, plots: bool) -> None:
+    """Print the table of all runs, and leave it and the picture in ``out``."""
+    groups = group(folders)
+    lines = [line(label, members) for label, members in groups.items()]
+    table(HEAD, lines)
+    write_atomic(out / "comparison.md", f"{markdown(HEAD, lines)}\n\n{REMARKS}\n")
+    curves = {label: [rows for _, rows in members] for label, members in groups.items()}
+    if plots and draw_comparison(curves, out / "plots" / "errors", read_run(folders[0]).name):
+        say(f"picture: {out / 'plots' / 'errors.png'}")
+
+
+Members = list[tuple[Run, list[Row]]]
+"""Runs with their rows."""
+
+
+def group(folders: Sequence[Path]) -> dict[str, Members]:
+    """Those runs under one label that differ in nothing but their seed."""
+    same: dict[str, Members] = {}
+    for folder in folders:
+        run, rows = read_run(folder), Folder(folder).rows()
+        if rows:
+            same.setdefault(replace(run, seed=0).to_json(), []).append((run, rows))
+    groups: dict[str, Members] = {}
+    for members in same.values():
+        label = f"{members[0][0].name}, {method(members[0][0])}"
+        groups[label if label not in groups else f"{label} ({len(groups)})"] = members
+    return groups
+
+
+def method(run: Run) -> str:
+    """The estimator by its short name."""
+    return "EP" if isinstance(run.estimator, EquilibriumProp) else type(run.estimator).__name__
+
+
+def line(label: str, members: Members) -> list[str]:
+    """A group's row of the table."""
+    found = summarise([rows for _, rows in members])
+    if found is None:
+        costs = Spread.of([rows[-1]["train_cost"] for _, rows in members])
+        return [label, str(len(members)), str(len(members[0][1])), f"cost {costs.mean:.4g}", "", "", "", "", ""]
+    errors = [spread.percent() for spread in (found.train, found.test, found.test_last, found.test_lowest)]
+    known = ", ".join(f"{p.test:.2f} ± {p.spread:.2f} %" for p in published(members[0][0]))
+    return [label, str(found.seeds), str(found.epochs), *errors, f"{found.seconds:.0f}", known or "–"]

@@ -1,0 +1,46 @@
+"""``eqprop recipes``: what there is to train, and what was published of it."""
+
+from dataclasses import dataclass
+
+from eqprop.cli.parse import parse
+from eqprop.cli.show import say, table
+from eqprop.recipes import PUBLISHED, RECIPES
+from eqprop.training.optimisers import as_rates
+from eqprop.training.run import Run
+
+__all__ = ["Recipes", "main"]
+
+HEAD = ("recipe", "data", "network", "T", "K", "beta", "rates", "epochs", "EP, published", "BPTT, published")
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """List the recipes with the published test errors on the same data."""
+
+
+def main(words: list[str]) -> int:
+    """Print the table."""
+    parse(Recipes, words, "eqprop recipes")
+    table(HEAD, [line(make()) for make in RECIPES.values()])
+    sources = sorted({p.source for p in PUBLISHED})
+    say(f"Published: test error in percent, mean ± standard deviation, as recalled from {', '.join(sources)}.")
+    return 0
+
+
+def line(run: Run) -> list[str]:
+    """A recipe's row."""
+    sizes = "-".join(map(str, getattr(run.model, "sizes", ())))
+    estimator = vars(run.estimator)
+    steps = [str(estimator.get(name, "–")) for name in ("free_steps", "nudged_steps", "beta")]
+    rates = " ".join(f"{rate:g}" for rate in as_rates(run.optimiser.rates))
+    known = {p.method: f"{p.test:.2f} ± {p.spread:.2f}" for p in PUBLISHED if p.recipe == run.name}
+    return [
+        run.name,
+        run.data.name,
+        sizes,
+        *steps,
+        rates,
+        str(run.epochs),
+        known.get("EP", "–"),
+        known.get("BPTT", "–"),
+    ]

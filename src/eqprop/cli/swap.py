@@ -1,0 +1,62 @@
+"""Another class for a part of a run, by a word: ``--estimator bptt``, ``--optimiser adam``, ``--schedule cosine``.
+
+It is looked up before the options are read, since what options a part has depends on its class.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from eqprop.cli.errors import UsageError, unknown
+from eqprop.estimators import ImplicitDiff
+from eqprop.recipes import baseline
+from eqprop.training.optimisers import SGD, Adam, AdamW
+from eqprop.training.run import Run
+from eqprop.training.schedules import Constant, Cosine, StepDecay
+
+__all__ = ["swapped"]
+
+PARTS: dict[str, dict[str, Callable[[Run], Run]]] = {
+    "estimator": {
+        "ep": lambda run: run,
+        "bptt": baseline,
+        "implicit": lambda run: replace(run, estimator=ImplicitDiff(run.estimator.free_steps)),
+    },
+    "optimiser": {
+        "sgd": lambda run: replace(run, optimiser=SGD(run.optimiser.rates)),
+        "adam": lambda run: replace(run, optimiser=Adam()),
+        "adamw": lambda run: replace(run, optimiser=AdamW()),
+    },
+    "schedule": {
+        "constant": lambda run: replace(run, schedule=Constant()),
+        "cosine": lambda run: replace(run, schedule=Cosine()),
+        "step": lambda run: replace(run, schedule=StepDecay(every=max(1, run.epochs // 3))),
+    },
+}
+"""The words of each part, and what they make of a run."""
+
+
+def swapped(run: Run, words: Sequence[str]) -> Run:
+    """The run with the parts that the words name.
+
+    Raises:
+        UsageError: if a word names no class of that part.
+    """
+    for part, choices in PARTS.items():
+        word = given(f"--{part}", words)
+        if word is not None:
+            if word not in choices:
+                raise unknown(part, word, list(choices), f"must be one of {', '.join(choices)}")
+            run = choices[word](run)
+    return run
+
+
+def given(option: str, words: Sequence[str]) -> str | None:
+    """The last value of an option among the words, written ``--option value`` or ``--option=value``."""
+    value = None
+    for n, word in enumerate(words):
+        name, equals, after = word.partition("=")
+        if name == option:
+            if not equals and n + 1 == len(words):
+                raise UsageError(f"{option} needs a value")
+            value = after if equals else words[n + 1]
+    return value

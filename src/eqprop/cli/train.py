@@ -1,0 +1,116 @@
+"""``eqprop train RECIPE [OPTIONS]``, ``eqprop train --resume FOLDER``."""
+
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from eqprop.checks import positive_int
+from eqprop.cli.errors import UsageError, unknown
+from eqprop.cli.outcome import tell
+from eqprop.cli.parse import parse
+from eqprop.cli.study import Means, carry_out, free_folder, lay_out, runs_in
+from eqprop.cli.swap import swapped
+from eqprop.recipes import RECIPES, recipe
+from eqprop.training.run import Run
+
+__all__ = ["Resume", "Train", "main", "split", "usage"]
+
+Flat = tyro.conf.arg(name="")
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a recipe in a new folder.
+
+    Args:
+        run: what is trained.
+        means: how it is carried out.
+        out: folder of the run; runs/RECIPE, or the next free number of it, where left out.
+        seeds: train so many seeds, from --seed on, each in a folder of its own below that.
+        estimator: another estimator than the recipe's; bptt is the baseline over the last K + 1 steps.
+        optimiser: another optimiser than the recipe's.
+        schedule: another schedule of the learning rates than the recipe's.
+    """
+
+    run: Annotated[Run, Flat]
+    means: Annotated[Means, Flat] = field(default_factory=Means)
+    out: Path | None = None
+    seeds: int = 1
+    estimator: Literal["ep", "bptt", "implicit"] | None = None
+    optimiser: Literal["sgd", "adam", "adamw"] | None = None
+    schedule: Literal["constant", "cosine", "step"] | None = None
+
+    def __post_init__(self) -> None:
+        positive_int("seeds", self.seeds)
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with the runs of a folder, to the same result as if they had never stopped.
+
+    Args:
+        resume: a folder that train or compare made.
+        means: how they are carried out.
+        root: a folder to look for the data in first.
+    """
+
+    resume: Path
+    means: Annotated[Means, Flat] = field(default_factory=Means)
+    root: Annotated[str | None, tyro.conf.arg(name="data.root")] = None
+
+
+def main(words: list[str]) -> int:
+    """Train, or go on with a training."""
+    if wants_resume(words):
+        return resume(words, "eqprop train")
+    name, rest = split(words, "train")
+    options = parse(Train, rest, f"eqprop train {name}", Train(swapped(recipe(name), rest)))
+    seeds = range(options.run.seed, options.run.seed + options.seeds)
+    runs = {f"seed-{seed}" if len(seeds) > 1 else ".": replace(options.run, seed=seed) for seed in seeds}
+    out = options.out or free_folder(options.run.name)
+    folders = lay_out(runs, out, options.means)
+    carry_out(folders, options.means, options.run.data.root, out)
+    return tell(out, folders, plots=options.means.plots)
+
+
+def wants_resume(words: list[str]) -> bool:
+    """Whether ``--resume`` is among the words."""
+    return any(word.split("=")[0] == "--resume" for word in words)
+
+
+def resume(words: list[str], prog: str) -> int:
+    """Go on with every unfinished run of a folder."""
+    if not words[0].startswith("-"):
+        raise UsageError(f"`--resume` takes the run from its folder: leave {words[0]!r} out")
+    options = parse(Resume, words, prog)
+    folders = runs_in(options.resume)
+    carry_out(folders, options.means, options.root, options.resume)
+    return tell(options.resume, folders, plots=options.means.plots)
+
+
+def split(words: list[str], command: str) -> tuple[str, list[str]]:
+    """The recipe's name and the rest.
+
+    Raises:
+        UsageError: if there is no such recipe.
+        SystemExit: after ``--help``.
+    """
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(usage(command))
+        raise SystemExit(0 if words else 2)
+    if words[0].startswith("-"):
+        raise UsageError(f"the recipe comes first: `eqprop {command} RECIPE …`, got {words[0]!r}")
+    if words[0] not in RECIPES:
+        raise unknown("recipe", words[0], list(RECIPES), "`eqprop recipes` lists them")
+    return words[0], words[1:]
+
+
+def usage(command: str) -> str:
+    """What ``--help`` says before a recipe is named."""
+    return (
+        f"usage: eqprop {command} RECIPE [OPTIONS]\n       eqprop {command} --resume FOLDER\n\n"
+        f"recipes: {', '.join(RECIPES)}\n\n`eqprop {command} RECIPE --help` lists the options, with that recipe's values\n"
+    )

@@ -1,0 +1,150 @@
+"""Pictures of trainings, as PNG and SVG; they need matplotlib, the extra ``eqprop[plot]``.
+
+Every function takes data, draws on a figure of its own, and writes ``path`` twice, with the endings ``.png`` and ``.svg``.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from eqprop.model import Model, relax
+from eqprop.settle import Settle, residual
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["activities", "error_curves", "settling"]
+
+Rows = Sequence[Mapping[str, Any]]
+"""Epoch rows, as in ``metrics.jsonl``."""
+
+STYLES = {"train": ":", "validation": "--", "test": "-"}
+SIZE = (6.4, 4.0)
+"""Inches."""
+
+
+def error_curves(runs: Mapping[str, Sequence[Rows]], path: Path, title: str = "") -> None:
+    """Error against epochs, on a logarithmic axis; costs where there are no classes.
+
+    Args:
+        runs: for each label the rows of one or more seeds; of several the mean is drawn, and a band from least to most.
+        path: where to write, without an ending.
+        title: of the picture.
+
+    Raises:
+        ModuleNotFoundError: if matplotlib is not installed.
+    """
+    figure = canvas()
+    axes = figure.subplots()
+    classes = all(rows[-1]["train_error"] is not None for several in runs.values() for rows in several if rows)
+    what, factor = ("error", 100) if classes else ("cost", 1)
+    for n, (label, several) in enumerate(runs.items()):
+        for part, style in STYLES.items():
+            curves = [
+                [row[f"{part}_{what}"] * factor for row in rows] for rows in several if f"{part}_{what}" in rows[0]
+            ]
+            if curves:
+                name = f"{label}, {part}" if label else part
+                draw_band(axes, curves, color=f"C{n}", linestyle=style, label=name)
+    axes.set(xlabel="epoch", ylabel="error (%)" if classes else "cost", yscale="log", title=title)
+    if classes:
+        plain_numbers(axes)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(frameon=False)
+    save(figure, path)
+
+
+def draw_band(axes: Any, curves: list[list[float]], **look: Any) -> None:
+    """The mean of curves of equal length (the shortest counts), and the band that they fill."""
+    length = min(map(len, curves))
+    values = torch.tensor([curve[:length] for curve in curves], dtype=torch.float64).clamp_min(1e-12)
+    epochs = range(1, length + 1)
+    marker = "o" if length == 1 else None
+    axes.plot(epochs, values.mean(0), marker=marker, **look)
+    if len(curves) > 1:
+        axes.fill_between(epochs, values.amin(0), values.amax(0), color=look["color"], alpha=0.15, linewidth=0)
+
+
+def activities(model: Model, x: Tensor, path: Path, title: str = "") -> None:
+    """Histograms of each population's activity after a free phase.
+
+    Args:
+        model: what settles.
+        x: inputs ``(B, *shape)``.
+        path: where to write, without an ending.
+        title: of the picture.
+
+    Raises:
+        ModuleNotFoundError: if matplotlib is not installed.
+    """
+    levels = relax(model, x, model.settle).activity
+    columns = min(len(levels), 3)
+    figure = canvas(3.2 * columns, 2.6 * ceil(len(levels) / columns))
+    grid = figure.subplots(ceil(len(levels) / columns), columns, squeeze=False).flatten()
+    for n, (axes, level) in enumerate(zip(grid, levels, strict=False), start=1):
+        axes.hist(level.flatten().cpu().numpy(), bins=50, color=f"C{n - 1}", density=True)
+        shape = "x".join(map(str, level.shape[1:]))
+        axes.set(title=f"population {n} ({shape})", xlabel="activity", yscale="log")
+    for axes in grid[len(levels) :]:
+        axes.set_visible(False)
+    grid[0].set_ylabel("density")
+    figure.suptitle(title)
+    save(figure, path)
+
+
+def settling(model: Model, x: Tensor, path: Path, title: str = "") -> None:
+    """Residual ``max |s_t - s_{t-1}|`` against the step t of a free phase: the median and the largest of the samples.
+
+    Args:
+        model: what settles; for twice as long as it does in a test, to show what longer phases would bring.
+        x: inputs ``(B, *shape)``.
+        path: where to write, without an ending.
+        title: of the picture.
+
+    Raises:
+        ModuleNotFoundError: if matplotlib is not installed.
+    """
+    states = relax(model, x, Settle(2 * model.settle.steps), trajectory=True).trajectory or ()
+    residuals = torch.stack([residual(a, b) for a, b in pairwise(states)]).cpu()
+    floor = torch.finfo(residuals.dtype).tiny
+    steps = range(1, len(residuals) + 1)
+    figure = canvas()
+    axes = figure.subplots()
+    axes.plot(steps, residuals.median(1).values.clamp_min(floor), label="median of the samples")
+    axes.plot(steps, residuals.amax(1).clamp_min(floor), linestyle="--", label="largest")
+    axes.axvline(model.settle.steps, color="grey", linewidth=0.8, label="length of the free phase")
+    axes.set(xlabel="step t", ylabel=r"residual $\max\,|s_t - s_{t-1}|$", yscale="log", title=title)
+    axes.set_ylim(bottom=max(float(residuals[residuals > 0].min()) / 2 if (residuals > 0).any() else 1e-9, 1e-9))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    save(figure, path)
+
+
+def canvas(width: float = SIZE[0], height: float = SIZE[1]) -> "Figure":
+    """An empty figure that no window knows of."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ModuleNotFoundError("pictures need matplotlib: pip install 'eqprop[plot]'") from None
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def plain_numbers(axes: Any) -> None:
+    """2 and 50, not 2 x 10^0, on a logarithmic axis."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, place: ""))
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write both formats; the same data give the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path.with_name(path.name + ".png"), dpi=200, metadata={"Software": None})
+    figure.savefig(path.with_name(path.name + ".svg"), metadata={"Date": None})

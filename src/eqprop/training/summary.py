@@ -1,0 +1,70 @@
+"""What a training came to: the numbers of a table, from the rows of one run or of several seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+from eqprop.training.folder import Row
+
+__all__ = ["Spread", "Summary", "summarise"]
+
+LAST = 5
+"""Epochs whose mean is given beside the last one's."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean over seeds, and their standard deviation (n - 1 in the denominator; None for a single seed)."""
+
+    mean: float
+    deviation: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """The spread of some numbers."""
+        return cls(mean(values), stdev(values) if len(values) > 1 else None)
+
+    def percent(self) -> str:
+        """As percent, with two decimals."""
+        return (
+            f"{100 * self.mean:.2f}" + (f" ± {100 * self.deviation:.2f}" if self.deviation is not None else "") + " %"
+        )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Errors as fractions.
+
+    Attributes:
+        seeds: number of runs.
+        epochs: epochs done by the shortest of them.
+        train: training error in the last epoch.
+        test: test error after the last epoch.
+        test_last: mean of the test errors after the last five epochs.
+        test_lowest: lowest test error of all epochs: what somebody gets who chooses the epoch on the test set.
+        seconds: of one run, on average.
+    """
+
+    seeds: int
+    epochs: int
+    train: Spread
+    test: Spread
+    test_last: Spread
+    test_lowest: Spread
+    seconds: float
+
+
+def summarise(runs: Sequence[Sequence[Row]]) -> Summary | None:
+    """The summary of runs that differ in their seed; None if one has no epoch yet, or there are no classes to err on."""
+    if not all(rows and rows[-1].get("test_error") is not None for rows in runs):
+        return None
+    tests = [[row["test_error"] for row in rows] for rows in runs]
+    return Summary(
+        len(runs),
+        min(map(len, runs)),
+        Spread.of([rows[-1]["train_error"] for rows in runs]),
+        Spread.of([errors[-1] for errors in tests]),
+        Spread.of([mean(errors[-LAST:]) for errors in tests]),
+        Spread.of([min(errors) for errors in tests]),
+        mean(sum(row["seconds"] for row in rows) for rows in runs),
+    )
