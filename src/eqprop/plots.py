@@ -52,6 +52,7 @@ def error_curves(runs: Mapping[str, Sequence[Rows]], path: Path, title: str = ""
                 name = f"{label}, {part}" if label else part
                 draw_band(axes, curves, color=f"C{n}", linestyle=style, label=name)
     axes.set(xlabel="epoch", ylabel="error (%)" if classes else "cost", yscale="log", title=title)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     if classes:
         plain_numbers(axes)
     axes.grid(alpha=0.3, which="both")

@@ -36,7 +36,10 @@ Samples = Iterable[tuple[Tensor, Tensor]]
 """Batches ``(x, y)``: ``(B, *shape)`` floats, and ``(B,)`` classes or ``(B, n)`` floats."""
 
 STUCK = 0.95
-"""A training error above this fraction of guessing's is worth a warning."""
+"""A training error above this fraction of guessing's is worth a warning …"""
+
+ENOUGH = 100
+"""… if so many samples an epoch speak for it."""
 
 
 class Trainer:
@@ -204,7 +207,8 @@ class Trainer:
     def _finish(self, row: Row) -> None:
         """Close an epoch: log it, keep the weights if they are the best yet, go over to the next."""
         weights = checkpoint.weights(self.model)
-        self._warn_if_stuck(row)
+        if self.tally.samples >= ENOUGH:
+            self._warn_if_stuck(row)
         best = choose(row)
         if self.best is None or best["value"] < self.best["value"]:
             self.best = best
