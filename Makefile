@@ -7,7 +7,7 @@ BIN := .venv/bin
 .PHONY: demo test lint mutants bench clean
 
 demo: .venv/ready
-	$(BIN)/python examples/train_digits.py
+	$(BIN)/eqprop compare digits --seeds 3
 
 test: .venv/ready
 	$(BIN)/python -m pytest
@@ -22,6 +22,7 @@ mutants: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/trainer_overhead.py
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("eqprop needs Python 3.11 or newer, this is %d.%d: name a newer one with  make PYTHON=/path/to/python" % sys.version_info[:2])'

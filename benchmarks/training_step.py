@@ -13,8 +13,6 @@ Every contender takes the same batch, starts from the same weights and ends with
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -25,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 import eqprop as ep
+from eqprop.training.environment import environment
 
 SETTINGS = {  # Ernoult et al. 2019, table 1: sizes input-first, T, K, beta
     "p-1h": ([784, 512, 10], 30, 10, 0.1),
@@ -150,26 +149,6 @@ def rounded(figures: dict[str, float]) -> dict[str, float]:
 def command(args: argparse.Namespace) -> str:
     """What to type to measure again."""
     return f"python benchmarks/training_step.py --threads {args.threads} --repeats {args.repeats}"
-
-
-def environment() -> dict[str, object]:
-    """What the figures hang on; nothing that names the machine or its user."""
-    return {
-        "eqprop": ep.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cpu": processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-    }
-
-
-def processor() -> str:
-    """The processor's model, where the system tells."""
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text().splitlines() if facts.exists() else []
-    models = [line.split(": ")[1] for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
 
 
 def main() -> None:

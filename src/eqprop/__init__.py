@@ -21,6 +21,7 @@ from eqprop.estimators import BPTT, EquilibriumProp, Estimator, ImplicitDiff, as
 from eqprop.model import Model, relax
 from eqprop.network import Network, Population
 from eqprop.settle import Settle, Solution
+from eqprop.training import Run, Trainer, load
 from eqprop.untied import Untied
 
 __version__ = "0.1.0"
@@ -43,12 +44,15 @@ __all__ = [
     "Network",
     "Population",
     "Prototypical",
+    "Run",
     "Settle",
     "Solution",
     "SquaredError",
     "Toy",
+    "Trainer",
     "Untied",
     "as_loss",
+    "load",
     "mlp",
     "relax",
     "toy",

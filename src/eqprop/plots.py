@@ -52,7 +52,7 @@ def error_curves(runs: Mapping[str, Sequence[Rows]], path: Path, title: str = ""
                 name = f"{label}, {part}" if label else part
                 draw_band(axes, curves, color=f"C{n}", linestyle=style, label=name)
     axes.set(xlabel="epoch", ylabel="error (%)" if classes else "cost", yscale="log", title=title)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    whole_epochs(axes)
     if classes:
         plain_numbers(axes)
     axes.grid(alpha=0.3, which="both")
@@ -133,6 +133,13 @@ def canvas(width: float = SIZE[0], height: float = SIZE[1]) -> "Figure":
     except ImportError:
         raise ModuleNotFoundError("pictures need matplotlib: pip install 'eqprop[plot]'") from None
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def whole_epochs(axes: Any) -> None:
+    """There is no epoch 2.5."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def plain_numbers(axes: Any) -> None:

@@ -1,19 +1,13 @@
-"""The digits are the ones that were published, split as promised, and the demo learns them by EP and by BPTT alike."""
+"""The digits are the ones that were published, split as promised."""
 
 import csv
 import gzip
-import re
-import subprocess
-import sys
 from importlib.resources import files
-from pathlib import Path
 
 import pytest
 import torch
 
 from eqprop.data import Split, digits, load_digits
-
-DEMO = Path(__file__).parents[2] / "examples" / "train_digits.py"
 
 
 @pytest.fixture(scope="module")
@@ -89,29 +83,3 @@ def test_another_file_is_refused(change, message, tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match=message) as refusal:
         load_digits()
     assert "\n" not in str(refusal.value)
-
-
-def demo(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, DEMO, *options], capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_demo_learns_by_both():
-    """What the README says of `make demo`."""
-    run = demo()
-    assert (run.returncode, run.stderr) == (0, "")
-    *log, head, ep, bptt = run.stdout.splitlines()
-    assert sum("epoch" in line for line in log) == 40
-    assert head.split() == ["train", "error", "test", "error", "seconds"]
-    for name, line in (("EquilibriumProp", ep), ("BPTT", bptt)):
-        assert line.startswith(name)
-        _, test_error = (float(found) for found in re.findall(r"([\d.]+) %", line))
-        assert test_error <= 5
-
-
-@pytest.mark.parametrize("options", [("--epochs", "0"), ("--epochs", "x"), ("--seed", "-1"), ("--threads", "1.5")])
-def test_demo_refuses_a_bad_value_in_three_lines(options):
-    run = demo(*options)
-    assert (run.returncode, run.stdout) == (2, "")
-    assert 1 <= len(run.stderr.splitlines()) <= 3
-    assert options[0] in run.stderr
-    assert repr(options[1]) in run.stderr

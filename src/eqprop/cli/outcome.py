@@ -6,7 +6,6 @@ from pathlib import Path
 
 from eqprop.cli.pictures import draw_comparison
 from eqprop.cli.show import markdown, say, table
-from eqprop.estimators import EquilibriumProp
 from eqprop.recipes import published
 from eqprop.training.files import write_atomic
 from eqprop.training.folder import Folder, Row
@@ -54,14 +53,9 @@ def group(folders: Sequence[Path]) -> dict[str, Members]:
             same.setdefault(replace(run, seed=0).to_json(), []).append((run, rows))
     groups: dict[str, Members] = {}
     for members in same.values():
-        label = f"{members[0][0].name}, {method(members[0][0])}"
+        label = f"{members[0][0].name}, {members[0][0].method}"
         groups[label if label not in groups else f"{label} ({len(groups)})"] = members
     return groups
-
-
-def method(run: Run) -> str:
-    """The estimator by its short name."""
-    return "EP" if isinstance(run.estimator, EquilibriumProp) else type(run.estimator).__name__
 
 
 def line(label: str, members: Members) -> list[str]:

@@ -18,7 +18,7 @@ SAMPLES = 1000
 def draw_run(folder: Path, device: str, root: str | None) -> bool:
     """Errors, activities and settling of one run, into its ``plots``; whether there was anything to draw with."""
     place, run = Folder(folder), read_run(folder)
-    title = f"{run.name}, {type(run.estimator).__name__}, seed {run.seed}"
+    title = run.title
     try:
         if rows := place.rows():
             plots.error_curves({"": [rows]}, place.plots / "errors", title)

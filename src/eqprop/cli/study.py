@@ -98,9 +98,7 @@ def carry_out(folders: Sequence[Path], means: Means, root: str | None, top: Path
             say(f"{folder} is finished")
             continue
         run = read_run(folder)
-        told = reports(
-            f"{run.name} {type(run.estimator).__name__} seed {run.seed}", folder, tensorboard=means.tensorboard
-        )
+        told = reports(run.title, folder, tensorboard=means.tensorboard)
         try:
             proceed(folder, device=means.device, root=root, reports=told, checkpoint_every=means.checkpoint_every)
         except Interrupted:

@@ -102,6 +102,16 @@ class Run:
         positive_int("threads", self.threads)
         self.to_json()  # a part that no file can carry is refused now, not after hours
 
+    @property
+    def method(self) -> str:
+        """The estimator by the name that papers give it: "EP", "BPTT", "ImplicitDiff"."""
+        return "EP" if isinstance(self.estimator, EquilibriumProp) else type(self.estimator).__name__
+
+    @property
+    def title(self) -> str:
+        """Recipe, method and seed, for people."""
+        return f"{self.name}, {self.method}, seed {self.seed}"
+
     def to_json(self) -> str:
         """The run as JSON text; paths are left out."""
         return to_json(self, KINDS)

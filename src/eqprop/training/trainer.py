@@ -100,7 +100,7 @@ class Trainer:
         Args:
             batches: iterated once an epoch. `Batches` gives each epoch an order of its own; another iterable that draws
                 its order should do so from torch's default generator, whose state is part of every checkpoint.
-            epochs: how many.
+            epochs: how many in total, those that this trainer has done before included.
             validation: batches to test on after every epoch, which decide what is best.
             test: batches to test on after every epoch, which decide nothing.
 
@@ -116,7 +116,7 @@ class Trainer:
             OSError: if a file cannot be written; the last checkpoint is whole.
         """
         if self.folder is not None:
-            if self.folder.last.exists():
+            if self.folder.last.exists() and (self.epoch, self.batch) == (0, 0):
                 raise FileExistsError(f"{self.folder.path} already holds a training: resume it, or name another folder")
             self.folder.last.parent.mkdir(parents=True, exist_ok=True)
         with self._held():
@@ -181,16 +181,18 @@ class Trainer:
             self.tally.add(first, seen[0], y, self.model.cost)
 
     def _stream(self, batches: Samples) -> Iterator[tuple[Tensor, Tensor]]:
-        """What is left of this epoch's batches. An iterable that draws its order draws the same again before it is skipped."""
+        """What is left of this epoch's batches. An iterable that draws its order draws the same one again to be skipped."""
         if isinstance(batches, Batches):
             return batches.epoch(self.epoch, self.batch)
         now = torch.get_rng_state()
+        if self.batch == 0:
+            self.drawn = now
+            return iter(batches)
         torch.set_rng_state(self.drawn)
         left = iter(batches)
-        if self.batch:
-            for _ in range(self.batch):
-                next(left, None)
-            torch.set_rng_state(now)
+        for _ in range(self.batch):
+            next(left, None)
+        torch.set_rng_state(now)
         return left
 
     def _row(self, validation: Samples | None, test: Samples | None, interrupts: Interrupts) -> Row:
@@ -207,8 +209,7 @@ class Trainer:
     def _finish(self, row: Row) -> None:
         """Close an epoch: log it, keep the weights if they are the best yet, go over to the next."""
         weights = checkpoint.weights(self.model)
-        if self.tally.samples >= ENOUGH:
-            self._warn_if_stuck(row)
+        self._warn_if_stuck(row)
         best = choose(row)
         if self.best is None or best["value"] < self.best["value"]:
             self.best = best
@@ -232,11 +233,11 @@ class Trainer:
 
     def _warn_if_stuck(self, row: Row) -> None:
         guess = 1 - 1 / self.model.cost.width(self.model.network.populations[-1].shape)
-        error = row["train_error"]
-        if error is not None and error >= STUCK * guess and row["epoch"] > 1:
+        stuck = [r["train_error"] is not None and r["train_error"] >= STUCK * guess for r in (*self.rows[-1:], row)]
+        if self.tally.samples >= ENOUGH and stuck[-1] and not all(stuck[:-1] or [False]):
             warn(
-                f"epoch {row['epoch']}: the training error is {error:.1%}, guessing has {guess:.1%}: the network does not "
-                "learn; lower the learning rate, or look at beta, the number of steps and the residual",
+                f"epoch {row['epoch']}: the training error is {row['train_error']:.1%}, guessing has {guess:.1%}: the network "
+                "does not learn; lower the learning rate, or look at beta, the number of steps and the residual",
                 RuntimeWarning,
                 stacklevel=5,
             )
