@@ -6,8 +6,8 @@ from pathlib import Path
 
 from eqprop.cli.pictures import draw_comparison
 from eqprop.cli.show import markdown, say, table
+from eqprop.files import write_atomic
 from eqprop.recipes import published
-from eqprop.training.files import write_atomic
 from eqprop.training.folder import Folder, Row
 from eqprop.training.run import Run
 from eqprop.training.session import read_run

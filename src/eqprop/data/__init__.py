@@ -3,7 +3,8 @@
 from eqprop.data.batches import Batches, hold_out
 from eqprop.data.digits import load_digits
 from eqprop.data.errors import DataError
-from eqprop.data.loading import Entry, fetch, load, survey
+from eqprop.data.listing import Entry, survey
+from eqprop.data.loading import fetch, load
 from eqprop.data.sources import NAMES, shape_of, sizes
 from eqprop.data.split import Samples, Split
 

@@ -15,6 +15,7 @@ from importlib.resources import files
 import numpy as np
 import torch
 
+from eqprop.data.errors import DataError
 from eqprop.data.split import Split
 
 __all__ = ["load_digits"]
@@ -36,7 +37,7 @@ def load_digits() -> Split:
         ``(train, test)``, each ``(x, y)``: pixels ``(n, 64)`` float32 from 0 to 1, classes ``(n,)`` int64 from 0 to 9.
 
     Raises:
-        RuntimeError: if the file is missing or is not the one that was shipped.
+        DataError: if the file is missing or is not the one that was shipped.
 
     >>> (x, y), test = load_digits()
     >>> x.shape, y.shape, len(test[1])
@@ -54,7 +55,7 @@ def content() -> str:
     try:
         raw = gzip.decompress(files("eqprop.data").joinpath("digits.csv.gz").read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise RuntimeError(f"the digits cannot be read ({error}): install eqprop anew") from error
+        raise DataError(f"the digits cannot be read ({error}): install eqprop anew") from error
     if (found := hashlib.sha256(raw).hexdigest()) != SHA256:
-        raise RuntimeError(f"the digits are damaged (SHA-256 {found[:12]}…, not {SHA256[:12]}…): install eqprop anew")
+        raise DataError(f"the digits are damaged (SHA-256 {found[:12]}…, not {SHA256[:12]}…): install eqprop anew")
     return raw.decode("ascii")

@@ -155,7 +155,7 @@ def reason(error: Exception, timeout: float) -> str:
     """One line on why a mirror failed."""
     if isinstance(error, HTTPError):
         error.close()
-        return f"HTTP {error.code} {error.reason}".strip()
+        return f"HTTP {error.code}"
     cause = error.reason if isinstance(error, URLError) else error
     if isinstance(cause, TimeoutError):
         return f"no answer for {timeout:g} s"

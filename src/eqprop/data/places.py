@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from eqprop.data.sources import Source
+from eqprop.data.files import locate
+from eqprop.data.sources import File, Source
 
-__all__ = ["Place", "cache", "offline", "search", "target"]
+__all__ = ["Place", "absent", "cache", "holding", "offline", "search", "target"]
 
 ROOT, VARIABLE, CACHE, SYSTEM = "`root`", "EQPROP_DATA", "the cache", "a system package"
 
@@ -64,6 +65,24 @@ def search(source: Source, root: str | os.PathLike[str] | None = None) -> Iterat
         yield Place(home, CACHE)
     if source.manager == "apt":
         yield Place(DEBIAN, SYSTEM)
+
+
+def holding(source: Source, root: str | os.PathLike[str] | None = None) -> Place | None:
+    """The first place that holds all of `source`, or, where it is a named one, any of it; None if there is no such place.
+
+    Raises:
+        ValueError, FileNotFoundError: as `search`.
+    """
+    for place in search(source, root):
+        missing = len(absent(source, place))
+        if missing == 0 or (place.named and missing < len(source.files)):
+            return place
+    return None
+
+
+def absent(source: Source, place: Place) -> list[File]:
+    """The files of `source` that a place does not have."""
+    return [file for file in source.files if locate(source, place.path / source.folder, file) is None]
 
 
 def target(root: str | os.PathLike[str] | None = None) -> Place:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from eqprop.training.files import write_atomic
+from eqprop.files import write_atomic
 
 __all__ = ["DamagedError", "load_optimizer", "load_weights", "optimizer_state", "read", "weights", "write"]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eqprop.training.files import append_line, write_atomic
+from eqprop.files import append_line, write_atomic
 
 __all__ = ["Folder", "Row"]
 

@@ -14,10 +14,10 @@ from eqprop.checks import one_of
 from eqprop.data import hold_out
 from eqprop.data import load as load_data
 from eqprop.data.batches import Batches
+from eqprop.files import write_atomic
 from eqprop.model import Model
 from eqprop.training import checkpoint
 from eqprop.training.environment import environment
-from eqprop.training.files import write_atomic
 from eqprop.training.folder import Folder, Row
 from eqprop.training.reports import Report
 from eqprop.training.run import Run

@@ -1,6 +1,7 @@
 """Files that are whole or absent: written beside their place, forced to the disk, and moved there in one step."""
 
 import os
+import secrets
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,16 +14,16 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     Raises:
         OSError: if the folder cannot be written to or the disk is full; the old file is still there then.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with beside.open("wb") as file:
+        with beside.open("xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
     except BaseException:
         with suppress(OSError):
-            beside.unlink()
+            beside.unlink(missing_ok=True)
         raise
 
 
