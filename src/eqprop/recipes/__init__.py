@@ -18,6 +18,7 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "p-2h": ernoult2019.p_2h,
     "p-3h": ernoult2019.p_3h,
     "eb-1h": ernoult2019.eb_1h,
+    "eb-1h-readme": ernoult2019.eb_1h_readme,
     "eb-2h": ernoult2019.eb_2h,
     "eb-2h-readme": ernoult2019.eb_2h_readme,
 }
