@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-__all__ = ["ESTIMATOR", "WEIGHTS", "generator", "seeded", "stream"]
+__all__ = ["ESTIMATOR", "REST", "WEIGHTS", "generator", "seeded", "stream"]
 
-WEIGHTS, ESTIMATOR = 0, 1
-"""Purposes. The order of samples has streams of its own, one an epoch: see `eqprop.data.Batches`."""
+WEIGHTS, ESTIMATOR, REST = 0, 1, 2
+"""Purposes; the rest is whatever draws from torch's default generator. The order of samples has streams of its own, one an epoch: see `eqprop.data.Batches`."""
 
 
 def stream(seed: int, purpose: int) -> int:

@@ -21,6 +21,7 @@ from eqprop.training.environment import environment
 from eqprop.training.folder import Folder, Row
 from eqprop.training.reports import Report
 from eqprop.training.run import Run
+from eqprop.training.seeding import REST, seeded
 from eqprop.training.trainer import Trainer
 
 __all__ = ["Session", "finished", "load", "prepare", "proceed", "read_run", "start"]
@@ -163,7 +164,7 @@ def proceed(
     session = prepare(replace(run, data=replace(run.data, root=root)), device)
     trainer = session.trainer(place.path, reports, checkpoint_every)
     go = trainer.resume if place.last.exists() else trainer.fit
-    with threads(run.threads):
+    with threads(run.threads), seeded(run.seed, REST):
         return go(session.train, run.epochs, validation=session.validation, test=session.test)
 
 

@@ -1,0 +1,181 @@
+"""The recipes are the paper's tables, and what was published stands beside them."""
+
+from dataclasses import replace
+
+import pytest
+
+import eqprop as ep
+from eqprop.recipes import RECIPES, baseline, published, recipe
+from eqprop.recipes.published import Published
+from eqprop.training import SGD, Adam, Constant, Cosine, Data, Run, StepDecay
+
+# Ernoult et al. 2019, Table 1 and appendix; rates input-first. The ``-readme`` variants are the commands of its code. The
+# energy-based recipes have the hard sigmoid by decision of this library: see the docstring of `eqprop.recipes.ernoult2019`.
+TABLE = {
+    # sizes, activation, T, K, beta, rates, epochs
+    "p-1h": ((784, 512, 10), "sigmoid", 30, 10, 0.1, (0.08, 0.04), 30),
+    "p-1h-readme": ((784, 512, 10), "sigmoid", 40, 15, 0.1, (0.08, 0.04), 30),
+    "p-2h": ((784, 512, 512, 10), "sigmoid", 100, 20, 0.5, (0.2, 0.05, 0.005), 50),
+    "p-3h": ((784, 512, 512, 512, 10), "sigmoid", 180, 20, 0.5, (0.2, 0.05, 0.01, 0.002), 100),
+    "eb-1h": ((784, 512, 10), "hard_sigmoid", 100, 12, 0.5, (0.1, 0.05), 30),
+    "eb-1h-readme": ((784, 512, 10), "sigmoid", 100, 12, 0.5, (0.1, 0.05), 30),
+    "eb-2h": ((784, 512, 512, 10), "hard_sigmoid", 500, 40, 0.5, (0.4, 0.1, 0.01), 50),
+    "eb-2h-readme": ((784, 512, 512, 10), "sigmoid", 400, 40, 0.5, (0.4, 0.1, 0.01), 50),
+}
+ERRORS = {  # EP: test, deviation, train; BPTT: the same
+    "eb-1h": ((2.06, 0.17, 0.13), (2.11, 0.09, 0.46)),
+    "eb-2h": ((2.01, 0.21, 0.11), (2.02, 0.12, 0.29)),
+    "p-1h": ((2.00, 0.13, 0.20), (2.00, 0.12, 0.55)),
+    "p-2h": ((1.95, 0.10, 0.14), (2.09, 0.12, 0.37)),
+    "p-3h": ((2.01, 0.18, 0.10), (2.30, 0.17, 0.32)),
+}
+
+
+def test_the_names():
+    assert set(RECIPES) == set(TABLE) | {"digits"}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_recipe_is_its_line_of_the_table(name):
+    run = recipe(name)
+    sizes, activation, free, nudged, beta, rates, epochs = TABLE[name]
+    assert run.name == name
+    assert run.data == Data("mnist", batch_size=20, validation=0)
+    assert run.model.sizes == sizes
+    assert run.model.activation == activation
+    assert run.model.output_activation is None
+    assert run.model.tied
+    assert run.model.cost == ep.SquaredError()
+    assert run.estimator == ep.EquilibriumProp(free, nudged, beta, nudging="one-sided")
+    assert run.optimiser == SGD(rates, momentum=0.0, weight_decay=0.0)
+    assert run.schedule == Constant()
+    assert run.epochs == epochs
+    dynamics = run.model.dynamics
+    if name.startswith("p"):
+        assert dynamics == ep.Prototypical(nudge="outside")
+    else:
+        assert (dynamics.dt, dynamics.clamp) == (0.2, True)
+
+
+@pytest.mark.parametrize("name", ["eb-1h", "eb-1h-readme", "eb-2h", "eb-2h-readme"])
+def test_the_energy_based_recipes_leave_out_the_outputs_derivative(name):
+    """As the code of the paper does (its class EPcont)."""
+    assert not recipe(name).model.dynamics.output_derivative
+
+
+def test_the_demo():
+    run = recipe("digits")
+    assert run.data == Data("digits", batch_size=20)
+    assert run.model.sizes[0] == 64
+    assert run.model.sizes[-1] == 10
+    assert published(run) == ()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_builds_and_comes_back(name):
+    run = recipe(name)
+    assert Run.from_json(run.to_json()) == run
+    model = run.build()
+    assert model.network.populations[0].shape == (run.model.sizes[0],)
+    assert model.settle == ep.Settle(run.estimator.free_steps)
+    groups = run.optimiser.build(model).param_groups
+    assert [group["lr"] for group in groups] == list(run.optimiser.rates)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_made_anew_each_time(name):
+    assert recipe(name) == recipe(name)
+    assert (recipe(name).seed, recipe(name).threads) == (0, 1)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_baseline_is_bptt_over_the_last_steps(name):
+    """K + 1 of the T steps; from the same weights, and nothing else is another."""
+    run = recipe(name)
+    other = baseline(run)
+    assert other.estimator == ep.BPTT(run.estimator.free_steps, run.estimator.nudged_steps + 1)
+    assert replace(other, estimator=run.estimator) == run
+    assert other.build().settle == run.build().settle
+
+
+def test_a_baseline_unrolls_no_more_steps_than_there_are():
+    run = replace(recipe("digits"), estimator=ep.EquilibriumProp(10, 10, 0.1))
+    assert baseline(run).estimator == ep.BPTT(10, 10)
+
+
+def test_a_baseline_keeps_the_tolerance_of_the_free_phase():
+    settle = ep.Settle(50, tol=1e-4)
+    run = replace(recipe("digits"), estimator=ep.EquilibriumProp(settle, ep.Settle(8), 0.1))
+    assert baseline(run).estimator == ep.BPTT(settle, 9)
+
+
+@pytest.mark.parametrize("estimator", [ep.BPTT(10), ep.ImplicitDiff(10)])
+def test_only_ep_has_a_baseline(estimator):
+    with pytest.raises(ValueError, match=rf"the baseline of a run by {type(estimator).__name__} is not defined"):
+        baseline(replace(recipe("digits"), estimator=estimator))
+
+
+@pytest.mark.parametrize("name", ERRORS)
+@pytest.mark.parametrize("method", ["EP", "BPTT"])
+def test_published_figures(name, method):
+    run = replace(recipe(name), seed=17, threads=2)
+    run = run if method == "EP" else baseline(run)
+    test, deviation, train = ERRORS[name][method == "BPTT"]
+    (line,) = published(run)
+    assert isinstance(line, Published)
+    assert (line.recipe, line.method, line.test, line.spread, line.train) == (name, method, test, deviation, train)
+    assert line.recalled
+    assert "2019" in line.source
+
+
+@pytest.mark.parametrize("name", ["p-1h-readme", "eb-1h-readme", "eb-2h-readme", "digits"])
+def test_nothing_was_published_of_the_others(name):
+    assert published(recipe(name)) == ()
+
+
+CHANGES = {
+    "beta": {"estimator": ep.EquilibriumProp(30, 10, 0.2)},
+    "K": {"estimator": ep.EquilibriumProp(30, 11, 0.1)},
+    "nudging": {"estimator": ep.EquilibriumProp(30, 10, 0.1, nudging="centred")},
+    "implicit": {"estimator": ep.ImplicitDiff(30)},
+    "bptt": {"estimator": ep.BPTT(30)},
+    "rates": {"optimiser": SGD((0.08, 0.05))},
+    "momentum": {"optimiser": SGD((0.08, 0.04), momentum=0.9)},
+    "optimiser": {"optimiser": Adam((0.08, 0.04))},
+    "cosine": {"schedule": Cosine()},
+    "steps": {"schedule": StepDecay(10)},
+    "epochs": {"epochs": 29},
+    "data": {"data": Data("fashion-mnist")},
+    "batch": {"data": Data("mnist", batch_size=21)},
+    "validation": {"data": Data("mnist", validation=1000)},
+    "hidden": {"model": ep.MLP((784, 511, 10), "sigmoid")},
+    "nudge": {"model": ep.MLP((784, 512, 10), "sigmoid", dynamics=ep.Prototypical(nudge="inside"))},
+    "settle": {"model": ep.MLP((784, 512, 10), "sigmoid", settle=30)},
+    "untied": {"model": ep.MLP((784, 512, 10), "sigmoid", tied=False)},
+    "name": {"name": "my-own"},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_nothing_was_published_of_a_changed_recipe(change):
+    assert published(replace(recipe("p-1h"), **CHANGES[change])) == ()
+
+
+def test_a_place_for_the_data_changes_nothing():
+    assert published(replace(recipe("p-1h"), data=Data("mnist", root="/somewhere"))) == published(recipe("p-1h"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ("p-1", r"did you mean 'p-1h'\?"),
+        ("p1h", r"did you mean 'p-1h'\?"),
+        ("digit", r"did you mean 'digits'\?"),
+        ("eb-3h", r"did you mean 'eb-\dh'\?"),
+        ("zebra", r"`eqprop recipes` lists them"),
+        ("", r"`eqprop recipes` lists them"),
+    ],
+)
+def test_an_unknown_recipe(wrong, hint):
+    with pytest.raises(ValueError, match=rf"there is no recipe '{wrong}': {hint}"):
+        recipe(wrong)
