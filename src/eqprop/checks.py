@@ -19,10 +19,19 @@ __all__ = [
 T = TypeVar("T")
 
 
-def positive_int(name: str, value: object) -> int:
-    """A whole number of at least 1."""
+WHOLE = 2**31 - 1
+"""The largest count of anything."""
+
+SINGLE = 3.4e38
+"""The largest number of single precision."""
+
+
+def positive_int(name: str, value: object, most: int = WHOLE) -> int:
+    """A whole number from 1 to ``most``."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}")
+    if int(value) > most:
+        raise ValueError(f"`{name}` must be at most {most}, got {value!r}")
     return int(value)
 
 
@@ -30,6 +39,13 @@ def positive(name: str, value: object) -> float:
     """A finite number above 0."""
     if not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
         raise ValueError(f"`{name}` must be a finite number above 0, got {value!r}")
+    return single(name, value)
+
+
+def single(name: str, value: Real) -> float:
+    """A number that single precision can hold."""
+    if abs(float(value)) > SINGLE:
+        raise ValueError(f"`{name}` must be at most {SINGLE:g}, which single precision holds, got {value!r}")
     return float(value)
 
 
@@ -58,7 +74,7 @@ def nonzero(name: str, value: object) -> float:
     """A finite number other than 0."""
     if not isinstance(value, Real) or not math.isfinite(value) or value == 0:
         raise ValueError(f"`{name}` must be non-zero and finite, got {value!r}")
-    return float(value)
+    return single(name, value)
 
 
 def one_of(name: str, value: T, choices: tuple[T, ...]) -> T:

@@ -5,7 +5,11 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["append_line", "write_atomic"]
+__all__ = ["DamagedError", "append_line", "write_atomic"]
+
+
+class DamagedError(ValueError):
+    """A file is not what was written."""
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -21,9 +25,11 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # the user's, not the draft's
         raise
 
 

@@ -4,6 +4,7 @@ Every function takes data, draws on a figure of its own, and writes ``path`` twi
 """
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from eqprop.files import write_atomic
 from eqprop.model import Model, relax
 from eqprop.settle import Settle, residual
 
@@ -39,18 +41,23 @@ def error_curves(runs: Mapping[str, Sequence[Rows]], path: Path, title: str = ""
     Raises:
         ModuleNotFoundError: if matplotlib is not installed.
     """
+    classes = all(rows[-1]["train_error"] is not None for several in runs.values() for rows in several)
+    what = "error" if classes else "cost"
+    curves = {
+        (label, part): [[100 * row[key] if classes else row[key] for row in rows] for rows in several]
+        for label, several in runs.items()
+        for part in STYLES
+        if all((key := f"{part}_{what}") in rows[0] for rows in several)
+    }
+    floor = (
+        min((value for several in curves.values() for values in several for value in values if value), default=1.0) / 2
+    )
     figure = canvas()
     axes = figure.subplots()
-    classes = all(rows[-1]["train_error"] is not None for several in runs.values() for rows in several if rows)
-    what, factor = ("error", 100) if classes else ("cost", 1)
-    for n, (label, several) in enumerate(runs.items()):
-        for part, style in STYLES.items():
-            curves = [
-                [row[f"{part}_{what}"] * factor for row in rows] for rows in several if f"{part}_{what}" in rows[0]
-            ]
-            if curves:
-                name = f"{label}, {part}" if label else part
-                draw_band(axes, curves, color=f"C{n}", linestyle=style, label=name)
+    for (label, part), several in curves.items():
+        color = f"C{list(runs).index(label)}"
+        name = f"{label}, {part}" if label else part
+        draw_band(axes, several, floor, color=color, linestyle=STYLES[part], label=name)
     axes.set(xlabel="epoch", ylabel="error (%)" if classes else "cost", yscale="log", title=title)
     whole_epochs(axes)
     if classes:
@@ -60,10 +67,10 @@ def error_curves(runs: Mapping[str, Sequence[Rows]], path: Path, title: str = ""
     save(figure, path)
 
 
-def draw_band(axes: Any, curves: list[list[float]], **look: Any) -> None:
-    """The mean of curves of equal length (the shortest counts), and the band that they fill."""
+def draw_band(axes: Any, curves: list[list[float]], floor: float, **look: Any) -> None:
+    """The mean of curves of equal length (the shortest counts), and the band that they fill; zeros are drawn at ``floor``."""
     length = min(map(len, curves))
-    values = torch.tensor([curve[:length] for curve in curves], dtype=torch.float64).clamp_min(1e-12)
+    values = torch.tensor([curve[:length] for curve in curves], dtype=torch.float64).clamp_min(floor)
     epochs = range(1, length + 1)
     marker = "o" if length == 1 else None
     axes.plot(epochs, values.mean(0), marker=marker, **look)
@@ -153,6 +160,12 @@ def plain_numbers(axes: Any) -> None:
 
 def save(figure: "Figure", path: Path) -> None:
     """Write both formats; the same data give the same bytes."""
+    from matplotlib import rc_context
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path.with_name(path.name + ".png"), dpi=200, metadata={"Software": None})
-    figure.savefig(path.with_name(path.name + ".svg"), metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "eqprop"}):
+        png, svg = BytesIO(), BytesIO()
+        figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+    write_atomic(path.with_name(f"{path.name}.png"), png.getvalue())
+    write_atomic(path.with_name(f"{path.name}.svg"), svg.getvalue())

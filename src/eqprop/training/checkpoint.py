@@ -5,6 +5,7 @@ Safetensors carries no checksum, so the file's metadata holds the SHA-256 of eve
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from eqprop.files import write_atomic
+from eqprop.files import DamagedError, write_atomic
 
-__all__ = ["DamagedError", "load_optimizer", "load_weights", "optimizer_state", "read", "weights", "write"]
+__all__ = [
+    "DamagedError",
+    "load_optimizer",
+    "load_scheduler",
+    "load_weights",
+    "optimizer_state",
+    "read",
+    "scheduler_state",
+    "weights",
+    "write",
+]
 
 KEY = "eqprop"
 """The one key of a file's metadata: with several, their order would differ from process to process."""
-
-
-class DamagedError(ValueError):
-    """A file is not what was written."""
 
 
 def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -33,7 +41,7 @@ def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None
     """
     from safetensors.torch import save
 
-    held = {name: tensor.detach().to("cpu", copy=False).contiguous() for name, tensor in tensors.items()}
+    held = unshared({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     text = json.dumps(facts, sort_keys=True, allow_nan=False)
     note = json.dumps({"facts": facts, "sha256": digest(held, text)}, sort_keys=True)
     write_atomic(path, save(held, metadata={KEY: note}))
@@ -61,6 +69,12 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not sound:
         raise DamagedError(f"{path} is damaged: its content does not have the SHA-256 written with it")
     return tensors, facts
+
+
+def unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies where several names stand for the same memory (a connection of two edges), which safetensors refuses."""
+    names = Counter(tensor.data_ptr() for tensor in tensors.values())
+    return {name: tensor.clone() if names[tensor.data_ptr()] > 1 else tensor for name, tensor in tensors.items()}
 
 
 def digest(tensors: dict[str, Tensor], text: str) -> str:
@@ -95,11 +109,12 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> No
         ValueError: if they are those of another model.
     """
     state = {name.removeprefix(MODEL): tensor for name, tensor in tensors.items() if name.startswith(MODEL)}
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} holds the weights of another model: {reason}") from None
+    there, here = ({name: tuple(tensor.shape) for name, tensor in s.items()} for s in (state, model.state_dict()))
+    for name in there | here:
+        if there.get(name) != here.get(name):
+            shapes = f"{name} has shape {there.get(name)} there and {here.get(name)} here"
+            raise ValueError(f"{path} holds the weights of another model: {shapes}")
+    model.load_state_dict(state)
 
 
 @dataclass(frozen=True)
@@ -117,7 +132,7 @@ def optimizer_state(optimizer: Optimizer) -> OptimizerState:
     for index, values in state["state"].items():
         for name, value in values.items():
             (tensors if isinstance(value, Tensor) else numbers)[f"{OPTIMIZER}{index}.{name}"] = value
-    return OptimizerState(tensors, {"groups": state["param_groups"], "numbers": numbers})
+    return OptimizerState(tensors, {"kind": kind(optimizer), "groups": state["param_groups"], "numbers": numbers})
 
 
 def load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -126,6 +141,8 @@ def load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], facts: dict
     Raises:
         ValueError: if it is another optimiser's.
     """
+    if facts["kind"] != kind(optimizer):
+        raise ValueError(f"the checkpoint is of the optimizer {facts['kind']}, not of {kind(optimizer)}")
     state: dict[int, dict[str, Any]] = {}
     for key, value in (tensors | facts["numbers"]).items():
         if key.startswith(OPTIMIZER):
@@ -135,6 +152,39 @@ def load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], facts: dict
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
+def kind(optimizer: Optimizer) -> str:
+    """The optimiser's class."""
+    return type(optimizer).__name__
+
+
 def listed(group: dict[str, Any]) -> dict[str, Any]:
     """JSON has no tuples; Adam's `betas` is one."""
     return {name: tuple(value) for name, value in group.items() if isinstance(value, list) and name != "params"}
+
+
+def scheduler_state(scheduler: LRScheduler | None) -> Any:
+    """Its state; None if there is none."""
+    return None if scheduler is None else scheduler.state_dict()
+
+
+def load_scheduler(scheduler: LRScheduler | None, facts: Any) -> None:
+    """What `scheduler_state` gave.
+
+    Raises:
+        ValueError: if there was a scheduler and there is none now, or the other way round.
+    """
+    if (scheduler is None) != (facts is None):
+        raise ValueError("the checkpoint has a scheduler and the training has none, or the other way round")
+    if scheduler is not None:
+        scheduler.load_state_dict(revived(facts, scheduler.state_dict()))
+
+
+def revived(value: Any, like: Any) -> Any:
+    """What JSON made of a state, with the counters that a fresh state has there (milestones; JSON's keys are strings)."""
+    if isinstance(like, Counter):
+        return Counter({int(key): number for key, number in value.items()})
+    if isinstance(like, dict):
+        return {key: revived(item, like.get(key)) for key, item in value.items()}
+    if isinstance(like, list) and len(like) == len(value):
+        return [revived(item, other) for item, other in zip(value, like, strict=True)]
+    return value

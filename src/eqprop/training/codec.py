@@ -26,7 +26,10 @@ def from_json(text: str, kinds: tuple[type, ...]) -> Any:
     Raises:
         ValueError: if the text is not JSON, or names a class or a field that is not known.
     """
-    return decode(json.loads(text, parse_constant=refuse), kinds)
+    try:
+        return decode(json.loads(text, parse_constant=refuse), kinds)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def refuse(constant: str) -> None:
@@ -66,7 +69,7 @@ def decode(value: Any, kinds: tuple[type, ...]) -> Any:
         return tuple(decode(item, kinds) for item in value)
     if not isinstance(value, Mapping):
         return value
-    kind = {k.__name__: k for k in kinds}.get(value.get("type", ""))
+    kind = {k.__name__: k for k in kinds}.get(str(value.get("type")))
     if kind is None:
         raise ValueError(f"unknown type {value.get('type')!r}: must be one of {', '.join(k.__name__ for k in kinds)}")
     given = {name: decode(item, kinds) for name, item in value.items() if name != "type"}

@@ -14,14 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from eqprop.files import append_line, write_atomic
+from eqprop.files import DamagedError, append_line, write_atomic
+from eqprop.training.rows import Row, read_rows
 
 __all__ = ["Folder", "Row"]
-
-Row = dict[str, Any]
-"""One epoch: ``epoch``, costs, errors (fractions), ``residual``, ``steps``, ``rates``, ``seconds``."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,8 @@ class Folder:
             what = "a run" if self.config.exists() else "something else"
             hint = f"go on with `--resume {self.path}`, or " if self.config.exists() else ""
             raise FileExistsError(f"{self.path} already holds {what}: {hint}name another folder")
-        self.last.parent.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.last.parent.mkdir()  # of two processes one succeeds
         return self
 
     @contextmanager
@@ -91,29 +89,40 @@ class Folder:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BlockingIOError(f"{self.path} is in use by another process: wait for it, or stop it") from None
+            for draft in self.path.glob("**/.*.part"):  # of a kill in the middle of a write
+                draft.unlink()
             yield
         finally:
             os.close(handle)
 
+    @property
+    def begun(self) -> bool:
+        """Whether a training has left anything here."""
+        return any(path.exists() for path in (self.last, self.best, self.metrics))
+
     def rows(self) -> list[Row]:
-        """The rows of the metrics; a last line that was cut off by a kill is left out."""
-        if not self.metrics.exists():
-            return []
-        rows = []
-        for line in self.metrics.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
-        return rows
+        """The rows of the metrics; a last line that a kill cut short is left out.
+
+        Raises:
+            DamagedError: if another line is not the row of its epoch.
+        """
+        return read_rows(self.metrics.read_bytes(), str(self.metrics)) if self.metrics.exists() else []
 
     def log(self, row: Row) -> None:
         """Append a row."""
         append_line(self.metrics, json.dumps(row, allow_nan=False))
 
     def truncate(self, epochs: int) -> list[Row]:
-        """Drop what was logged after that many epochs, and return the rest."""
-        rows = [row for row in self.rows() if row["epoch"] <= epochs]
+        """Drop what was logged after that many epochs, and return the rest.
+
+        Raises:
+            DamagedError: if a row of these epochs is missing.
+        """
+        rows = self.rows()[:epochs]
+        if len(rows) < epochs:
+            raise DamagedError(
+                f"{self.metrics} is damaged: it has {len(rows)} rows, the checkpoint is of epoch {epochs}"
+            )
         if self.metrics.exists():
             write_atomic(self.metrics, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
         return rows

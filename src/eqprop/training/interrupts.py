@@ -36,11 +36,15 @@ class Interrupts:
         self.asked: int | None = None
         self._before: dict[int, object] = {}
 
+    def obey(self) -> None:
+        """Raises `Interrupted` if a signal came."""
+        if self.asked is not None:
+            raise Interrupted(self.asked)
+
     def watch(self, items: Iterable[T]) -> Iterator[T]:
         """The items, until a signal came: raises `Interrupted` then."""
         for item in items:
-            if self.asked is not None:
-                raise Interrupted(self.asked)
+            self.obey()
             yield item
 
     def __enter__(self) -> "Interrupts":

@@ -34,16 +34,31 @@ class Report(Protocol):
         ...
 
 
-def line(row: Row, epochs: int) -> str:
-    """One epoch as text."""
-    parts = [f"epoch {row['epoch']:{len(str(epochs))}d}/{epochs}"]
+def pieces(row: Row, epochs: int) -> dict[str, str]:
+    """What is said of one epoch, by name."""
+    said = {"epoch": f"epoch {row['epoch']:{len(str(epochs))}d}/{epochs}"}
     for part in ("train", "validation", "test"):
         if (error := row.get(f"{part}_error")) is not None:
-            parts.append(f"{part} {error:7.2%}")
+            said[part] = f"{part} {error:7.2%}"
         elif f"{part}_cost" in row:
-            parts.append(f"{part} cost {row[f'{part}_cost']:.5f}")
-    parts += [f"cost {row['train_cost']:.4f}", f"residual {row['residual']:.1e}", f"{row['steps']:.0f} steps"]
-    return "   ".join([*parts, f"{row['seconds']:.1f} s"])
+            said[part] = f"{part} cost {row[f'{part}_cost']:.5f}"
+    said |= {"cost": f"cost {row['train_cost']:.4f}", "residual": f"residual {row['residual']:.1e}"}
+    return said | {"steps": f"{row['steps']:.0f} steps", "seconds": f"{row['seconds']:.1f} s"}
+
+
+def line(row: Row, epochs: int, title: str, width: int | None = None) -> str:
+    """One epoch as text; in a terminal of some width without what finds no room, last things of ``SPARE`` first."""
+    said = {"title": title} | pieces(row, epochs)
+    for name in (*reversed(SPARE), None):
+        text = "   ".join(said.values())
+        if width is None or len(text) <= width or name is None:
+            return text
+        said.pop(name)
+    raise AssertionError
+
+
+SPARE = ("title", "seconds", "cost", "steps", "residual")
+"""What a line can do without, dearest first."""
 
 
 class PlainLines:
@@ -61,25 +76,47 @@ class PlainLines:
         """Says where a resumed training goes on."""
         self.epochs = epochs
         if rows:
-            self._say(f"goes on after epoch {rows[-1]['epoch']}")
+            self._say(f"{self.title}   goes on after epoch {rows[-1]['epoch']}")
 
     def batch(self, epoch: int, batch: int, tally: Tally) -> None:
         """Says nothing."""
 
     def epoch(self, row: Row) -> None:
         """The line."""
-        self._say(line(row, self.epochs))
+        self._say(line(row, self.epochs, self.title))
 
     def end(self) -> None:
         """Says nothing."""
 
     def _say(self, text: str) -> None:
-        self.out.write(f"{self.title}   {text}\n")
+        self.out.write(f"{text}\n")
         self.out.flush()
+
+
+class Pace:
+    """Samples a second between two looks, whether or not an epoch ended between them."""
+
+    def __init__(self) -> None:
+        self.epoch = self.past = self.now = 0
+        self.before: tuple[float, int] | None = None
+
+    def count(self, epoch: int, samples: int) -> None:
+        """So many samples of that epoch are done."""
+        if epoch != self.epoch:
+            self.past += self.now
+        self.epoch, self.now = epoch, samples
+
+    def look(self, time: float) -> float | None:
+        """The pace since the last look, which may have been none."""
+        total, before = self.past + self.now, self.before
+        self.before = time, total
+        return (total - before[1]) / (time - before[0]) if before and time > before[0] else None
 
 
 class ProgressBar:
     """A live bar with cost, errors, residual, steps, samples a second and time left; a line an epoch above it.
+
+    Where the terminal is narrow the last of these are left out, and nothing is cut off.
 
     Args:
         console: a terminal.
@@ -89,53 +126,98 @@ class ProgressBar:
     INTERVAL = 0.25
     """Seconds between two looks at the tally."""
 
+    BAR, CLOCK, GAPS, CORE = 8, 8, 3, 38
+    """Cells of the shortest bar, of the time left, between the columns, and of cost, train and test error."""
+
     def __init__(self, console: "Console", title: str) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
         self.title, self.epochs, self.batches = title, 0, 0
-        columns = TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[live]}")
-        self.bar = Progress(*columns, TimeRemainingColumn(), console=console, auto_refresh=False, transient=True)
+        self.bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=self.BAR)),
+            TextColumn("{task.fields[live]}", markup=False),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            expand=True,
+        )
         self.task = self.bar.add_task(title, total=None, live="")
         self.next = 0.0
-        self.test = ""
-        self.before = (0.0, 0)
+        self.pace = Pace()
+        self.said: dict[str, str] = {}
 
     def begin(self, epochs: int, batches: int | None, rows: Sequence[Row]) -> None:
         """Shows the bar."""
         self.epochs, self.batches = epochs, batches or 0
         self.bar.update(self.task, total=epochs * self.batches if batches else None, completed=len(rows) * self.batches)
         if rows:
-            self.bar.console.print(f"{self.title}   goes on after epoch {rows[-1]['epoch']}", highlight=False)
+            self._say(f"{self.title}   goes on after epoch {rows[-1]['epoch']}")
         self.bar.start()
 
     def batch(self, epoch: int, batch: int, tally: Tally) -> None:
         """Moves the bar, a few times a second."""
+        self.pace.count(epoch, tally.samples)
         now = time.monotonic()
         if now < self.next:
             return
         self.next = now + self.INTERVAL
         score = tally.score()
-        then, samples = self.before
-        speed = (score.samples - samples) / (now - then) if 0 < samples < score.samples else 0.0
-        self.before = now, score.samples
-        error = "" if score.error is None else f"train {score.error:.2%}  "
-        live = f"cost {score.cost:.4f}  {error}{self.test}residual {score.residual:.0e}  {score.steps:.0f} steps"
-        live += f"  {speed:,.0f} samples/s" if speed else ""
-        done = (epoch - 1) * self.batches + batch
-        self.bar.update(
-            self.task, description=f"{self.title} {epoch}/{self.epochs}", completed=done, live=live, refresh=True
-        )
+        if (speed := self.pace.look(now)) is not None:
+            self.said["speed"] = f"{speed:,.0f} samples/s"
+        self._tell(score.cost, score.error, score.residual, score.steps)
+        self._show(epoch, (epoch - 1) * self.batches + batch)
 
     def epoch(self, row: Row) -> None:
-        """Puts the epoch's line above the bar."""
+        """Puts the epoch's line above the bar, and its numbers into it."""
         if (error := row.get("test_error")) is not None:
-            self.test = f"test {error:.2%}  "
-        self.bar.console.print(f"{self.title}   {line(row, self.epochs)}", highlight=False)
-        self.bar.update(self.task, completed=row["epoch"] * self.batches, refresh=True)
+            self.said["test"] = f"test {error:6.2%}"
+        self._say(line(row, self.epochs, self.title, self.bar.console.width))
+        self._tell(row["train_cost"], row["train_error"], row["residual"], row["steps"])
+        self._show(row["epoch"], row["epoch"] * self.batches)
 
     def end(self) -> None:
         """Takes the bar away."""
         self.bar.stop()
+
+    def _say(self, text: str) -> None:
+        self.bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _tell(self, cost: float, error: float | None, residual: float, steps: float) -> None:
+        self.said |= {"cost": f"cost {cost:.4f}", "residual": f"residual {residual:.0e}", "steps": f"{steps:.0f} steps"}
+        if error is not None:
+            self.said["train"] = f"train {error:6.2%}"
+
+    def _show(self, epoch: int, done: int) -> None:
+        """As much as fits: of the title, then of what is measured."""
+        count = f"{epoch:{len(str(self.epochs))}d}/{self.epochs}"
+        room = self.bar.console.width - self.BAR - self.CLOCK - self.GAPS - len(count)
+        titled = room - len(self.title) - 1 >= self.CORE
+        live = fitting([self.said[name] for name in LIVE if name in self.said], room - titled * (len(self.title) + 1))
+        self.bar.update(
+            self.task,
+            description=f"{self.title} {count}" if titled else count,
+            completed=done,
+            live=live,
+            refresh=True,
+        )
+
+
+LIVE = ("cost", "train", "test", "speed", "residual", "steps")
+"""What the bar tells, dearest first."""
+
+
+def fitting(said: Sequence[str], room: int) -> str:
+    """As many of the first texts as there is room for, in one line."""
+    text = ""
+    for each in said:
+        longer = f"{text}  {each}" if text else each
+        if len(longer) > room:
+            break
+        text = longer
+    return text
 
 
 class TensorBoard:

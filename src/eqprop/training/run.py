@@ -99,7 +99,7 @@ class Run:
             one_of_classes(part, getattr(self, part), classes)
         positive_int("epochs", self.epochs)
         natural("seed", self.seed)
-        positive_int("threads", self.threads)
+        positive_int("threads", self.threads, most=1024)
         self.to_json()  # a part that no file can carry is refused now, not after hours
 
     @property
@@ -123,19 +123,25 @@ class Run:
         Raises:
             ValueError: if the text is not a run's, or a value is not valid.
         """
-        return instance("run", from_json(text, KINDS), cls)
+        with seeded(0, WEIGHTS):  # a readout that it names draws weights, to be drawn again by `build`
+            return instance("run", from_json(text, KINDS), cls)
 
     def build(self) -> Model:
         """The model with the weights that this seed draws, on the CPU.
 
         Raises:
-            ValueError: if its parts do not fit each other.
+            ValueError: if its parts do not fit each other, or into memory.
         """
         spec = self.model
         if isinstance(spec, MLP) and spec.settle is None:
             spec = replace(spec, settle=as_settle("free_steps", self.estimator.free_steps))
-        with seeded(self.seed, WEIGHTS):
-            return spec.build()
+        try:
+            with seeded(self.seed, WEIGHTS):
+                return spec.build()
+        except RuntimeError as error:
+            if "memory" not in str(error):
+                raise
+            raise ValueError(f"the model does not fit into memory: {spec}") from None
 
 
 def one_of_classes(name: str, value: object, classes: tuple[type, ...]) -> None:

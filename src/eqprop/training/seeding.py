@@ -9,7 +9,10 @@ import torch
 __all__ = ["ESTIMATOR", "REST", "WEIGHTS", "generator", "seeded", "stream"]
 
 WEIGHTS, ESTIMATOR, REST = 0, 1, 2
-"""Purposes; the rest is whatever draws from torch's default generator. The order of samples has streams of its own, one an epoch: see `eqprop.data.Batches`."""
+"""Purposes; the rest is whatever draws from torch's default generator while a run goes on.
+
+The order of samples has streams of its own, one an epoch: see `eqprop.data.Batches`.
+"""
 
 
 def stream(seed: int, purpose: int) -> int:

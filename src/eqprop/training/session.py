@@ -60,6 +60,7 @@ class Session:
             seed=self.run.seed,
             reports=reports,
             checkpoint_every=checkpoint_every,
+            config=self.run.to_json(),
         )
 
 
@@ -155,7 +156,7 @@ def proceed(
 
     Raises:
         FileNotFoundError: if the folder holds no run.
-        ValueError: if the run is finished or its file is not valid.
+        ValueError: if the run is finished, its file is not valid, or not the one that it began with.
         Others: as `prepare` and `Trainer.fit`.
     """
     run, place = read_run(folder), Folder(Path(folder))
@@ -163,7 +164,7 @@ def proceed(
         raise ValueError(f"{folder} is finished: all {run.epochs} epochs are done; train in another folder")
     session = prepare(replace(run, data=replace(run.data, root=root)), device)
     trainer = session.trainer(place.path, reports, checkpoint_every)
-    go = trainer.resume if place.last.exists() else trainer.fit
+    go = trainer.resume if place.begun else trainer.fit
     with threads(run.threads), seeded(run.seed, REST):
         return go(session.train, run.epochs, validation=session.validation, test=session.test)
 

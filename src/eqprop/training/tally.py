@@ -1,5 +1,6 @@
 """What is measured over the batches of an epoch or of a test: cost, errors, residual, steps."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -18,15 +19,15 @@ class Score:
     Attributes:
         cost: mean cost; NaN if there was no sample.
         error: fraction of samples whose largest score is not their class; None if the targets are no classes.
-        residual: mean over samples of ``max |s_T - s_{T-1}|`` of the free phase.
-        steps: mean over batches of the steps taken in the free phase.
+        residual: mean over samples of ``max |s_T - s_{T-1}|`` of the free phase; None if no phase was shown.
+        steps: mean over batches of the steps taken in the free phase; None likewise.
         samples: number of samples.
     """
 
     cost: float
     error: float | None
-    residual: float
-    steps: float
+    residual: float | None
+    steps: float | None
     samples: int
 
 
@@ -40,32 +41,45 @@ class Tally:
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.sums = torch.zeros(3, dtype=torch.float64, device=device)  # cost, wrong, residual
         self.cost, self.wrong, self.residual = self.sums.unbind()
-        self.samples = self.classified = self.batches = self.steps = 0
+        self.samples = self.shown = self.classified = self.batches = self.steps = 0
 
     @torch.no_grad()
-    def add(self, loss: Tensor, solution: Solution, y: Tensor, cost: Cost) -> None:
-        """One batch: its mean cost ``()``, its free phase, its targets, and the cost that reads predictions out."""
+    def add(self, loss: Tensor, solution: Solution | None, y: Tensor, cost: Cost) -> None:
+        """One batch.
+
+        Args:
+            loss: its mean cost, ``()``.
+            solution: its free phase; None if the estimator did not show it.
+            y: its targets.
+            cost: reads predictions out.
+        """
         n = y.shape[0]
         self.cost.add_(loss.detach(), alpha=n)
+        self.samples += n
+        if solution is None:
+            return
         self.residual.add_(solution.residual.sum())
         if not y.is_floating_point():
             self.wrong.add_((cost.predict(solution.state[-1]).argmax(1) != y).sum())
             self.classified += n
-        self.samples += n
+        self.shown += n
         self.batches += 1
         self.steps += solution.steps
 
     def score(self) -> Score:
         """The means so far; waits for the device."""
-        cost, wrong, residual = (self.sums / max(self.samples, 1)).tolist()
-        error = wrong if self.samples and self.classified == self.samples else None
-        return Score(cost, error, residual, self.steps / max(self.batches, 1), self.samples)
+        cost, wrong, residual = (self.sums / self.samples).tolist() if self.samples else [math.nan] * 3
+        whole = 0 < self.samples == self.shown
+        error = wrong if whole and self.classified == self.samples else None
+        return Score(
+            cost, error, residual if whole else None, self.steps / self.batches if whole else None, self.samples
+        )
 
     def state(self) -> tuple[Tensor, list[int]]:
         """The sums ``(3,)`` float64 and the counts, for a checkpoint."""
-        return self.sums.cpu(), [self.samples, self.classified, self.batches, self.steps]
+        return self.sums.cpu(), [self.samples, self.shown, self.classified, self.batches, self.steps]
 
     def restore(self, sums: Tensor, counts: list[int]) -> None:
         """What `state` gave."""
         self.sums.copy_(sums)
-        self.samples, self.classified, self.batches, self.steps = counts
+        self.samples, self.shown, self.classified, self.batches, self.steps = counts

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
-from warnings import warn
+from warnings import catch_warnings, filterwarnings, warn
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from eqprop.training.evaluation import evaluate
 from eqprop.training.folder import Folder, Row
 from eqprop.training.interrupts import Interrupted, Interrupts
 from eqprop.training.reports import Report
+from eqprop.training.rows import ENOUGH, choose, make_row, stuck
 from eqprop.training.seeding import ESTIMATOR, generator
 from eqprop.training.tally import Tally
 
@@ -34,12 +35,6 @@ __all__ = ["Trainer"]
 
 Samples = Iterable[tuple[Tensor, Tensor]]
 """Batches ``(x, y)``: ``(B, *shape)`` floats, and ``(B,)`` classes or ``(B, n)`` floats."""
-
-STUCK = 0.95
-"""A training error above this fraction of guessing's is worth a warning …"""
-
-ENOUGH = 100
-"""… if so many samples an epoch speak for it."""
 
 
 class Trainer:
@@ -54,6 +49,7 @@ class Trainer:
         seed: of what the estimator draws.
         reports: who is told of batches and epochs.
         checkpoint_every: seconds between checkpoints within an epoch; there is one at the end of every epoch in any case.
+        config: what decides the training, as text. It is kept in every checkpoint, and `resume` refuses another one's.
 
     Raises:
         ValueError: if an argument is not what it must be.
@@ -77,6 +73,7 @@ class Trainer:
         seed: int = 0,
         reports: Sequence[Report] = (),
         checkpoint_every: float = 60.0,
+        config: str | None = None,
     ) -> None:
         self.model = instance("model", model, Model)
         self.estimator = estimator
@@ -85,6 +82,7 @@ class Trainer:
         self.folder = None if folder is None else Folder(Path(folder))
         self.reports = tuple(reports)
         self.checkpoint_every = not_negative("checkpoint_every", checkpoint_every)
+        self.config = config
         self.generator = generator(seed, ESTIMATOR)
         self.device = next(model.parameters()).device
         self.rows: list[Row] = []
@@ -108,18 +106,21 @@ class Trainer:
             One row an epoch, as in ``metrics.jsonl``.
 
         Raises:
-            ValueError: if a batch does not fit the model.
+            ValueError: if a batch does not fit the model, or an epoch has none.
             FileExistsError: if the folder holds a training already.
             BlockingIOError: if another process holds the folder.
             FloatingPointError: if a state or a weight is not finite; the last checkpoint is from before.
             Interrupted: if Ctrl-C or a terminate signal came and the checkpoint was written.
             OSError: if a file cannot be written; the last checkpoint is whole.
         """
+        positive_int("epochs", epochs)
         if self.folder is not None:
-            if self.folder.last.exists() and (self.epoch, self.batch) == (0, 0):
+            if self.folder.begun and (self.epoch, self.batch) == (0, 0):
                 raise FileExistsError(f"{self.folder.path} already holds a training: resume it, or name another folder")
             self.folder.last.parent.mkdir(parents=True, exist_ok=True)
         with self._held():
+            if self.folder is not None:
+                self.folder.truncate(self.epoch)
             self._save()
             return self._train(batches, epochs, validation, test)
 
@@ -130,8 +131,10 @@ class Trainer:
 
         Raises:
             FileNotFoundError: if the folder has no checkpoint.
-            DamagedError: if the checkpoint is not what was written.
+            DamagedError: if the checkpoint or the metrics are not what was written.
+            ValueError: if the checkpoint is another training's.
         """
+        positive_int("epochs", epochs)
         if self.folder is None:
             raise ValueError("a trainer without a `folder` has nothing to resume from: name the one to go on with")
         with self._held():
@@ -139,21 +142,21 @@ class Trainer:
             return self._train(batches, epochs, validation, test)
 
     def _train(self, batches: Samples, epochs: int, validation: Samples | None, test: Samples | None) -> list[Row]:
-        positive_int("epochs", epochs)
         with self._reporting(epochs, batches), Interrupts() as interrupts:
             while self.epoch < epochs:
                 self._since = time.monotonic()
-                self._pass(batches, interrupts)
-                try:
-                    row = self._row(validation, test, interrupts)
-                except Interrupted:
-                    self._save()
-                    raise
-                self._finish(row)
+                with self._located():
+                    self._pass(batches, interrupts)
+                    self._finish(self._row(validation, test, interrupts))
+                interrupts.obey()
         return self.rows
 
     def _pass(self, batches: Samples, interrupts: Interrupts) -> None:
-        """The rest of an epoch."""
+        """The rest of an epoch.
+
+        Raises:
+            ValueError: if there is no batch in it.
+        """
         for x, y in self._stream(batches):
             self._learn(x.to(self.device), y.to(self.device))
             self.batch += 1
@@ -161,24 +164,34 @@ class Trainer:
                 report.batch(self.epoch + 1, self.batch, self.tally)
             if interrupts.asked is not None:
                 self._save()
-                raise Interrupted(interrupts.asked)
+                interrupts.obey()
             if self.folder is not None and time.monotonic() - self._saved >= self.checkpoint_every:
                 self._save()
+        if not self.batch:
+            raise ValueError(
+                f"`batches` has no batch for epoch {self.epoch + 1}: give what can be iterated anew every epoch, "
+                "as a list, a DataLoader or `Batches`"
+            )
 
     def _learn(self, x: Tensor, y: Tensor) -> None:
         """One batch: as many optimiser steps as the estimator has losses."""
         seen: list[Solution] = []
         first: Tensor | None = None
+        for loss in self.estimator(self.model, x, y, watch=seen.append, generator=self.generator):
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            first = loss if first is None else first
+        if first is not None:
+            self.tally.add(first, seen[0] if seen else None, y, self.model.cost)
+
+    @contextmanager
+    def _located(self) -> Iterator[None]:
+        """What is not finite is told with the place where it was noticed."""
         try:
-            for loss in self.estimator(self.model, x, y, watch=seen.append, generator=self.generator):
-                self.optimizer.zero_grad()
-                loss.backward()
-                self.optimizer.step()
-                first = loss if first is None else first
+            yield
         except FloatingPointError as error:
             raise FloatingPointError(f"epoch {self.epoch + 1}, batch {self.batch + 1}: {error}") from None
-        if first is not None and seen:
-            self.tally.add(first, seen[0], y, self.model.cost)
 
     def _stream(self, batches: Samples) -> Iterator[tuple[Tensor, Tensor]]:
         """What is left of this epoch's batches. An iterable that draws its order draws the same one again to be skipped."""
@@ -196,30 +209,30 @@ class Trainer:
         return left
 
     def _row(self, validation: Samples | None, test: Samples | None, interrupts: Interrupts) -> Row:
-        train = self.tally.score()
-        row: Row = {"epoch": self.epoch + 1, "train_cost": train.cost, "train_error": train.error}
-        for name, samples in (("validation", validation), ("test", test)):
-            if samples is not None:
-                score = evaluate(self.model, interrupts.watch(samples))
-                row |= {f"{name}_cost": score.cost, f"{name}_error": score.error}
+        scores, drawn = {"train": self.tally.score()}, torch.get_rng_state()
+        try:
+            for name, samples in (("validation", validation), ("test", test)):
+                if samples is not None:
+                    scores[name] = evaluate(self.model, interrupts.watch(samples))
+        except Interrupted:
+            torch.set_rng_state(drawn)  # the tests begin anew
+            self._save()
+            raise
         rates = [group["lr"] for group in self.optimizer.param_groups]
-        seconds = self._spent + time.monotonic() - self._since
-        return row | {"residual": train.residual, "steps": train.steps, "rates": rates, "seconds": round(seconds, 3)}
+        return make_row(self.epoch + 1, scores, rates, self._spent + time.monotonic() - self._since)
 
     def _finish(self, row: Row) -> None:
         """Close an epoch: log it, keep the weights if they are the best yet, go over to the next."""
-        weights = checkpoint.weights(self.model)
-        self._warn_if_stuck(row)
-        best = choose(row)
-        if self.best is None or best["value"] < self.best["value"]:
-            self.best = best
-            if self.folder is not None:
-                checkpoint.write(self.folder.best, weights, best)
-        self.rows.append(row)
+        weights, best = checkpoint.weights(self.model), choose(row)
+        better = self.best is None or best["value"] < self.best["value"]
         if self.folder is not None:
+            if better:
+                checkpoint.write(self.folder.best, weights, best)
             self.folder.log(row)
-        if self.scheduler is not None:
-            self.scheduler.step()
+        self.best = best if better else self.best
+        self.rows.append(row)
+        self._warn_if_stuck()
+        self._step_scheduler()
         self._start_epoch(done=self.epoch + 1)
         self._save()
         for report in self.reports:
@@ -231,13 +244,23 @@ class Trainer:
         self.drawn = torch.get_rng_state()
         self._spent = 0.0
 
-    def _warn_if_stuck(self, row: Row) -> None:
-        guess = 1 - 1 / self.model.cost.width(self.model.network.populations[-1].shape)
-        stuck = [r["train_error"] is not None and r["train_error"] >= STUCK * guess for r in (*self.rows[-1:], row)]
-        if self.tally.samples >= ENOUGH and stuck[-1] and not all(stuck[:-1] or [False]):
+    def _step_scheduler(self) -> None:
+        if self.scheduler is None:
+            return
+        with catch_warnings():  # torch misses the optimiser's steps where the last of them was before a kill
+            filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+            self.scheduler.step()
+
+    def _warn_if_stuck(self) -> None:
+        """Once: in the second of two epochs in which nothing was learned, or after a better one."""
+        classes = self.model.cost.width(self.model.network.populations[-1].shape)
+        if self.tally.samples < ENOUGH or len(self.rows) < 2 or not stuck(self.rows[-1], classes):
+            return
+        if len(self.rows) == 2 or not stuck(self.rows[-2], classes):
             warn(
-                f"epoch {row['epoch']}: the training error is {row['train_error']:.1%}, guessing has {guess:.1%}: the network "
-                "does not learn; lower the learning rate, or look at beta, the number of steps and the residual",
+                f"epoch {self.rows[-1]['epoch']}: the training error is {self.rows[-1]['train_error']:.1%}, guessing has "
+                f"{1 - 1 / classes:.1%}: the network does not learn; lower the learning rate, or look at beta, the number "
+                "of steps and the residual",
                 RuntimeWarning,
                 stacklevel=5,
             )
@@ -255,10 +278,11 @@ class Trainer:
         facts = {
             "epoch": self.epoch,
             "batch": self.batch,
+            "config": self.config,
             "counts": counts,
             "best": self.best,
             "optimizer": optimizer.facts,
-            "scheduler": self.scheduler.state_dict() if self.scheduler is not None else None,
+            "scheduler": checkpoint.scheduler_state(self.scheduler),
             "spent": self._spent + now - self._since if self.batch else 0.0,
         }
         checkpoint.write(self.folder.last, tensors, facts)
@@ -266,17 +290,21 @@ class Trainer:
     def _restore(self, folder: Folder) -> None:
         """Become what the checkpoint was."""
         tensors, facts = checkpoint.read(folder.last)
+        if facts["config"] != self.config:
+            raise ValueError(
+                f"{folder.last} was made with another configuration: put {folder.config.name} back as it was"
+            )
+        rows = folder.truncate(facts["epoch"])
         checkpoint.load_weights(self.model, tensors, folder.last)
         checkpoint.load_optimizer(self.optimizer, tensors, facts["optimizer"])
-        if self.scheduler is not None:
-            self.scheduler.load_state_dict(facts["scheduler"])
+        checkpoint.load_scheduler(self.scheduler, facts["scheduler"])
         torch.set_rng_state(tensors["random.torch"])
         self.generator.set_state(tensors["random.estimator"])
         self._start_epoch(done=facts["epoch"])
         self.batch, self.drawn, self.best = facts["batch"], tensors["random.epoch"], facts["best"]
         self._spent = facts["spent"]
         self.tally.restore(tensors["tally"], facts["counts"])
-        self.rows = folder.truncate(self.epoch)
+        self.rows = rows
 
     def _held(self) -> Any:
         return nullcontext() if self.folder is None else self.folder.lock()
@@ -291,13 +319,3 @@ class Trainer:
         finally:
             for report in self.reports:
                 report.end()
-
-
-def choose(row: Row) -> dict[str, Any]:
-    """What makes an epoch the best: the validation error, else the training error; costs where there are no classes.
-
-    The test samples decide nothing.
-    """
-    part = "validation" if "validation_cost" in row else "train"
-    by = f"{part}_cost" if row[f"{part}_error"] is None else f"{part}_error"
-    return {"epoch": row["epoch"], "by": by, "value": row[by]}

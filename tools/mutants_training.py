@@ -1,0 +1,92 @@
+"""Faults in data, checkpoints, the trainer and the command line."""
+
+from mutant import Mutant
+
+__all__ = ["TRAINING"]
+
+RESUME, KILL, SAVED = (f"training/test_training_{name}.py" for name in ("resume", "kill", "checkpoints"))
+FIT, TALLY, GROUPS = (f"training/test_training_{name}.py" for name in ("trainer", "tally", "optimisers"))
+FOLDER, SESSION, RECIPES = (f"training/test_training_{name}.py" for name in ("folder", "session", "recipes"))
+DIVERGED, PICTURES = (f"training/test_training_{name}.py" for name in ("divergence", "plots"))
+BATCHES, LOADED = (f"training/test_data_{name}.py" for name in ("batches", "loading"))
+MISTAKES, STUDIES = (f"training/test_cli_{name}.py" for name in ("mistakes", "runs"))
+TRAINER, CHECK, FILES = "training/trainer.py", "training/checkpoint.py", "files.py"
+
+TRAINING = [
+    Mutant(
+        "optimiser not restored",
+        TRAINER,
+        'checkpoint.load_optimizer(self.optimizer, tensors, facts["optimizer"])',
+        "pass",
+        RESUME,
+    ),
+    Mutant(
+        "scheduler not restored",
+        TRAINER,
+        'checkpoint.load_scheduler(self.scheduler, facts["scheduler"])',
+        "pass",
+        RESUME,
+    ),
+    Mutant("signs not restored", TRAINER, 'self.generator.set_state(tensors["random.estimator"])', "pass", RESUME),
+    Mutant("torch's stream not restored", TRAINER, 'torch.set_rng_state(tensors["random.torch"])', "pass", RESUME),
+    Mutant("sums not restored", TRAINER, 'self.tally.restore(tensors["tally"], facts["counts"])', "pass", RESUME),
+    Mutant(
+        "best forgotten", TRAINER, 'tensors["random.epoch"], facts["best"]', 'tensors["random.epoch"], None', RESUME
+    ),
+    Mutant(
+        "a batch skipped too many",
+        TRAINER,
+        "batches.epoch(self.epoch, self.batch)",
+        "batches.epoch(self.epoch, min(self.batch + bool(self.batch), len(batches)))",
+        RESUME,
+    ),
+    Mutant(
+        "every epoch in one order",
+        TRAINER,
+        "batches.epoch(self.epoch, self.batch)",
+        "batches.epoch(0, self.batch)",
+        FIT,
+    ),
+    Mutant("a loader's order drawn anew", TRAINER, "torch.set_rng_state(self.drawn)\n        left", "left", RESUME),
+    Mutant("rows not cut", TRAINER, 'folder.truncate(facts["epoch"])', "folder.rows()", RESUME),
+    Mutant("tests not begun anew", TRAINER, "torch.set_rng_state(drawn)  # the tests begin anew", "pass", RESUME),
+    Mutant("another configuration", TRAINER, 'facts["config"] != self.config', "False", "training/test_cli_resume.py"),
+    Mutant("scheduler never stepped", TRAINER, "            self.scheduler.step()\n", "            pass\n", FIT),
+    Mutant("gradients add up", TRAINER, "self.optimizer.zero_grad()", "pass", FIT),
+    Mutant("Ctrl-C is lost", TRAINER, "                interrupts.obey()\n        return", "        return", RESUME),
+    Mutant("best by the test", "training/rows.py", 'part = "validation" if', 'part = "test" if', FIT),
+    Mutant(
+        "costs are means of batches", "training/tally.py", "loss.detach(), alpha=n", "loss.detach(), alpha=1", TALLY
+    ),
+    Mutant("rates from the output", "training/optimisers.py", "zip(owners, rates,", "zip(owners, rates[::-1],", GROUPS),
+    Mutant("checksum not compared", CHECK, "if not sound:", "if False:", SAVED),
+    Mutant("facts not in the checksum", CHECK, "hashlib.sha256(text.encode())", "hashlib.sha256()", SAVED),
+    Mutant("weights not looked at", CHECK, "not torch.isfinite(tensor).all()", "False", DIVERGED),
+    Mutant("milestones as strings", CHECK, "Counter({int(key): number", "Counter({key: number", RESUME),
+    Mutant(
+        "written in place", FILES, '        with beside.open("xb")', '        with (beside := path).open("wb")', RESUME
+    ),
+    Mutant(
+        "lock not taken", "training/folder.py", "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", FOLDER
+    ),
+    Mutant("weights by chance", "training/run.py", "with seeded(self.seed, WEIGHTS):", "if True:", SESSION),
+    Mutant("the rest by chance", "training/session.py", ", seeded(run.seed, REST)", "", SESSION),
+    Mutant(
+        "test shorter than training",
+        "training/run.py",
+        "if isinstance(spec, MLP) and spec.settle is None:",
+        "if False:",
+        SESSION,
+    ),
+    Mutant("baseline over K steps", "recipes/published.py", ".steps + 1", ".steps", RECIPES),
+    Mutant(
+        "epochs share an order", "data/batches.py", "SeedSequence([self.seed, n])", "SeedSequence([self.seed])", BATCHES
+    ),
+    Mutant(
+        "data not checked",
+        "data/files.py",
+        "hashlib.sha256(content).hexdigest()) != file.sha256",
+        "file.sha256) != found",
+        LOADED,
+    ),
+]
