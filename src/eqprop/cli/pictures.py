@@ -1,42 +1,47 @@
 """Which pictures are drawn of a run folder, and of several."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from eqprop import plots
 from eqprop.training.folder import Folder, Row
-from eqprop.training.session import load, prepare, read_run
+from eqprop.training.session import history, load, prepare, read_run, threads
 
-__all__ = ["draw_comparison", "draw_run"]
+__all__ = ["draw_comparison", "draw_run", "drawable"]
 
 SAMPLES = 1000
 """Test samples that activities and residuals are drawn of."""
 
 
-def draw_run(folder: Path, device: str, root: str | None) -> bool:
-    """Errors, activities and settling of one run, into its ``plots``; whether there was anything to draw with."""
+def drawable() -> bool:
+    """Whether there is anything to draw with."""
+    return find_spec("matplotlib") is not None
+
+
+def draw_run(folder: Path, device: str, root: str | None) -> None:
+    """Errors, activities and settling of one run, into its ``plots``.
+
+    Raises:
+        ModuleNotFoundError: if there is nothing to draw with.
+        ValueError, OSError: if the run, its checkpoint or its data are not sound; nothing is drawn then.
+    """
     place, run = Folder(folder), read_run(folder)
-    title = run.title
-    try:
-        if rows := place.rows():
-            plots.error_curves({"": [rows]}, place.plots / "errors", title)
+    with threads(run.threads):
+        rows, model = history(folder), load(folder).to(device)
         session = prepare(replace(run, data=replace(run.data, root=root)), device)
-        model, x = load(folder).to(device), session.test.x[:SAMPLES]
-        plots.activities(model, x, place.plots / "activities", title)
-        plots.settling(model, x, place.plots / "settling", title)
-    except ModuleNotFoundError as error:
-        sys.stderr.write(f"eqprop: {error}\n")
-        return False
-    return True
+        x = session.test.x[:SAMPLES]
+        if rows:
+            plots.error_curves({"": [rows]}, place.plots / "errors", run.title)
+        plots.activities(model, x, place.plots / "activities", run.title)
+        plots.settling(model, x, place.plots / "settling", run.title)
 
 
-def draw_comparison(groups: Mapping[str, Sequence[Sequence[Row]]], path: Path, title: str) -> bool:
-    """The error curves of several groups of seeds in one picture; whether there was anything to draw with."""
-    try:
-        plots.error_curves(groups, path, title)
-    except ModuleNotFoundError as error:
-        sys.stderr.write(f"eqprop: {error}\n")
-        return False
-    return True
+def draw_comparison(groups: Mapping[str, Sequence[Sequence[Row]]], path: Path, title: str) -> None:
+    """The error curves of several groups of seeds in one picture.
+
+    Raises:
+        ModuleNotFoundError: if there is nothing to draw with.
+    """
+    plots.error_curves(groups, path, title)

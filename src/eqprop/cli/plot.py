@@ -1,17 +1,20 @@
 """``eqprop plot FOLDER``: draw the pictures of a run, or of all runs in a folder."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from eqprop.cli.devices import as_device
 from eqprop.cli.outcome import group
 from eqprop.cli.parse import parse
 from eqprop.cli.pictures import draw_comparison, draw_run
 from eqprop.cli.show import say
 from eqprop.cli.study import runs_in
-from eqprop.training.session import read_run
+from eqprop.training.folder import Folder
+from eqprop.training.session import history, load, read_run
 
 __all__ = ["Plot", "main"]
 
@@ -28,19 +31,34 @@ class Plot:
 
     folder: Annotated[Path, tyro.conf.Positional]
     device: str = "cpu"
-    root: Annotated[str | None, tyro.conf.arg(name="data.root")] = None
+    root: Annotated[str | None, tyro.conf.arg(name="data.root", help_behavior_hint="")] = None
+
+    def __post_init__(self) -> None:
+        as_device(self.device)
 
 
 def main(words: list[str]) -> int:
     """Draw, and say where."""
     options = parse(Plot, words, "eqprop plot")
-    folders = runs_in(options.folder)
-    drawn = [draw_run(folder, options.device, options.root) and folder / "plots" for folder in folders]
-    if len(folders) > 1:
-        curves = {label: [rows for _, rows in members] for label, members in group(folders).items()}
-        path = options.folder / "plots" / "errors"
-        drawn.append(draw_comparison(curves, path, read_run(folders[0]).name) and path.parent)
-    for place in drawn:
-        if place:
-            say(f"pictures in {place}")
-    return 0 if all(drawn) else 2
+    found = runs_in(options.folder)
+    folders = begun(found)
+    for folder in folders:  # nothing is drawn before all is known to be sound
+        load(folder)
+        history(folder)
+    for folder in folders:
+        draw_run(folder, options.device, options.root)
+        say(f"pictures in {folder / 'plots'}")
+    if len(folders) > 1 and (groups := group(folders)):
+        curves = {label: [rows for _, rows in members] for label, members in groups.items()}
+        draw_comparison(curves, options.folder / "plots" / "errors", read_run(folders[0]).name)
+        say(f"pictures in {options.folder / 'plots'}")
+    for folder in found:
+        if folder not in folders:
+            say(f"{folder} has not begun")
+    return 0
+
+
+def begun(folders: Sequence[Path]) -> Sequence[Path]:
+    """Without those of several whose turn has not come yet: there is nothing to draw of them."""
+    places = {folder: Folder(folder) for folder in folders if read_run(folder)}
+    return [folder for folder, place in places.items() if place.begun] or folders

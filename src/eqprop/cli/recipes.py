@@ -4,13 +4,17 @@ from dataclasses import dataclass
 
 from eqprop.cli.parse import parse
 from eqprop.cli.show import say, table
+from eqprop.dynamics import EnergyDescent, Prototypical
 from eqprop.recipes import PUBLISHED, RECIPES
 from eqprop.training.optimisers import as_rates
 from eqprop.training.run import Run
 
 __all__ = ["Recipes", "main"]
 
-HEAD = ("recipe", "data", "network", "T", "K", "beta", "rates", "epochs", "EP, published", "BPTT, published")
+HEAD = ("recipe", "data", "network", "T", "K", "beta", "rates", "epochs", "dynamics")
+HEAD += ("EP, published", "BPTT, published")
+
+DYNAMICS = {Prototypical: "prototypical", EnergyDescent: "energy-based"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ def line(run: Run) -> list[str]:
         *steps,
         rates,
         str(run.epochs),
+        f"{DYNAMICS[type(run.model.dynamics)]}, {run.model.activation}",
         known.get("EP", "–"),
         known.get("BPTT", "–"),
     ]

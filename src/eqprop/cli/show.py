@@ -4,8 +4,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from eqprop.training.reports import PlainLines, ProgressBar, Report, TensorBoard
 
@@ -26,15 +28,34 @@ def reports(title: str, folder: Path, *, tensorboard: bool) -> list[Report]:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output: ruled on a terminal, Markdown elsewhere."""
+    """A table on standard output: ruled on a terminal, Markdown elsewhere.
+
+    Where a terminal is too narrow for it, it comes in several, each with the first column; nothing is ever left out.
+    """
     console = Console()
     if not console.is_terminal:
         return say(markdown(head, rows))
-    ruled = Table(*head, header_style="bold")
-    for row in rows:
-        ruled.add_row(*row)
-    console.print(ruled)
+    widths = [max(cell_len(line[n]) for line in (head, *rows)) for n in range(len(head))]
+    for columns in fitting(widths, console.width):
+        ruled = Table(header_style="bold")
+        for n in columns:
+            ruled.add_column(head[n], no_wrap=n == 0, overflow="fold")
+        for row in rows:
+            ruled.add_row(*(Text(row[n]) for n in columns))
+        console.print(ruled)
     return None
+
+
+def fitting(widths: Sequence[int], room: int) -> list[list[int]]:
+    """Columns of such widths put together to tables that have room; the first column is in each."""
+    tables, used = [[0]], widths[0] + 4
+    for n, width in enumerate(widths[1:], start=1):
+        if used + width + 3 > room and len(tables[-1]) > 1:
+            tables.append([0])
+            used = widths[0] + 4
+        tables[-1].append(n)
+        used += width + 3
+    return tables
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

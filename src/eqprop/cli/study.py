@@ -1,22 +1,29 @@
 """Several runs in one folder: laid out first, then carried out one after the other, so that a kill loses none of them."""
 
 import errno
+import shutil
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import torch
 
+from eqprop.checks import not_negative
+from eqprop.cli.devices import as_device
 from eqprop.cli.errors import Failed
-from eqprop.cli.pictures import draw_run
+from eqprop.cli.pictures import draw_run, drawable
 from eqprop.cli.show import download_progress, reports, say
 from eqprop.training.folder import Folder
 from eqprop.training.interrupts import Interrupted
+from eqprop.training.reports import TensorBoard
 from eqprop.training.run import Run
 from eqprop.training.session import finished, prepare, proceed, read_run, start
 
-__all__ = ["Means", "carry_out", "free_folder", "lay_out", "runs_in"]
+__all__ = ["Means", "carry_out", "lay_out", "runs_in"]
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of a disk in the middle of a training."""
@@ -39,37 +46,57 @@ class Means:
     plots: bool = True
 
     def __post_init__(self) -> None:
-        try:
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError(f"`device` {self.device!r} is not there: {str(error).splitlines()[0]}") from None
-        if not self.checkpoint_every >= 0:
-            raise ValueError(f"`checkpoint_every` must be at least 0 seconds, got {self.checkpoint_every!r}")
+        as_device(self.device)
+        not_negative("checkpoint_every", self.checkpoint_every)
+        if self.tensorboard:
+            TensorBoard(Path())  # says how to install it, now and not after the folders are made
 
 
-def free_folder(name: str) -> Path:
-    """``runs/NAME``, or the first of ``runs/NAME-2``, ``runs/NAME-3``, … that is not there."""
-    number, path = 1, Path("runs", name)
-    while path.exists():
-        number += 1
-        path = Path("runs", f"{name}-{number}")
-    return path
+def lay_out(runs: Mapping[str, Run], out: Path | None, name: str, means: Means) -> Path:
+    """Check the runs, then make a folder for each.
 
-
-def lay_out(runs: Mapping[str, Run], out: Path, means: Means) -> list[Path]:
-    """Check the runs, then make a folder for each below ``out``; the name "." stands for ``out`` itself.
+    Args:
+        runs: by the folder's name; "." stands for ``out`` itself.
+        out: the folder of all; ``runs/NAME``, or the first of ``runs/NAME-2``, … that is free, if left out.
+        name: see ``out``.
+        means: how they are to be carried out.
 
     Raises:
         ValueError, FileNotFoundError, DataError: if a run cannot be carried out; nothing is created then.
-        FileExistsError: if there is something in a folder already.
+        OSError: if a folder cannot be made or there is something in it; what was made is removed again.
     """
     first = next(iter(runs.values()))
     prepare(first, means.device, download_progress(first.data.name))
-    if out.is_dir() and any(out.iterdir()) and "." not in runs:
-        raise FileExistsError(f"{out} is not empty: go on with `--resume {out}`, or name another folder")
-    for name, run in runs.items():
-        start(run, out / name, means.device)
-    return [out / name for name in runs]
+    new = out is None or not out.exists()
+    top = claim(name) if out is None else out
+    if not new and top.is_dir() and any(top.iterdir()) and "." not in runs:
+        held = any(top.rglob("config.json"))
+        hint = f"go on with `--resume {top}`, or name" if held else "name"
+        raise FileExistsError(f"{top} is not empty: {hint} another folder")
+    try:
+        for part, run in runs.items():
+            start(run, top / part, means.device)
+    except OSError as error:
+        if new and not isinstance(error, FileExistsError):
+            shutil.rmtree(top, ignore_errors=True)
+        if error.errno in NO_ROOM:
+            raise Failed(f"{error.filename}: {error.strerror}: make room, or name another folder") from None
+        raise
+    return top
+
+
+def claim(name: str) -> Path:
+    """A new folder ``runs/NAME``, or ``runs/NAME-2``, …; of several processes each gets its own."""
+    for number in count(1):
+        path = Path("runs", name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if path.parent.is_dir():
+                continue
+            raise
+        return path
+    raise AssertionError
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -92,25 +119,47 @@ def carry_out(folders: Sequence[Path], means: Means, root: str | None, top: Path
     Raises:
         Failed: if a training diverges or its disk is full.
         Interrupted: if a signal stopped it.
+        ValueError, OSError: if a folder holds no sound run; no other is begun then.
     """
+    done = {folder: finished(Folder(folder)) and len(folders) > 1 for folder in folders if read_run(folder)}
     for folder in folders:
-        if finished(Folder(folder)) and len(folders) > 1:
+        if done[folder]:
             say(f"{folder} is finished")
             continue
-        run = read_run(folder)
-        told = reports(run.title, folder, tensorboard=means.tensorboard)
         try:
-            proceed(folder, device=means.device, root=root, reports=told, checkpoint_every=means.checkpoint_every)
-        except Interrupted:
+            carry_on(folder, means, root)
+        except KeyboardInterrupt as stop:
             sys.stderr.write(f"stopped; go on with `eqprop train --resume {top}`\n")
+            raise (stop if isinstance(stop, Interrupted) else Interrupted(signal.SIGINT)) from None
+        except BrokenPipeError:
+            sys.stderr.write(f"standard output has gone; go on with `eqprop train --resume {top}`\n")
             raise
         except FloatingPointError as error:
-            kept = "the last checkpoint before that is kept"
-            raise Failed(f"{folder}: the training diverged: {error}\n{kept}") from None
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            again = f"the last checkpoint is whole: make room, then `eqprop train --resume {top}`"
-            raise Failed(f"{folder}: {error.strerror}\n{again}") from None
-        if means.plots:
+            kept = f"the weights from before are kept: `eqprop evaluate {folder}` tests them"
+            advice = "lower the learning rate (--optimiser.rates), or look at beta and the data"
+            raise Failed(f"{folder}: the training diverged: {error}\n{advice}; {kept}") from None
+        except torch.OutOfMemoryError as error:
+            raise Failed(f"{folder}: out of memory on {means.device}: {str(error).splitlines()[0]}") from None
+    if means.plots and not drawable():
+        sys.stderr.write("eqprop: no pictures without matplotlib: pip install 'eqprop[plot]'\n")
+
+
+def carry_on(folder: Path, means: Means, root: str | None) -> None:
+    """Begin or go on with one run, then draw it."""
+    told = reports(read_run(folder).title, folder, tensorboard=means.tensorboard)
+    with room(folder, f"`eqprop train --resume {folder}`", "the last checkpoint is whole"):
+        proceed(folder, device=means.device, root=root, reports=told, checkpoint_every=means.checkpoint_every)
+    if means.plots and drawable():
+        with room(folder, f"`eqprop plot {folder}`", "it is trained, but its pictures could not be written"):
             draw_run(folder, means.device, root)
+
+
+@contextmanager
+def room(folder: Path, again: str, kept: str) -> Iterator[None]:
+    """A full disk stops a run, and it is said what is kept and how to go on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise Failed(f"{folder}: {error.strerror}\n{kept}: make room, then {again}") from None

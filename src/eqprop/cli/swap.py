@@ -5,6 +5,7 @@ It is looked up before the options are read, since what options a part has depen
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import ceil
 
 from eqprop.cli.errors import UsageError, unknown
 from eqprop.estimators import ImplicitDiff
@@ -29,29 +30,39 @@ PARTS: dict[str, dict[str, Callable[[Run], Run]]] = {
     "schedule": {
         "constant": lambda run: replace(run, schedule=Constant()),
         "cosine": lambda run: replace(run, schedule=Cosine()),
-        "step": lambda run: replace(run, schedule=StepDecay(every=max(1, run.epochs // 3))),
+        "step": lambda run: replace(run, schedule=StepDecay(every=ceil(run.epochs / 3))),
     },
 }
 """The words of each part, and what they make of a run."""
 
 
-def swapped(run: Run, words: Sequence[str]) -> Run:
-    """The run with the parts that the words name.
+def swapped(run: Run, words: Sequence[str], parts: Sequence[str] = tuple(PARTS)) -> Run:
+    """The run with those parts that the words name.
 
     Raises:
-        UsageError: if a word names no class of that part.
+        UsageError: if a word names no class of its part.
     """
-    for part, choices in PARTS.items():
-        word = given(f"--{part}", words)
+    for part in parts:
+        word, choices = given(f"--{part}", words), PARTS[part]
         if word is not None:
             if word not in choices:
-                raise unknown(part, word, list(choices), f"must be one of {', '.join(choices)}")
-            run = choices[word](run)
+                raise unknown(f"--{part}", word, list(choices), f"must be one of {', '.join(choices)}")
+            run = replace(choices[word](replace(run, epochs=wanted_epochs(run, words))), epochs=run.epochs)
     return run
 
 
+def wanted_epochs(run: Run, words: Sequence[str]) -> int:
+    """How long the training will be; whether ``--epochs`` is given a number is found out later."""
+    word = given("--epochs", words) or ""
+    return int(word) if word.isdecimal() and int(word) else run.epochs
+
+
 def given(option: str, words: Sequence[str]) -> str | None:
-    """The last value of an option among the words, written ``--option value`` or ``--option=value``."""
+    """The last value of an option among the words, written ``--option value`` or ``--option=value``.
+
+    Raises:
+        UsageError: if there is none after it.
+    """
     value = None
     for n, word in enumerate(words):
         name, equals, after = word.partition("=")

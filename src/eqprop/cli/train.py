@@ -10,15 +10,17 @@ import tyro
 from eqprop.checks import positive_int
 from eqprop.cli.errors import UsageError, unknown
 from eqprop.cli.outcome import tell
-from eqprop.cli.parse import parse
-from eqprop.cli.study import Means, carry_out, free_folder, lay_out, runs_in
+from eqprop.cli.parse import parse, refusing
+from eqprop.cli.study import Means, carry_out, lay_out, runs_in
 from eqprop.cli.swap import swapped
 from eqprop.recipes import RECIPES, recipe
 from eqprop.training.run import Run
 
-__all__ = ["Resume", "Train", "main", "split", "usage"]
+__all__ = ["LeftOut", "Resume", "Train", "folder_name", "main", "resume", "split", "usage", "wants_resume"]
 
 Flat = tyro.conf.arg(name="")
+LeftOut = tyro.conf.arg(help_behavior_hint="")
+"""Of an option that has no value where it is left out."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,15 @@ class Train:
 
     run: Annotated[Run, Flat]
     means: Annotated[Means, Flat] = field(default_factory=Means)
-    out: Path | None = None
+    out: Annotated[Path | None, LeftOut] = None
     seeds: int = 1
-    estimator: Literal["ep", "bptt", "implicit"] | None = None
-    optimiser: Literal["sgd", "adam", "adamw"] | None = None
-    schedule: Literal["constant", "cosine", "step"] | None = None
+    estimator: Annotated[Literal["ep", "bptt", "implicit"] | None, LeftOut] = None
+    optimiser: Annotated[Literal["sgd", "adam", "adamw"] | None, LeftOut] = None
+    schedule: Annotated[Literal["constant", "cosine", "step"] | None, LeftOut] = None
 
     def __post_init__(self) -> None:
         positive_int("seeds", self.seeds)
+        folder_name(self.run.name)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,18 @@ class Resume:
 
     resume: Path
     means: Annotated[Means, Flat] = field(default_factory=Means)
-    root: Annotated[str | None, tyro.conf.arg(name="data.root")] = None
+    root: Annotated[str | None, tyro.conf.arg(name="data.root", help_behavior_hint="")] = None
+
+
+def folder_name(name: str) -> str:
+    """The name of a run, after which its folder is called.
+
+    Raises:
+        ValueError: if it is not the name of a folder.
+    """
+    if name.strip() in ("", ".", "..") or "/" in name or not name.isprintable():
+        raise ValueError(f"`name` must be a plain name, without a /, got {name!r}")
+    return name
 
 
 def main(words: list[str]) -> int:
@@ -67,13 +81,17 @@ def main(words: list[str]) -> int:
     if wants_resume(words):
         return resume(words, "eqprop train")
     name, rest = split(words, "train")
-    options = parse(Train, rest, f"eqprop train {name}", Train(swapped(recipe(name), rest)))
+    prog, default = f"eqprop train {name}", Train(recipe(name))
+    with refusing(Train, prog, default):
+        default = Train(swapped(recipe(name), rest))
+    options = parse(Train, rest, prog, default)
     seeds = range(options.run.seed, options.run.seed + options.seeds)
     runs = {f"seed-{seed}" if len(seeds) > 1 else ".": replace(options.run, seed=seed) for seed in seeds}
-    out = options.out or free_folder(options.run.name)
-    folders = lay_out(runs, out, options.means)
-    carry_out(folders, options.means, options.run.data.root, out)
-    return tell(out, folders, plots=options.means.plots)
+    with refusing(Train, prog, default):
+        top = lay_out(runs, options.out, options.run.name, options.means)
+    folders = [top / part for part in runs]
+    carry_out(folders, options.means, options.run.data.root, top)
+    return tell(top, folders, plots=options.means.plots)
 
 
 def wants_resume(words: list[str]) -> bool:
@@ -83,8 +101,10 @@ def wants_resume(words: list[str]) -> bool:
 
 def resume(words: list[str], prog: str) -> int:
     """Go on with every unfinished run of a folder."""
-    if not words[0].startswith("-"):
-        raise UsageError(f"`--resume` takes the run from its folder: leave {words[0]!r} out")
+    if {"-h", "--help"} & set(words):
+        words = ["--help"]
+    elif not words[0].startswith("-"):
+        raise UsageError(f"--resume takes the run from its folder: leave {words[0]!r} out\nsee `{prog} --help`")
     options = parse(Resume, words, prog)
     folders = runs_in(options.resume)
     carry_out(folders, options.means, options.root, options.resume)
@@ -102,7 +122,7 @@ def split(words: list[str], command: str) -> tuple[str, list[str]]:
         sys.stdout.write(usage(command))
         raise SystemExit(0 if words else 2)
     if words[0].startswith("-"):
-        raise UsageError(f"the recipe comes first: `eqprop {command} RECIPE …`, got {words[0]!r}")
+        raise UsageError(f"the recipe comes first: `eqprop {command} RECIPE [OPTIONS]`, got {words[0]!r}")
     if words[0] not in RECIPES:
         raise unknown("recipe", words[0], list(RECIPES), "`eqprop recipes` lists them")
     return words[0], words[1:]
@@ -111,6 +131,9 @@ def split(words: list[str], command: str) -> tuple[str, list[str]]:
 def usage(command: str) -> str:
     """What ``--help`` says before a recipe is named."""
     return (
-        f"usage: eqprop {command} RECIPE [OPTIONS]\n       eqprop {command} --resume FOLDER\n\n"
-        f"recipes: {', '.join(RECIPES)}\n\n`eqprop {command} RECIPE --help` lists the options, with that recipe's values\n"
+        f"usage: eqprop {command} RECIPE [OPTIONS]\n       eqprop {command} --resume FOLDER [OPTIONS]\n\n"
+        f"recipes: {', '.join(RECIPES)}\n\n"
+        f"`eqprop {command} RECIPE --help` lists the options, with that recipe's values\n"
+        f"`eqprop {command} --resume --help` lists those of a run that goes on: --device,\n"
+        "  --checkpoint-every, --tensorboard, --no-plots, --data.root\n"
     )

@@ -100,29 +100,29 @@ class Folder:
         """Whether a training has left anything here."""
         return any(path.exists() for path in (self.last, self.best, self.metrics))
 
-    def rows(self) -> list[Row]:
+    def rows(self, at_least: int = 0) -> list[Row]:
         """The rows of the metrics; a last line that a kill cut short is left out.
 
+        Args:
+            at_least: how many there must be, by what the checkpoint says.
+
         Raises:
-            DamagedError: if another line is not the row of its epoch.
+            DamagedError: if there are fewer, or a line is not the row of its epoch.
         """
-        return read_rows(self.metrics.read_bytes(), str(self.metrics)) if self.metrics.exists() else []
+        rows = read_rows(self.metrics.read_bytes(), str(self.metrics)) if self.metrics.exists() else []
+        if len(rows) < at_least:
+            raise DamagedError(
+                f"{self.metrics} is damaged: it has {len(rows)} rows, the checkpoint is of epoch {at_least}"
+            )
+        return rows
 
     def log(self, row: Row) -> None:
         """Append a row."""
         append_line(self.metrics, json.dumps(row, allow_nan=False))
 
     def truncate(self, epochs: int) -> list[Row]:
-        """Drop what was logged after that many epochs, and return the rest.
-
-        Raises:
-            DamagedError: if a row of these epochs is missing.
-        """
-        rows = self.rows()[:epochs]
-        if len(rows) < epochs:
-            raise DamagedError(
-                f"{self.metrics} is damaged: it has {len(rows)} rows, the checkpoint is of epoch {epochs}"
-            )
+        """Drop what was logged after that many epochs, and return the rest; errors as in `rows`."""
+        rows = self.rows(at_least=epochs)[:epochs]
         if self.metrics.exists():
             write_atomic(self.metrics, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
         return rows

@@ -42,8 +42,10 @@ def pieces(row: Row, epochs: int) -> dict[str, str]:
             said[part] = f"{part} {error:7.2%}"
         elif f"{part}_cost" in row:
             said[part] = f"{part} cost {row[f'{part}_cost']:.5f}"
-    said |= {"cost": f"cost {row['train_cost']:.4f}", "residual": f"residual {row['residual']:.1e}"}
-    return said | {"steps": f"{row['steps']:.0f} steps", "seconds": f"{row['seconds']:.1f} s"}
+    said["cost"] = f"cost {row['train_cost']:.4f}"
+    if row["residual"] is not None:  # a phase was shown
+        said |= {"residual": f"residual {row['residual']:.1e}", "steps": f"{row['steps']:.0f} steps"}
+    return said | {"seconds": f"{row['seconds']:.1f} s"}
 
 
 def line(row: Row, epochs: int, title: str, width: int | None = None) -> str:
@@ -53,7 +55,7 @@ def line(row: Row, epochs: int, title: str, width: int | None = None) -> str:
         text = "   ".join(said.values())
         if width is None or len(text) <= width or name is None:
             return text
-        said.pop(name)
+        said.pop(name, None)
     raise AssertionError
 
 
@@ -126,7 +128,7 @@ class ProgressBar:
     INTERVAL = 0.25
     """Seconds between two looks at the tally."""
 
-    BAR, CLOCK, GAPS, CORE = 8, 8, 3, 38
+    BAR, CLOCK, GAPS, CORE = 8, 7, 3, 38
     """Cells of the shortest bar, of the time left, between the columns, and of cost, train and test error."""
 
     def __init__(self, console: "Console", title: str) -> None:
@@ -185,10 +187,12 @@ class ProgressBar:
     def _say(self, text: str) -> None:
         self.bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def _tell(self, cost: float, error: float | None, residual: float, steps: float) -> None:
-        self.said |= {"cost": f"cost {cost:.4f}", "residual": f"residual {residual:.0e}", "steps": f"{steps:.0f} steps"}
+    def _tell(self, cost: float, error: float | None, residual: float | None, steps: float | None) -> None:
+        self.said["cost"] = f"cost {cost:.4f}"
         if error is not None:
             self.said["train"] = f"train {error:6.2%}"
+        if residual is not None:
+            self.said |= {"residual": f"residual {residual:.0e}", "steps": f"{steps:.0f} steps"}
 
     def _show(self, epoch: int, done: int) -> None:
         """As much as fits: of the title, then of what is measured."""

@@ -24,7 +24,7 @@ from eqprop.training.run import Run
 from eqprop.training.seeding import REST, seeded
 from eqprop.training.trainer import Trainer
 
-__all__ = ["Session", "finished", "load", "prepare", "proceed", "read_run", "start"]
+__all__ = ["Session", "finished", "history", "load", "prepare", "proceed", "read_run", "start"]
 
 TEST_BATCH = 1000
 """Samples settled at once in a test (Ernoult et al. 2019, their code)."""
@@ -176,6 +176,16 @@ def finished(place: Folder) -> bool:
         DamagedError: if its checkpoint is not what was written.
     """
     return place.last.exists() and checkpoint.read(place.last)[1]["epoch"] >= read_run(place.path).epochs
+
+
+def history(folder: str | Path) -> list[Row]:
+    """The rows of a run folder: one an epoch; none if it has not begun.
+
+    Raises:
+        DamagedError: if its checkpoint or its metrics are not what was written.
+    """
+    place = Folder(Path(folder))
+    return place.rows(at_least=checkpoint.read(place.last)[1]["epoch"] if place.begun else 0)
 
 
 def read_run(folder: str | Path) -> Run:

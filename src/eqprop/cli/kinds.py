@@ -1,0 +1,155 @@
+"""What a word of the command line stands for, kind by kind, and what is said of one that stands for nothing.
+
+tyro reads the dataclasses and asks these rules first; an error here begins with "must", as the option goes before it.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from eqprop.activations import Activation, as_activation
+from eqprop.checks import positive
+from eqprop.settle import Settle
+
+__all__ = ["REGISTRY"]
+
+REGISTRY = ConstructorRegistry()
+
+LARGEST = 2**63 - 1
+"""What torch counts with."""
+
+Spec = PrimitiveConstructorSpec[Any]
+
+
+def members(kind: object) -> set[object]:
+    """The classes of a union, or the class itself."""
+    return set(get_args(kind)) if get_origin(kind) in (Union, UnionType) else {kind}
+
+
+def whole(word: str) -> int:
+    """A whole number."""
+    try:
+        number = int(word)
+    except ValueError:
+        raise ValueError(f"must be a whole number, got {word!r}") from None
+    if abs(number) > LARGEST:
+        raise ValueError(f"must be a whole number below 2**63, got {word}")
+    return number
+
+
+def real(word: str) -> float:
+    """A number."""
+    try:
+        return float(word)
+    except ValueError:
+        raise ValueError(f"must be a number, got {word!r}") from None
+
+
+def steps(word: str) -> int | Settle | None:
+    """``30`` are steps; ``100:1e-4`` are at most 100, fewer once the residual is below 1e-4."""
+    if word == "None":
+        return None
+    number, colon, tolerance = word.partition(":")
+    if not number or (colon and not tolerance):
+        raise ValueError(f"must be STEPS or STEPS:TOL, such as 30 or 100:1e-4, got {word!r}")
+    return Settle(whole(number), positive("tolerance", real(tolerance))) if colon else whole(number)
+
+
+def steps_text(value: int | Settle | None) -> str:
+    """The word for it."""
+    return f"{value.steps}:{value.tol}" if isinstance(value, Settle) and value.tol is not None else str(value)
+
+
+def folder(word: str) -> str:
+    """A folder's name, which is not empty: that would be the present folder, unawares."""
+    if not word:
+        raise ValueError("must name a folder, got ''")
+    return word
+
+
+def single(metavar: str, read: Callable[[str], Any], *kinds: type, text: Callable[[Any], str] = str) -> Spec:
+    """What is one word."""
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda words: read(words[0]),
+        is_instance=lambda value: isinstance(value, kinds),
+        str_from_instance=lambda value: [text(value)],
+    )
+
+
+def several(metavar: str, read: Callable[[str], Any], nargs: int | Literal["*"] = "*") -> Spec:
+    """What is several words."""
+    return PrimitiveConstructorSpec(
+        nargs=nargs,
+        metavar=metavar,
+        instance_from_str=lambda words: tuple(map(read, words)),
+        is_instance=lambda value: isinstance(value, Sequence),
+        str_from_instance=lambda value: [f"{part}" for part in value],
+    )
+
+
+@REGISTRY.primitive_rule
+def numbers(info: PrimitiveTypeInfo) -> Spec | None:
+    """A number, or two, or a list."""
+    if info.type is int:
+        return single("INT", whole, int)
+    if info.type is float:
+        return single("FLOAT", real, float, int)
+    if info.type == Sequence[int]:
+        return several("INT INT ...", whole)
+    if get_origin(info.type) is tuple and get_args(info.type) == (float, float):
+        return several("FLOAT FLOAT", real, 2)
+    if members(info.type) == {float, Sequence[float]}:  # one learning rate, or one a connection
+        return several("RATE [RATE ...]", real)
+    return None
+
+
+@REGISTRY.primitive_rule
+def phases(info: PrimitiveTypeInfo) -> Spec | None:
+    """How long to settle."""
+    wanted = Settle in members(info.type)
+    return single("STEPS[:TOL]", steps, int, Settle, NoneType, text=steps_text) if wanted else None
+
+
+@REGISTRY.primitive_rule
+def activations(info: PrimitiveTypeInfo) -> Spec | None:
+    """An activation by its name."""
+    if Activation not in members(info.type):
+        return None
+    return single(
+        "NAME",
+        lambda word: None if word == "None" else as_activation(word).name,
+        *(str, Activation, NoneType),
+        text=lambda value: getattr(value, "name", str(value)),
+    )
+
+
+@REGISTRY.primitive_rule
+def folders(info: PrimitiveTypeInfo) -> Spec | None:
+    """A folder, or none; text that may be left out is one too."""
+    found = members(info.type)
+    if Path in found:
+        return single("FOLDER", lambda word: Path(folder(word)), Path, NoneType)
+    return single("FOLDER", folder, str, NoneType) if found == {str, NoneType} else None
+
+
+@REGISTRY.primitive_rule
+def choices(info: PrimitiveTypeInfo) -> Spec | None:
+    """One of some words, or nothing; that is said by leaving the option out, not by the word "None"."""
+    found = members(info.type)
+    literals = [kind for kind in found if get_origin(kind) is Literal]
+    if NoneType not in found or len(literals) != 1 or len(found) != 2:
+        return None
+    words = tuple(map(str, get_args(literals[0])))
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{{{','.join(words)}}}",
+        instance_from_str=lambda given: given[0],
+        is_instance=lambda value: value is None or value in words,
+        str_from_instance=lambda value: [str(value)],
+        choices=words,
+    )
