@@ -7,10 +7,9 @@ __all__ = ["TRAINING"]
 RESUME, KILL, SAVED = (f"training/test_training_{name}.py" for name in ("resume", "kill", "checkpoints"))
 FIT, TALLY, GROUPS = (f"training/test_training_{name}.py" for name in ("trainer", "tally", "optimisers"))
 FOLDER, SESSION, RECIPES = (f"training/test_training_{name}.py" for name in ("folder", "session", "recipes"))
-DIVERGED, PICTURES = (f"training/test_training_{name}.py" for name in ("divergence", "plots"))
+DIVERGED, RUNS = (f"training/test_training_{name}.py" for name in ("divergence", "runs"))
 BATCHES, LOADED = (f"training/test_data_{name}.py" for name in ("batches", "loading"))
-MISTAKES, STUDIES = (f"training/test_cli_{name}.py" for name in ("mistakes", "runs"))
-TRAINER, CHECK, FILES = "training/trainer.py", "training/checkpoint.py", "files.py"
+TRAINER, STREAM, CHECK, FILES = "training/trainer.py", "training/stream.py", "training/checkpoint.py", "files.py"
 
 TRAINING = [
     Mutant(
@@ -35,19 +34,19 @@ TRAINING = [
     ),
     Mutant(
         "a batch skipped too many",
-        TRAINER,
-        "batches.epoch(self.epoch, self.batch)",
-        "batches.epoch(self.epoch, min(self.batch + bool(self.batch), len(batches)))",
+        STREAM,
+        "batches.epoch(epoch, done)",
+        "batches.epoch(epoch, min(done + bool(done), len(batches)))",
         RESUME,
     ),
     Mutant(
         "every epoch in one order",
-        TRAINER,
-        "batches.epoch(self.epoch, self.batch)",
-        "batches.epoch(0, self.batch)",
+        STREAM,
+        "batches.epoch(epoch, done)",
+        "batches.epoch(0, done)",
         FIT,
     ),
-    Mutant("a loader's order drawn anew", TRAINER, "torch.set_rng_state(self.drawn)\n        left", "left", RESUME),
+    Mutant("a loader's order drawn anew", STREAM, "torch.set_rng_state(drawn)\n    left", "left", RESUME),
     Mutant("rows not cut", TRAINER, 'folder.truncate(facts["epoch"])', "folder.rows()", RESUME),
     Mutant("tests not begun anew", TRAINER, "torch.set_rng_state(drawn)  # the tests begin anew", "pass", RESUME),
     Mutant("another configuration", TRAINER, 'facts["config"] != self.config', "False", "training/test_cli_resume.py"),
@@ -76,7 +75,7 @@ TRAINING = [
         "training/run.py",
         "if isinstance(spec, MLP) and spec.settle is None:",
         "if False:",
-        SESSION,
+        RUNS,
     ),
     Mutant("baseline over K steps", "recipes/published.py", ".steps + 1", ".steps", RECIPES),
     Mutant(

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from command import call, files
+from eqprop.cli import main
 from eqprop.data.sources import SOURCES
 from eqprop.recipes import recipe
 from eqprop.training import start
@@ -62,6 +63,8 @@ COMMANDS = {
     "train --resume . --epochs 3": "--epochs",
     "train digits --resume .": "'digits'",
     "compare digits --resume .": "'digits'",
+    "train --resume=": "--resume",
+    "compare digits --estimator bptt": "bptt",
 }
 
 OPTIONS = {
@@ -89,6 +92,7 @@ OPTIONS = {
     "--estimator.beta 1.5 --model.dynamics.nudge outside": "1.5",
     "--estimator.free-steps 0": "got 0",
     "--estimator.free-steps 10:0": "got 0.0",
+    "--estimator.free-steps 10:": "'10:'",
     "--estimator.free-steps 10:x": "'x'",
     "--estimator.free-steps None": "got None",
     "--estimator.nudging centre": "'centre'",
@@ -137,6 +141,11 @@ OPTIONS = {
     "--checkpoint-every inf": "got inf",
     "--plots false": "false",
     "--tensorboard=yes": "yes",
+    "--optimiser adam --optimiser.betas 0.8": "--optimiser.betas",
+    "--optimiser adam --optimiser.betas 0.8 1.5": "got 1.5",
+    "--name a/b": "'a/b'",
+    "--name ..": "'..'",
+    "--out=": "--out",
 }
 
 
@@ -151,6 +160,14 @@ def test_a_wrong_command(words, tmp_path):
 def test_a_wrong_option(options, tmp_path):
     before = files(tmp_path)
     assert OPTIONS[options] in call("train digits --no-plots", options).complaint()
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("command", ["evaluate", "plot"])
+def test_an_empty_name_is_not_the_present_folder(command, tmp_path, capsys):
+    before = files(tmp_path)
+    assert main([command, ""]) == 2
+    assert "must name a folder" in capsys.readouterr().err
     assert files(tmp_path) == before
 
 

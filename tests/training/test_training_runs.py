@@ -376,3 +376,11 @@ def test_tests_settle_as_long_as_training_unless_told(estimator):
     free = free if isinstance(free, ep.Settle) else ep.Settle(free)
     assert run(estimator=ESTIMATORS[estimator]).build().settle == free
     assert run(estimator=ESTIMATORS[estimator], model=ep.MLP((64, 10), settle=77)).build().settle == ep.Settle(77)
+
+
+@pytest.mark.parametrize("estimator", [ep.EquilibriumProp(17, 5, 0.1), ep.BPTT(17), ep.ImplicitDiff(ep.Settle(17))])
+def test_a_model_is_tested_as_long_as_its_free_phase(estimator):
+    """A network trained at T steps may not stand another number of them."""
+    run = Run("mine", Data("digits"), ep.MLP((64, 10)), estimator, SGD(0.1))
+    assert run.build().settle == ep.Settle(17)
+    assert replace(run, model=ep.MLP((64, 10), settle=9)).build().settle == ep.Settle(9)

@@ -4,11 +4,12 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+from warnings import warn
 
 from eqprop.files import DamagedError
 from eqprop.training.tally import Score
 
-__all__ = ["Row", "choose", "make_row", "read_rows", "stuck"]
+__all__ = ["Row", "choose", "make_row", "read_rows", "warn_if_stuck"]
 
 Row = dict[str, Any]
 """One epoch: ``epoch``, costs, errors (fractions; None without classes), ``residual``, ``steps``, ``rates``, ``seconds``."""
@@ -61,6 +62,25 @@ def stuck(row: Row, classes: int) -> bool:
     """Whether no error, of whatever samples, is clearly below that of guessing among that many classes."""
     errors = [row[f"{part}_error"] for part in PARTS if row.get(f"{part}_error") is not None]
     return bool(errors) and min(errors) >= STUCK * (1 - 1 / classes)
+
+
+def warn_if_stuck(rows: Sequence[Row], classes: int, samples: int) -> None:
+    """Warn once: in the second of two epochs in which nothing was learned, or after a better one.
+
+    Args:
+        rows: of all epochs so far.
+        classes: among which a network that has learned nothing guesses.
+        samples: of the last epoch.
+    """
+    late = [stuck(row, classes) for row in rows[-2:]]
+    if samples < ENOUGH or len(rows) < 2 or not late[-1] or (late[0] and len(rows) > 2):
+        return
+    warn(
+        f"epoch {rows[-1]['epoch']}: the training error is {rows[-1]['train_error']:.1%}, guessing has {1 - 1 / classes:.1%}: "
+        "the network does not learn; lower the learning rate, or look at beta, the number of steps and the residual",
+        RuntimeWarning,
+        stacklevel=6,
+    )
 
 
 def read_rows(content: bytes, name: str) -> list[Row]:

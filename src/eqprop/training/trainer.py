@@ -6,11 +6,11 @@ and resumed goes on to the same bits as one that was not.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
-from warnings import catch_warnings, filterwarnings, warn
+from warnings import catch_warnings, filterwarnings
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from eqprop.checks import instance, not_negative, positive_int
-from eqprop.data.batches import Batches
 from eqprop.estimators import Estimator
 from eqprop.model import Model
 from eqprop.settle import Solution
@@ -27,14 +26,12 @@ from eqprop.training.evaluation import evaluate
 from eqprop.training.folder import Folder, Row
 from eqprop.training.interrupts import Interrupted, Interrupts
 from eqprop.training.reports import Report
-from eqprop.training.rows import ENOUGH, choose, make_row, stuck
+from eqprop.training.rows import choose, make_row, warn_if_stuck
 from eqprop.training.seeding import ESTIMATOR, generator
+from eqprop.training.stream import Samples, stream
 from eqprop.training.tally import Tally
 
 __all__ = ["Trainer"]
-
-Samples = Iterable[tuple[Tensor, Tensor]]
-"""Batches ``(x, y)``: ``(B, *shape)`` floats, and ``(B,)`` classes or ``(B, n)`` floats."""
 
 
 class Trainer:
@@ -157,7 +154,8 @@ class Trainer:
         Raises:
             ValueError: if there is no batch in it.
         """
-        for x, y in self._stream(batches):
+        left, self.drawn = stream(batches, self.epoch, self.batch, self.drawn)
+        for x, y in left:
             self._learn(x.to(self.device), y.to(self.device))
             self.batch += 1
             for report in self.reports:
@@ -193,21 +191,6 @@ class Trainer:
         except FloatingPointError as error:
             raise FloatingPointError(f"epoch {self.epoch + 1}, batch {self.batch + 1}: {error}") from None
 
-    def _stream(self, batches: Samples) -> Iterator[tuple[Tensor, Tensor]]:
-        """What is left of this epoch's batches. An iterable that draws its order draws the same one again to be skipped."""
-        if isinstance(batches, Batches):
-            return batches.epoch(self.epoch, self.batch)
-        now = torch.get_rng_state()
-        if self.batch == 0:
-            self.drawn = now
-            return iter(batches)
-        torch.set_rng_state(self.drawn)
-        left = iter(batches)
-        for _ in range(self.batch):
-            next(left, None)
-        torch.set_rng_state(now)
-        return left
-
     def _row(self, validation: Samples | None, test: Samples | None, interrupts: Interrupts) -> Row:
         scores, drawn = {"train": self.tally.score()}, torch.get_rng_state()
         try:
@@ -231,7 +214,8 @@ class Trainer:
             self.folder.log(row)
         self.best = best if better else self.best
         self.rows.append(row)
-        self._warn_if_stuck()
+        classes = self.model.cost.width(self.model.network.populations[-1].shape)
+        warn_if_stuck(self.rows, classes, self.tally.samples)
         self._step_scheduler()
         self._start_epoch(done=self.epoch + 1)
         self._save()
@@ -250,20 +234,6 @@ class Trainer:
         with catch_warnings():  # torch misses the optimiser's steps where the last of them was before a kill
             filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
             self.scheduler.step()
-
-    def _warn_if_stuck(self) -> None:
-        """Once: in the second of two epochs in which nothing was learned, or after a better one."""
-        classes = self.model.cost.width(self.model.network.populations[-1].shape)
-        if self.tally.samples < ENOUGH or len(self.rows) < 2 or not stuck(self.rows[-1], classes):
-            return
-        if len(self.rows) == 2 or not stuck(self.rows[-2], classes):
-            warn(
-                f"epoch {self.rows[-1]['epoch']}: the training error is {self.rows[-1]['train_error']:.1%}, guessing has "
-                f"{1 - 1 / classes:.1%}: the network does not learn; lower the learning rate, or look at beta, the number "
-                "of steps and the residual",
-                RuntimeWarning,
-                stacklevel=5,
-            )
 
     def _save(self) -> None:
         """Write the checkpoint, if there is a folder."""
