@@ -67,7 +67,7 @@ def main() -> None:
     """Measure in turn and print the overheads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="p-1h", help="whose network, estimator and optimiser")
-    parser.add_argument("--batches", type=int, default=1500, help="batches in a round")
+    parser.add_argument("--batches", type=int, default=3000, help="batches in a round: an epoch, with its checkpoints")
     parser.add_argument("--rounds", type=int, default=7, help="rounds counted, after one that is not")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     args = parser.parse_args()

@@ -78,7 +78,7 @@ class Batches:
     def shuffled(self, order: Tensor, start: int) -> Iterator[Samples]:
         """Batches gathered along `order`."""
         for index in order.split(self.size)[start:]:
-            yield self.x[index], self.y[index]
+            yield self.x.index_select(0, index), self.y.index_select(0, index)
 
     def slices(self, start: int) -> Iterator[Samples]:
         """Batches as they lie."""
