@@ -119,18 +119,23 @@ def settling(model: Model, x: Tensor, path: Path, title: str = "") -> None:
     """
     states = relax(model, x, Settle(2 * model.settle.steps), trajectory=True).trajectory or ()
     residuals = torch.stack([residual(a, b) for a, b in pairwise(states)]).cpu()
-    floor = torch.finfo(residuals.dtype).tiny
+    middle, largest = residuals.median(1).values, residuals.amax(1)
     steps = range(1, len(residuals) + 1)
     figure = canvas()
     axes = figure.subplots()
-    axes.plot(steps, residuals.median(1).values.clamp_min(floor), label="median of the samples")
-    axes.plot(steps, residuals.amax(1).clamp_min(floor), linestyle="--", label="largest")
+    axes.plot(steps, positive(middle), label="median of the samples")
+    axes.plot(steps, positive(largest), linestyle="--", label="largest")
     axes.axvline(model.settle.steps, color="grey", linewidth=0.8, label="length of the free phase")
-    axes.set(xlabel="step t", ylabel=r"residual $\max\,|s_t - s_{t-1}|$", yscale="log", title=title)
-    axes.set_ylim(bottom=max(float(residuals[residuals > 0].min()) / 2 if (residuals > 0).any() else 1e-9, 1e-9))
+    axes.set(xlabel="step t", ylabel=r"residual $\max\,|s_t - s_{t-1}|$", title=title)
+    axes.set_yscale("log" if (largest > 0).any() else "linear")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     save(figure, path)
+
+
+def positive(values: Tensor) -> Tensor:
+    """The values, and gaps in the place of zeros, which a logarithm does not have."""
+    return values.where(values > 0, torch.nan)
 
 
 def canvas(width: float = SIZE[0], height: float = SIZE[1]) -> "Figure":

@@ -283,8 +283,10 @@ def test_percent():
     assert Spread(0.0, 0.0).percent() == "0.00 ± 0.00 %"
 
 
-def test_fewer_epochs_than_five_are_all_the_last():
-    assert summarise([run([0.5, 0.25])]).test_last.mean == pytest.approx(0.375)
+def test_fewer_epochs_than_five_have_no_last_five():
+    assert summarise([run([0.5, 0.25])]).test_last is None
+    assert summarise([run([0.5] * 5), run([0.5] * 4)]).test_last is None
+    assert summarise([run([0.5] * 4 + [0.25])]).test_last.mean == pytest.approx(0.45)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def dispatch(words: list[str]) -> int:
     from eqprop.cli.errors import failure
 
     if not words or words[0] in ("-h", "--help", "help"):
-        sys.stdout.write(USAGE)
+        (sys.stdout if words else sys.stderr).write(USAGE)
         return 0 if words else 2
     if words[0] == "--version":
         from eqprop import __version__

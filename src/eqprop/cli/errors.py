@@ -20,10 +20,14 @@ LINES = 3
 
 def failure(error: Exception) -> tuple[str, int | None]:
     """Message and exit code; no code for an error that is nobody's mistake but ours."""
+    import torch
+
     from eqprop.data import DataError
 
     if isinstance(error, Failed):
         return short(str(error)), 1
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return short(f"out of memory: {error}"), 1
     if isinstance(error, OSError) and error.filename is not None:
         return short(f"{error.filename}: {error.strerror}"), 2
     if isinstance(error, ValueError | OSError | DataError | ModuleNotFoundError):

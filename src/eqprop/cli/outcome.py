@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from eqprop.cli.pictures import draw_comparison, drawable
+from eqprop.cli.pictures import drawable
 from eqprop.cli.show import markdown, say, table
 from eqprop.files import write_atomic
+from eqprop.plots import error_curves
 from eqprop.recipes import published
 from eqprop.training.folder import Folder, Row
 from eqprop.training.run import Run
@@ -35,11 +36,13 @@ def compare(out: Path, folders: Sequence[Path], *, plots: bool) -> None:
     """Print the table of all runs, and leave it and the picture in ``out``."""
     groups = group(folders)
     lines = [line(label, members) for label, members in groups.items()]
-    write_atomic(out / "comparison.md", f"{markdown(HEAD, lines)}\n\n{REMARKS}\n")
+    known = dict.fromkeys(p for members in groups.values() for run, _ in members for p in published(run) if p.remark)
+    remarks = [REMARKS, *(f"{p.recipe}, {p.method}: {p.remark}." for p in known)]
+    write_atomic(out / "comparison.md", "\n\n".join([markdown(HEAD, lines), *remarks]) + "\n")
     table(HEAD, lines)
     curves = {label: [rows for _, rows in members] for label, members in groups.items()}
     if plots and drawable():
-        draw_comparison(curves, out / "plots" / "errors", read_run(folders[0]).name)
+        error_curves(curves, out / "plots" / "errors", read_run(folders[0]).name)
         say(f"picture: {out / 'plots' / 'errors.png'}")
 
 
@@ -72,6 +75,13 @@ def line(label: str, members: Members) -> list[str]:
     if found is None:
         costs = Spread.of([rows[-1]["train_cost"] for _, rows in members])
         return [label, str(len(members)), str(len(members[0][1])), f"cost {costs.mean:.4g}", "", "", "", "", ""]
-    errors = [spread.percent() for spread in (found.train, found.test, found.test_last, found.test_lowest)]
+    errors = [s.percent() if s else "–" for s in (found.train, found.test, found.test_last, found.test_lowest)]
     known = ", ".join(f"{p.test:.2f} ± {p.spread:.2f} %" for p in published(members[0][0]))
-    return [label, str(found.seeds), str(found.epochs), *errors, f"{found.seconds:.0f}", known or "–"]
+    return [
+        label,
+        str(found.seeds),
+        str(found.epochs),
+        *errors,
+        f"{found.seconds:.{1 if found.seconds < 10 else 0}f}",
+        known or "–",
+    ]

@@ -1,15 +1,14 @@
 """Which pictures are drawn of a run folder, and of several."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from eqprop import plots
-from eqprop.training.folder import Folder, Row
-from eqprop.training.session import history, load, prepare, read_run, threads
+from eqprop.training.folder import Folder
+from eqprop.training.session import begun_on, history, load, prepare, read_run, threads
 
-__all__ = ["draw_comparison", "draw_run", "drawable"]
+__all__ = ["draw_run", "drawable"]
 
 SAMPLES = 1000
 """Test samples that activities and residuals are drawn of."""
@@ -20,14 +19,15 @@ def drawable() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def draw_run(folder: Path, device: str, root: str | None) -> None:
-    """Errors, activities and settling of one run, into its ``plots``.
+def draw_run(folder: Path, device: str | None, root: str | None) -> None:
+    """Errors, activities and settling of one run, into its ``plots``; on the kind of device that it began on, if none is named.
 
     Raises:
         ModuleNotFoundError: if there is nothing to draw with.
         ValueError, OSError: if the run, its checkpoint or its data are not sound; nothing is drawn then.
     """
     place, run = Folder(folder), read_run(folder)
+    device = device or begun_on(place)
     with threads(run.threads):
         rows, model = history(folder), load(folder).to(device)
         session = prepare(replace(run, data=replace(run.data, root=root)), device)
@@ -36,12 +36,3 @@ def draw_run(folder: Path, device: str, root: str | None) -> None:
             plots.error_curves({"": [rows]}, place.plots / "errors", run.title)
         plots.activities(model, x, place.plots / "activities", run.title)
         plots.settling(model, x, place.plots / "settling", run.title)
-
-
-def draw_comparison(groups: Mapping[str, Sequence[Sequence[Row]]], path: Path, title: str) -> None:
-    """The error curves of several groups of seeds in one picture.
-
-    Raises:
-        ModuleNotFoundError: if there is nothing to draw with.
-    """
-    plots.error_curves(groups, path, title)

@@ -10,9 +10,10 @@ import tyro
 from eqprop.cli.devices import as_device
 from eqprop.cli.outcome import group
 from eqprop.cli.parse import parse
-from eqprop.cli.pictures import draw_comparison, draw_run
+from eqprop.cli.pictures import draw_run
 from eqprop.cli.show import say
 from eqprop.cli.study import runs_in
+from eqprop.plots import error_curves
 from eqprop.training.folder import Folder
 from eqprop.training.session import history, load, read_run
 
@@ -50,7 +51,7 @@ def main(words: list[str]) -> int:
         say(f"pictures in {folder / 'plots'}")
     if len(folders) > 1 and (groups := group(folders)):
         curves = {label: [rows for _, rows in members] for label, members in groups.items()}
-        draw_comparison(curves, options.folder / "plots" / "errors", read_run(folders[0]).name)
+        error_curves(curves, options.folder / "plots" / "errors", read_run(folders[0]).name)
         say(f"pictures in {options.folder / 'plots'}")
     for folder in found:
         if folder not in folders:

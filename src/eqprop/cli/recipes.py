@@ -28,6 +28,9 @@ def main(words: list[str]) -> int:
     table(HEAD, [line(make()) for make in RECIPES.values()])
     sources = sorted({p.source for p in PUBLISHED})
     say(f"Published: test error in percent, mean ± standard deviation, as recalled from {', '.join(sources)}.")
+    for remark in sorted({p.remark for p in PUBLISHED if p.remark}):
+        names = ", ".join(dict.fromkeys(p.recipe for p in PUBLISHED if p.remark == remark))
+        say(f"{names}: {remark}.")
     return 0
 
 

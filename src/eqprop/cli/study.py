@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-import torch
-
 from eqprop.checks import not_negative
 from eqprop.cli.devices import as_device
 from eqprop.cli.errors import Failed
@@ -34,19 +32,20 @@ class Means:
     """How a training is carried out; nothing here changes what comes of it.
 
     Args:
-        device: where to train: "cpu", "cuda" or "cuda:1".
+        device: where to train: "cpu", "cuda" or "cuda:1"; the CPU, or what a resumed run began on, where left out.
         checkpoint_every: seconds between checkpoints within an epoch; there is one after every epoch in any case.
         tensorboard: also write event files for TensorBoard (needs the extra eqprop[tensorboard]).
         plots: draw pictures at the end (needs the extra eqprop[plot]).
     """
 
-    device: str = "cpu"
+    device: str | None = None
     checkpoint_every: float = 60.0
     tensorboard: bool = False
     plots: bool = True
 
     def __post_init__(self) -> None:
-        as_device(self.device)
+        if self.device is not None:
+            as_device(self.device)
         not_negative("checkpoint_every", self.checkpoint_every)
         if self.tensorboard:
             TensorBoard(Path())  # says how to install it, now and not after the folders are made
@@ -66,7 +65,8 @@ def lay_out(runs: Mapping[str, Run], out: Path | None, name: str, means: Means) 
         OSError: if a folder cannot be made or there is something in it; what was made is removed again.
     """
     first = next(iter(runs.values()))
-    prepare(first, means.device, download_progress(first.data.name))
+    device = means.device or "cpu"
+    prepare(first, device, download_progress(first.data.name))
     new = out is None or not out.exists()
     top = claim(name) if out is None else out
     if not new and top.is_dir() and any(top.iterdir()) and "." not in runs:
@@ -75,11 +75,11 @@ def lay_out(runs: Mapping[str, Run], out: Path | None, name: str, means: Means) 
         raise FileExistsError(f"{top} is not empty: {hint} another folder")
     try:
         for part, run in runs.items():
-            start(run, top / part, means.device)
-    except OSError as error:
+            start(run, top / part, device)
+    except BaseException as error:
         if new and not isinstance(error, FileExistsError):
             shutil.rmtree(top, ignore_errors=True)
-        if error.errno in NO_ROOM:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise Failed(f"{error.filename}: {error.strerror}: make room, or name another folder") from None
         raise
     return top
@@ -129,7 +129,13 @@ def carry_out(folders: Sequence[Path], means: Means, root: str | None, top: Path
         try:
             carry_on(folder, means, root)
         except KeyboardInterrupt as stop:
-            sys.stderr.write(f"stopped; go on with `eqprop train --resume {top}`\n")
+            ended = all(finished(Folder(one)) for one in folders)
+            again = (
+                f"trained; `eqprop plot {top}` draws it"
+                if ended
+                else f"stopped; go on with `eqprop train --resume {top}`"
+            )
+            sys.stderr.write(again + "\n")
             raise (stop if isinstance(stop, Interrupted) else Interrupted(signal.SIGINT)) from None
         except BrokenPipeError:
             sys.stderr.write(f"standard output has gone; go on with `eqprop train --resume {top}`\n")
@@ -138,8 +144,6 @@ def carry_out(folders: Sequence[Path], means: Means, root: str | None, top: Path
             kept = f"the weights from before are kept: `eqprop evaluate {folder}` tests them"
             advice = "lower the learning rate (--optimiser.rates), or look at beta and the data"
             raise Failed(f"{folder}: the training diverged: {error}\n{advice}; {kept}") from None
-        except torch.OutOfMemoryError as error:
-            raise Failed(f"{folder}: out of memory on {means.device}: {str(error).splitlines()[0]}") from None
     if means.plots and not drawable():
         sys.stderr.write("eqprop: no pictures without matplotlib: pip install 'eqprop[plot]'\n")
 

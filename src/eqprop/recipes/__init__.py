@@ -50,11 +50,6 @@ def published(run: Run) -> tuple[Published, ...]:
     if run.name not in RECIPES:
         return ()
     original = replace(recipe(run.name), seed=run.seed, threads=run.threads)
-    method = (
-        "EP"
-        if run.to_json() == original.to_json()
-        else "BPTT"
-        if run.to_json() == baseline(original).to_json()
-        else None
-    )
+    methods = {original.to_json(): "EP", baseline(original).to_json(): "BPTT"}
+    method = methods.get(run.to_json())
     return tuple(line for line in PUBLISHED if (line.recipe, line.method) == (run.name, method))

@@ -29,12 +29,13 @@ __all__ = [
 ]
 
 TABLE = "Ernoult et al. 2019, Table 1"
+OPEN = "the published activation is not certain; the recipe has the hard sigmoid, the paper's commands the sigmoid"
 
 PUBLISHED = (
-    Published("eb-1h", "EP", 2.06, 0.17, 0.13, TABLE),
-    Published("eb-1h", "BPTT", 2.11, 0.09, 0.46, TABLE),
-    Published("eb-2h", "EP", 2.01, 0.21, 0.11, TABLE),
-    Published("eb-2h", "BPTT", 2.02, 0.12, 0.29, TABLE),
+    Published("eb-1h", "EP", 2.06, 0.17, 0.13, TABLE, OPEN),
+    Published("eb-1h", "BPTT", 2.11, 0.09, 0.46, TABLE, OPEN),
+    Published("eb-2h", "EP", 2.01, 0.21, 0.11, TABLE, OPEN),
+    Published("eb-2h", "BPTT", 2.02, 0.12, 0.29, TABLE, OPEN),
     Published("p-1h", "EP", 2.00, 0.13, 0.20, TABLE),
     Published("p-1h", "BPTT", 2.00, 0.12, 0.55, TABLE),
     Published("p-2h", "EP", 1.95, 0.10, 0.14, TABLE),

@@ -21,6 +21,7 @@ class Published:
         spread: standard deviation of the test error over runs.
         train: mean training error, if given.
         source: paper and table.
+        remark: what the figure leaves open.
         recalled: True while the number was not checked against the paper itself; it is shown with that remark.
     """
 
@@ -30,6 +31,7 @@ class Published:
     spread: float
     train: float | None
     source: str
+    remark: str = ""
     recalled: bool = True
 
 

@@ -3,7 +3,6 @@
 import os
 import platform
 import subprocess
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,11 @@ __all__ = ["environment"]
 
 def environment(device: torch.device | str = "cpu") -> dict[str, str | int | None]:
     """Versions, processor, cores, threads, GPU (None on the CPU) and the commit of the code (None outside a checkout)."""
+    from eqprop import __version__  # which imports this module
+
     device = torch.device(device)
     return {
-        "eqprop": version("eqprop"),
+        "eqprop": __version__,
         "commit": commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,

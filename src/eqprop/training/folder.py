@@ -7,7 +7,6 @@ checkpoint/        last.safetensors (all that goes on), best.safetensors (weight
 plots/
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -83,14 +82,16 @@ class Folder:
         Raises:
             BlockingIOError: if another process holds it.
         """
+        import fcntl  # Linux and macOS have it; the rest of the library works without
+
         handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BlockingIOError(f"{self.path} is in use by another process: wait for it, or stop it") from None
-            for draft in self.path.glob("**/.*.part"):  # of a kill in the middle of a write
-                draft.unlink()
+            for draft in (*self.path.glob(".*.part"), *self.last.parent.glob(".*.part")):
+                draft.unlink(missing_ok=True)  # of a kill in the middle of a write
             yield
         finally:
             os.close(handle)

@@ -227,6 +227,8 @@ def fitting(said: Sequence[str], room: int) -> str:
 class TensorBoard:
     """Scalars of every epoch for TensorBoard; needs the extra ``eqprop[tensorboard]``.
 
+    TensorBoard's writer puts the host's name into the names of its files: leave them out of what you publish.
+
     Args:
         folder: where the event files go.
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+from warnings import warn
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from eqprop.checks import one_of
 from eqprop.data import hold_out
 from eqprop.data import load as load_data
 from eqprop.data.batches import Batches
-from eqprop.files import write_atomic
+from eqprop.files import DamagedError, write_atomic
 from eqprop.model import Model
 from eqprop.training import checkpoint
 from eqprop.training.environment import environment
@@ -137,7 +138,7 @@ def start(run: Run, folder: str | Path, device: torch.device | str = "cpu") -> F
 def proceed(
     folder: str | Path,
     *,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     root: str | None = None,
     reports: Sequence[Report] = (),
     checkpoint_every: float = 60.0,
@@ -146,7 +147,7 @@ def proceed(
 
     Args:
         folder: made by `start`.
-        device: where to train.
+        device: where to train; None: the kind that the run began on.
         root: folder to look for the data in first; a run's own is not written to its file.
         reports: who is told of batches and epochs.
         checkpoint_every: seconds between checkpoints within an epoch.
@@ -162,11 +163,41 @@ def proceed(
     run, place = read_run(folder), Folder(Path(folder))
     if finished(place):
         raise ValueError(f"{folder} is finished: all {run.epochs} epochs are done; train in another folder")
+    device = begun_on(place) if device is None else device
+    if place.begun:
+        note_other(place, device)
     session = prepare(replace(run, data=replace(run.data, root=root)), device)
     trainer = session.trainer(place.path, reports, checkpoint_every)
     go = trainer.resume if place.begun else trainer.fit
     with threads(run.threads), seeded(run.seed, REST):
         return go(session.train, run.epochs, validation=session.validation, test=session.test)
+
+
+def begun_on(place: Folder) -> str:
+    """The kind of device that a run began on."""
+    return "cuda" if facts_of(place).get("gpu") else "cpu"
+
+
+def facts_of(place: Folder) -> dict[str, Any]:
+    """What a run began on.
+
+    Raises:
+        DamagedError: if its file is not what was written.
+    """
+    try:
+        return dict(json.loads(place.environment.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        raise DamagedError(f"{place.environment} is missing or damaged") from None
+
+
+def note_other(place: Folder, device: torch.device | str) -> None:
+    """Warn if a run goes on with another torch or on other hardware than it began, and write down on what."""
+    then, now = facts_of(place), environment(device)
+    if changed := [name for name in ("torch", "cpu", "gpu") if then.get(name) != now[name]]:
+        differ = ", ".join(f"{name} {now[name]}, not {then.get(name)}" for name in changed)
+        warn(f"{place.path} goes on with {differ}: its last bits will not be those of one machine", stacklevel=3)
+        then["resumed_on"] = [*then.get("resumed_on", []), now]
+        write_atomic(place.environment, json.dumps(then, indent=2) + "\n")
 
 
 def finished(place: Folder) -> bool:

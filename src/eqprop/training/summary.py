@@ -40,7 +40,7 @@ class Summary:
         epochs: epochs done by the shortest of them.
         train: training error in the last epoch.
         test: test error after the last epoch.
-        test_last: mean of the test errors after the last five epochs.
+        test_last: mean of the test errors after the last five epochs; None if there are fewer.
         test_lowest: lowest test error of all epochs: what somebody gets who chooses the epoch on the test set.
         seconds: of one run, on average.
     """
@@ -49,7 +49,7 @@ class Summary:
     epochs: int
     train: Spread
     test: Spread
-    test_last: Spread
+    test_last: Spread | None
     test_lowest: Spread
     seconds: float
 
@@ -64,7 +64,7 @@ def summarise(runs: Sequence[Sequence[Row]]) -> Summary | None:
         min(map(len, runs)),
         Spread.of([rows[-1]["train_error"] for rows in runs]),
         Spread.of([errors[-1] for errors in tests]),
-        Spread.of([mean(errors[-LAST:]) for errors in tests]),
+        Spread.of([mean(errors[-LAST:]) for errors in tests]) if all(len(errors) >= LAST for errors in tests) else None,
         Spread.of([min(errors) for errors in tests]),
         mean(sum(row["seconds"] for row in rows) for rows in runs),
     )

@@ -1,8 +1,9 @@
-"""The trainer: any estimator's losses, any model, any iterable of ``(x, y)``; it alone knows devices, files and clocks.
+"""The trainer: any estimator's losses, any model, any iterable of ``(x, y)``, over epochs, with tests, metrics and checkpoints.
 
-What a training is at a given moment is its weights, the optimiser's and the scheduler's state, the random streams, and the
-number of epochs and batches done. All of it is in ``checkpoint/last.safetensors``, so a training that was killed at any moment
-and resumed goes on to the same bits as one that was not.
+What a training is at a given moment is its weights, the optimiser's and the scheduler's state, the random streams (the
+estimator's own and torch's default one on the CPU), and the number of epochs and batches done. All of it is in
+``checkpoint/last.safetensors``, so a training that was killed at any moment and resumed goes on to the same bits as one that
+was not.
 """
 
 import time
@@ -15,7 +16,7 @@ from warnings import catch_warnings, filterwarnings
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from eqprop.checks import instance, not_negative, positive_int
 from eqprop.estimators import Estimator
@@ -41,7 +42,7 @@ class Trainer:
         model: what is trained, on its device; batches are moved there.
         estimator: where the gradients come from.
         optimizer: any of `torch.optim` that needs no closure.
-        scheduler: of `torch.optim.lr_scheduler`, stepped once an epoch.
+        scheduler: of `torch.optim.lr_scheduler`, stepped once an epoch; not `ReduceLROnPlateau`, which wants a measure.
         folder: for metrics and checkpoints; without one nothing is written.
         seed: of what the estimator draws.
         reports: who is told of batches and epochs.
@@ -75,6 +76,8 @@ class Trainer:
         self.model = instance("model", model, Model)
         self.estimator = estimator
         self.optimizer = instance("optimizer", optimizer, Optimizer)
+        if isinstance(scheduler, ReduceLROnPlateau):
+            raise ValueError("`scheduler` is a ReduceLROnPlateau, which wants a measure every epoch: take another one")
         self.scheduler = scheduler
         self.folder = None if folder is None else Folder(Path(folder))
         self.reports = tuple(reports)
@@ -112,11 +115,13 @@ class Trainer:
         """
         positive_int("epochs", epochs)
         if self.folder is not None:
-            if self.folder.begun and (self.epoch, self.batch) == (0, 0):
-                raise FileExistsError(f"{self.folder.path} already holds a training: resume it, or name another folder")
             self.folder.last.parent.mkdir(parents=True, exist_ok=True)
         with self._held():
             if self.folder is not None:
+                if self.folder.begun and (self.epoch, self.batch) == (0, 0):
+                    raise FileExistsError(
+                        f"{self.folder.path} already holds a training: resume it, or name another folder"
+                    )
                 self.folder.truncate(self.epoch)
             self._save()
             return self._train(batches, epochs, validation, test)
