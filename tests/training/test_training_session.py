@@ -9,6 +9,7 @@ import torch
 
 import eqprop as ep
 from eqprop.data import hold_out, load_digits
+from eqprop.recipes import recipe
 from eqprop.training import SGD, Cosine, Data, Run, checkpoint, evaluate, load, prepare, proceed, start
 from eqprop.training.checkpoint import DamagedError
 from eqprop.training.folder import Folder
@@ -235,3 +236,24 @@ def test_what_was_trained_with_a_readout_untied_weights_and_a_tolerance_comes_ba
     assert "cost.weight" in load(tmp_path / "a").state_dict()
     assert json.loads((tmp_path / "a" / "metrics.jsonl").read_text())["epoch"] == 1
     assert checkpoint.read(Folder(tmp_path / "a").last)[1]["epoch"] == 1
+
+
+def test_a_run_that_goes_on_elsewhere_says_so_and_keeps_it(tmp_path):
+    start(replace(recipe("digits"), epochs=1), tmp_path / "a")
+    with pytest.raises(Interrupted):
+        proceed(tmp_path / "a", reports=[after(5, lambda: signal.raise_signal(signal.SIGINT))])
+    place = Folder(tmp_path / "a").environment
+    began = json.loads(place.read_text())
+    place.write_text(json.dumps(began | {"torch": "0.4"}))
+    with pytest.warns(UserWarning, match=r"goes on with torch .*, not 0\.4"):
+        proceed(tmp_path / "a")
+    assert json.loads(place.read_text()) == began | {"torch": "0.4", "resumed_on": [began]}
+
+
+def test_a_run_that_goes_on_where_it_was_changes_nothing(tmp_path):
+    start(replace(recipe("digits"), epochs=1), tmp_path / "a")
+    with pytest.raises(Interrupted):
+        proceed(tmp_path / "a", reports=[after(5, lambda: signal.raise_signal(signal.SIGINT))])
+    before = Folder(tmp_path / "a").environment.read_bytes()
+    proceed(tmp_path / "a")
+    assert Folder(tmp_path / "a").environment.read_bytes() == before

@@ -165,7 +165,8 @@ def proceed(
         raise ValueError(f"{folder} is finished: all {run.epochs} epochs are done; train in another folder")
     device = begun_on(place) if device is None else device
     if place.begun:
-        note_other(place, device)
+        with threads(run.threads):
+            note_other(place, device)
     session = prepare(replace(run, data=replace(run.data, root=root)), device)
     trainer = session.trainer(place.path, reports, checkpoint_every)
     go = trainer.resume if place.begun else trainer.fit
