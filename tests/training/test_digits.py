@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from eqprop.data import Split, digits, load_digits
+from eqprop.recipes import baseline, recipe
+from eqprop.training import proceed, start
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +85,10 @@ def test_another_file_is_refused(change, message, tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match=message) as refusal:
         load_digits()
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("method", [lambda run: run, baseline], ids=["EP", "BPTT"])
+def test_the_recipe_learns_the_digits(method, tmp_path):
+    """What the README promises of the demo, for one seed."""
+    start(method(recipe("digits")), tmp_path / "run")
+    assert proceed(tmp_path / "run")[-1]["test_error"] <= 0.04
