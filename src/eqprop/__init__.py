@@ -23,8 +23,7 @@ from eqprop.network import Network, Population
 from eqprop.settle import Settle, Solution
 from eqprop.training import Run, Trainer, load
 from eqprop.untied import Untied
-
-__version__ = "0.1.0"
+from eqprop.version import __version__ as __version__
 
 __all__ = [
     "BPTT",

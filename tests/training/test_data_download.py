@@ -16,7 +16,6 @@ from small_sets import (
     body,
     failing,
     isolate,
-    loopback,
     redirect,
     small_cifar,
     small_mnist,
@@ -32,12 +31,6 @@ NAME = "train-images-idx3-ubyte"
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path, monkeypatch):
     isolate(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def server():
-    with loopback() as running:
-        yield running
 
 
 def got(source, wanted=None, **options) -> dict[str, bytes]:

@@ -13,7 +13,7 @@ import torch
 
 from eqprop.data import NAMES, DataError, fetch, files, load, load_digits, places, shape_of, sizes, survey
 from eqprop.data.sources import SOURCES
-from small_sets import body, isolate, loopback, small_cifar, small_mnist, stall, tar_gz
+from small_sets import body, isolate, small_cifar, small_mnist, stall, tar_gz
 
 IMAGES, CLASSES = "train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 
@@ -21,23 +21,6 @@ IMAGES, CLASSES = "train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path, monkeypatch):
     isolate(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def server():
-    with loopback() as running:
-        yield running
-
-
-@pytest.fixture
-def known(monkeypatch):
-    """Put a small set in the place of a published one."""
-
-    def replace(small):
-        monkeypatch.setitem(SOURCES, small.source.name, small.source)
-        return small
-
-    return replace
 
 
 @pytest.fixture

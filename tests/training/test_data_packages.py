@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from eqprop.data import DataError, fetch, packages
-from eqprop.data.sources import SOURCES
 from small_sets import isolate, small_cifar, small_mnist, tar_gz
 
 
@@ -33,15 +32,6 @@ def commands(tmp_path, monkeypatch):
         (folder / name).chmod(0o755)
 
     return add
-
-
-@pytest.fixture
-def known(monkeypatch):
-    def replace(small):
-        monkeypatch.setitem(SOURCES, small.source.name, small.source)
-        return small
-
-    return replace
 
 
 @pytest.fixture

@@ -121,7 +121,9 @@ def carry_out(folders: Sequence[Path], means: Means, root: str | None, top: Path
         Interrupted: if a signal stopped it.
         ValueError, OSError: if a folder holds no sound run; no other is begun then.
     """
-    done = {folder: finished(Folder(folder)) and len(folders) > 1 for folder in folders if read_run(folder)}
+    for folder in folders:
+        read_run(folder)  # every one is sound before the first begins
+    done = {folder: finished(Folder(folder)) and len(folders) > 1 for folder in folders}
     for folder in folders:
         if done[folder]:
             say(f"{folder} is finished")
@@ -130,12 +132,11 @@ def carry_out(folders: Sequence[Path], means: Means, root: str | None, top: Path
             carry_on(folder, means, root)
         except KeyboardInterrupt as stop:
             ended = all(finished(Folder(one)) for one in folders)
-            again = (
-                f"trained; `eqprop plot {top}` draws it"
-                if ended
-                else f"stopped; go on with `eqprop train --resume {top}`"
+            resume, draw = (
+                f"stopped; go on with `eqprop train --resume {top}`",
+                f"trained; `eqprop plot {top}` draws it",
             )
-            sys.stderr.write(again + "\n")
+            sys.stderr.write(f"{draw if ended else resume}\n")
             raise (stop if isinstance(stop, Interrupted) else Interrupted(signal.SIGINT)) from None
         except BrokenPipeError:
             sys.stderr.write(f"standard output has gone; go on with `eqprop train --resume {top}`\n")

@@ -10,10 +10,10 @@ from typing import IO, TypeAlias, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from eqprop import __version__
 from eqprop.data.errors import DataError
 from eqprop.data.files import checked, gunzip
 from eqprop.data.sources import File, Source, permitted
+from eqprop.version import __version__
 
 __all__ = ["Progress", "download"]
 

@@ -4,9 +4,9 @@ Static Input": fully connected networks on MNIST, Table 1 and the appendix.
 Plain stochastic gradient descent, batches of 20, one-sided nudging with positive beta, states from zero for every batch.
 Where the paper and the commands of its code disagree the recipe has the paper's values, ``-readme`` those of the code.
 
-The energy-based commands leave the activation at its default, the sigmoid. With it the training error of EB-1h stays six times
-above the published one; with the hard sigmoid, for which these learning rates were found (Scellier & Bengio 2017), it comes down
-to it (records/). The recipes therefore have the hard sigmoid.
+The energy-based commands leave the activation at its default, the sigmoid. With it the training error of EB-1h ends six times
+above the published one; with the hard sigmoid it falls below it (records/, one seed each). The energy-based recipes therefore have
+the hard sigmoid, EB-2h by analogy: it was not run.
 """
 
 from eqprop.architectures import MLP

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from eqprop.version import __version__
+
 __all__ = ["environment"]
 
 
 def environment(device: torch.device | str = "cpu") -> dict[str, str | int | None]:
     """Versions, processor, cores, threads, GPU (None on the CPU) and the commit of the code (None outside a checkout)."""
-    from eqprop import __version__  # which imports this module
-
     device = torch.device(device)
     return {
         "eqprop": __version__,

@@ -25,7 +25,18 @@ from eqprop.training.run import Run
 from eqprop.training.seeding import REST, seeded
 from eqprop.training.trainer import Trainer
 
-__all__ = ["Session", "finished", "history", "load", "prepare", "proceed", "read_run", "start"]
+__all__ = [
+    "Session",
+    "begun_on",
+    "finished",
+    "history",
+    "load",
+    "prepare",
+    "proceed",
+    "read_run",
+    "start",
+    "threads",
+]
 
 TEST_BATCH = 1000
 """Samples settled at once in a test (Ernoult et al. 2019, their code)."""
