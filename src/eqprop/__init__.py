@@ -21,6 +21,7 @@ from eqprop.estimators import BPTT, EquilibriumProp, Estimator, ImplicitDiff, as
 from eqprop.model import Model, relax
 from eqprop.network import Network, Population
 from eqprop.settle import Settle, Solution
+from eqprop.theorem import GDUReport, gdu
 from eqprop.training import Run, Trainer, load
 from eqprop.untied import Untied
 from eqprop.version import __version__ as __version__
@@ -38,6 +39,7 @@ __all__ = [
     "Equilibrium",
     "EquilibriumProp",
     "Estimator",
+    "GDUReport",
     "ImplicitDiff",
     "Model",
     "Network",
@@ -51,6 +53,7 @@ __all__ = [
     "Trainer",
     "Untied",
     "as_loss",
+    "gdu",
     "load",
     "mlp",
     "relax",

@@ -19,7 +19,7 @@ A dynamics is a frozen choice: state goes in and comes out. Only it knows what d
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 from warnings import warn
 
 import torch
@@ -28,13 +28,32 @@ from torch import Tensor
 from eqprop.checks import one_of, positive
 from eqprop.network import Activities, Drive, Network
 
-__all__ = ["Dynamics", "EnergyDescent", "Force", "Prototypical"]
+__all__ = ["Duality", "Dynamics", "EnergyDescent", "Force", "Prototypical"]
 
 State: TypeAlias = tuple[Tensor, ...]
 """One tensor ``(B, *shape)`` a relaxing population, input-first."""
 
 Force: TypeAlias = Callable[[Tensor], Tensor]
 """From the output population's state ``(B, *shape)`` to the force on it, same shape."""
+
+
+class Duality(NamedTuple):
+    """How a nudged step answers to a step of backpropagation through time, near a steady state.
+
+    With ``J = dF/ds`` the Jacobian of a step, BPTT multiplies by ``J^T`` and EP by ``J``. Where the dynamics descend Phi there is a
+    diagonal ``D`` such that ``J D`` is symmetric; if the nudge enters through ``D`` too, the increments of EP are minus
+    ``D dL/ds``, step by step (Ernoult et al. 2019, theorem 1, where D = 1).
+
+    Attributes:
+        dt: duration of a step; increments of the state are ``(s_{t+1} - s_t) / (beta dt)``.
+        slopes: the diagonal of ``D``, ``(B, *shape)`` a relaxing population.
+        through: whether the nudge enters through ``D``. If not, increments are compared with ``dL/ds``, and keep a distance to it
+            wherever ``D`` is not 1 at the output.
+    """
+
+    dt: float
+    slopes: State
+    through: bool
 
 
 class Dynamics(ABC):
@@ -63,6 +82,10 @@ class Dynamics(ABC):
     @abstractmethod
     def energy(self, network: Network, state: State, x: Tensor) -> Tensor:
         """The energy that the free dynamics descend: ``(B,)``."""
+
+    @abstractmethod
+    def duality(self, network: Network, state: State, drive: Drive) -> Duality:
+        """How a step from ``state`` answers to a step of backpropagation through time."""
 
     @abstractmethod
     def admit(self, beta: float) -> None:
@@ -137,6 +160,13 @@ class Prototypical(Dynamics):
             total = total + p.activation.potential(s).flatten(1).sum(1)
         return total
 
+    def duality(self, network: Network, state: State, drive: Drive) -> Duality:
+        """``D = rho'(u)``: against ``dL/du`` if nudged inside, against ``dL/ds`` outside, as in the paper."""
+        rho = [p.activation for p in network.relaxing]
+        u = [(v - r.shift) / r.gain for r, v in zip(rho, drive.currents(state), strict=True)]
+        slopes = tuple(r.derivative(u_n) for r, u_n in zip(rho, u, strict=True))
+        return Duality(1.0, slopes, through=self.nudge == "inside")
+
     def admit(self, beta: float) -> None:
         """Outside nudges are refused at ``|beta| >= 1`` and warned of above 0.6."""
         if self.nudge == "inside" or abs(beta) <= 0.6:
@@ -207,6 +237,10 @@ class EnergyDescent(Dynamics):
         phi = network.phi(self.encode(network, x), self.activity(network, state))
         squares = torch.stack([s.square().flatten(1).sum(1) for s in state])
         return squares.sum(0) / 2 - phi
+
+    def duality(self, network: Network, state: State, drive: Drive) -> Duality:
+        """``D = 1``."""
+        return Duality(self.dt, tuple(torch.ones_like(s) for s in state), through=True)
 
     def admit(self, beta: float) -> None:
         """Every strength is borne."""

@@ -1,0 +1,175 @@
+r"""The comparison itself: one free phase, one pass backwards over its last K steps, one nudged phase (two if centred).
+
+*Gradient-descending updates* (Ernoult et al. 2019, theorem 1): if the dynamics descend a primitive function and the free phase is
+at its steady state, then for every t < K, as beta -> 0,
+
+    Delta_s(t) -> -nabla_s(t),        Delta_theta(t) -> -nabla_theta(t).
+
+Memory grows with K, the weights' too (each has K increments and K gradients), and not with T.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from eqprop.checks import nonzero, one_of, positive_int
+from eqprop.dynamics import Drive, Duality, State
+from eqprop.estimators.ep import strengths
+from eqprop.model import Model
+from eqprop.settle import Settle, Solution, as_settle, settle
+from eqprop.theorem.assumptions import check
+from eqprop.theorem.gradients import Gradient, by_step, of_cost, trainable
+from eqprop.theorem.increments import nudged, of_parameters, of_states
+from eqprop.theorem.process import Process
+from eqprop.theorem.report import GDUReport, distances, labels
+
+__all__ = ["Backward", "backward", "compare", "gdu"]
+
+Progress = Callable[[int, int], object]
+"""Called as ``progress(done, total)``, in steps."""
+
+CHUNK = 500
+"""Free steps between two calls of a progress function."""
+
+
+@dataclass(frozen=True, eq=False)
+class Backward:
+    """A free phase and what BPTT says of its last steps: all that does not depend on beta.
+
+    Attributes:
+        x: the input.
+        target: the encoded target.
+        drive: of the input.
+        free: the free phase.
+        states: its last K + 1 states.
+        gradients: BPTT's, ``nabla(t)`` for t = 0 .. K - 1.
+        duality: of each of the last steps, in the same order.
+    """
+
+    x: Tensor
+    target: Tensor
+    drive: Drive
+    free: Solution
+    states: tuple[State, ...]
+    gradients: list[Gradient]
+    duality: list[Duality]
+
+
+def gdu(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    free_steps: int | Settle,
+    nudged_steps: int,
+    beta: float,
+    nudging: Literal["one-sided", "centred"] = "one-sided",
+    *,
+    progress: Progress | None = None,
+) -> GDUReport:
+    """Hold EP's increments against BPTT's gradients, step by step. No parameter is changed, and no ``.grad``.
+
+    Args:
+        model: any model of the library; float64 (``model.double()``) shows small betas without round-off.
+        x: input, ``(B, *shape)``.
+        y: target, ``(B,)`` classes or ``(B, n)`` floats.
+        free_steps: T: steps or `Settle`.
+        nudged_steps: K, the nudged steps, and the last free steps that BPTT goes back over; at most T.
+        beta: nudging strength.
+        nudging: "one-sided" or "centred".
+        progress: called as ``progress(done, total)`` while the free phase goes on.
+
+    Raises:
+        ValueError: if an argument does not fit, or the dynamics do not bear ``beta``.
+        FloatingPointError: if the input, a weight or a state is not finite.
+
+    >>> import torch, eqprop as ep
+    >>> report = ep.gdu(ep.toy().double(), torch.rand(1, 5).double(), torch.tensor([3]), 3000, 20, beta=1e-4)
+    >>> max(report.relative_error().values()) < 1e-3
+    True
+    """
+    model.dynamics.admit(nonzero("beta", beta))
+    one_of("nudging", nudging, ("one-sided", "centred"))
+    return compare(model, backward(model, x, y, free_steps, nudged_steps, progress=progress), beta, nudging)
+
+
+def backward(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    free_steps: int | Settle,
+    nudged_steps: int,
+    *,
+    progress: Progress | None = None,
+) -> Backward:
+    """The half of `gdu` that does not depend on beta; arguments and errors as there."""
+    steps, last = as_settle("free_steps", free_steps), positive_int("nudged_steps", nudged_steps)
+    if last > steps.steps:
+        raise ValueError(
+            f"`nudged_steps` must be at most the {steps.steps} free steps, got {last}: BPTT goes back as many"
+        )
+    with torch.inference_mode(False):
+        with torch.no_grad():
+            drive, start, target = model.pose(x, y)
+            free, states = free_phase(model, drive, start, steps, last, progress)
+            duality = [model.dynamics.duality(model.network, s, drive) for s in reversed(states[:-1])]
+        gradients = list(by_step(model, drive.input if x.is_inference() else x, target, states))
+    return Backward(x, target, drive, free, states, gradients, duality)
+
+
+def free_phase(
+    model: Model, drive: Drive, state: State, steps: Settle, last: int, progress: Progress | None
+) -> tuple[Solution, tuple[State, ...]]:
+    """The free phase and its last states, ``last + 1`` of them; without a tolerance it may stop to tell how far it is."""
+    network, dynamics, taken, total = model.network, model.dynamics, 0, steps.steps
+    while (left := total - last - taken) > 0:
+        part = steps.fewer(taken + last) if steps.tol is not None else Settle(min(left, CHUNK))
+        found = settle(network, dynamics, drive, state, part)
+        state, taken = found.state, taken + found.steps
+        if progress is not None:
+            progress(taken, total)
+        if steps.tol is not None:
+            break
+    end = settle(network, dynamics, drive, state, Settle(last), trajectory=True)
+    return replace(end, steps=taken + last, trajectory=None), end.trajectory or ()
+
+
+def compare(model: Model, back: Backward, beta: float, nudging: Literal["one-sided", "centred"]) -> GDUReport:
+    """The half of `gdu` that depends on beta; errors as there."""
+    duality, steps = back.duality[0], len(back.gradients)
+    with torch.inference_mode(False):
+        phases = nudged(model, back.drive, back.target, back.free, steps, strengths(nudging, beta, None))
+        states = of_states(phases, duality.dt)
+        parameters = of_parameters(model, back.x, back.free, phases)
+        for name, grad in of_cost(model, back.target, back.free.state, trainable(model))[1].items():
+            parameters[name][0] -= grad
+        assumptions = check(model, back.drive, duality.dt, back.states, states, beta)
+    neurons = [Process(ep, bptt) for ep, bptt in zip(states, of_neurons(back), strict=True)]
+    return GDUReport(
+        neurons,
+        {
+            name: Process(ep, torch.stack([g.parameters[name] for g in back.gradients]))
+            for name, ep in parameters.items()
+        },
+        [torch.stack(path).diff(dim=0) / (abs(beta) * duality.dt) for path in zip(*back.states, strict=True)],
+        back.free.residual,
+        back.free.steps,
+        beta,
+        nudging,
+        duality.dt,
+        "dL/du" if duality.through and any(bool((d != 1).any()) for d in duality.slopes) else "dL/ds",
+        assumptions,
+        labels(model.network, list(parameters)),
+        distances(model.network),
+    )
+
+
+def of_neurons(back: Backward) -> list[Tensor]:
+    """BPTT's side of the neurons: ``D dL/ds`` where the nudge enters through ``D``, else ``dL/ds``; ``(K, B, *shape)`` each."""
+    slopes = [
+        [d * g for d, g in zip(duality.slopes, gradient.state, strict=True)] if duality.through else gradient.state
+        for duality, gradient in zip(back.duality, back.gradients, strict=True)
+    ]
+    return [torch.stack(path) for path in zip(*slopes, strict=True)]
