@@ -67,7 +67,7 @@ def check(path, *words) -> None:
 def drawn(monkeypatch):
     """The figures, instead of files."""
     figures = []
-    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(plots.training, "save", lambda figure, path: figures.append(figure))
     return figures
 
 

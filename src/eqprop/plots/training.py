@@ -1,24 +1,17 @@
-"""Pictures of trainings, as PNG and SVG; they need matplotlib, the extra ``eqprop[plot]``.
-
-Every function takes data, draws on a figure of its own, and writes ``path`` twice, with the endings ``.png`` and ``.svg``.
-"""
+"""Pictures of trainings: errors over epochs, activities, and how a free phase settles."""
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from eqprop.files import write_atomic
 from eqprop.model import Model, relax
+from eqprop.plots.canvas import canvas, plain_numbers, positive, save, whole_numbers
 from eqprop.settle import Settle, residual
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["activities", "error_curves", "settling"]
 
@@ -26,8 +19,6 @@ Rows = Sequence[Mapping[str, Any]]
 """Epoch rows, as in ``metrics.jsonl``."""
 
 STYLES = {"train": ":", "validation": "--", "test": "-"}
-SIZE = (6.4, 4.0)
-"""Inches."""
 
 
 def error_curves(runs: Mapping[str, Sequence[Rows]], path: Path, title: str = "") -> None:
@@ -59,7 +50,7 @@ def error_curves(runs: Mapping[str, Sequence[Rows]], path: Path, title: str = ""
         name = f"{label}, {part}" if label else part
         draw_band(axes, several, floor, color=color, linestyle=STYLES[part], label=name)
     axes.set(xlabel="epoch", ylabel="error (%)" if classes else "cost", yscale="log", title=title)
-    whole_epochs(axes)
+    whole_numbers(axes)
     if classes:
         plain_numbers(axes)
     axes.grid(alpha=0.3, which="both")
@@ -131,46 +122,3 @@ def settling(model: Model, x: Tensor, path: Path, title: str = "") -> None:
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     save(figure, path)
-
-
-def positive(values: Tensor) -> Tensor:
-    """The values, and gaps in the place of zeros, which a logarithm does not have."""
-    return values.where(values > 0, torch.nan)
-
-
-def canvas(width: float = SIZE[0], height: float = SIZE[1]) -> "Figure":
-    """An empty figure that no window knows of."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ModuleNotFoundError("pictures need matplotlib: pip install 'eqprop[plot]'") from None
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def whole_epochs(axes: Any) -> None:
-    """There is no epoch 2.5."""
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-def plain_numbers(axes: Any) -> None:
-    """2 and 50, not 2 x 10^0, on a logarithmic axis."""
-    from matplotlib.ticker import FuncFormatter, LogLocator
-
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, place: ""))
-
-
-def save(figure: "Figure", path: Path) -> None:
-    """Write both formats; the same data give the same bytes."""
-    from matplotlib import rc_context
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with rc_context({"svg.hashsalt": "eqprop"}):
-        png, svg = BytesIO(), BytesIO()
-        figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
-        figure.savefig(svg, format="svg", metadata={"Date": None})
-    write_atomic(path.with_name(f"{path.name}.png"), png.getvalue())
-    write_atomic(path.with_name(f"{path.name}.svg"), svg.getvalue())

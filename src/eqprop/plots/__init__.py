@@ -1,0 +1,19 @@
+"""Pictures, as PNG and SVG; they need matplotlib, the extra ``eqprop[plot]``.
+
+Every function takes data, draws on a figure of its own, and writes ``path`` twice, with the endings ``.png`` and ``.svg``; the same
+data give the same bytes.
+"""
+
+from eqprop.plots.theorem import against_beta, increments, relative_errors
+from eqprop.plots.training import activities, error_curves, settling
+from eqprop.plots.tuning import agreement_map
+
+__all__ = [
+    "activities",
+    "against_beta",
+    "agreement_map",
+    "error_curves",
+    "increments",
+    "relative_errors",
+    "settling",
+]

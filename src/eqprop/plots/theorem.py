@@ -1,0 +1,357 @@
+"""Pictures of the theorem of Ernoult et al. (2019): increments beside gradients, how far apart they are, and what beta changes."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, floor, log10, nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from eqprop.checks import natural, positive_int
+from eqprop.plots.canvas import PALETTE, canvas, placed, save, scientific, small_print, symbol, whole_numbers, wrapped
+from eqprop.theorem.process import Process
+from eqprop.theorem.report import GDUReport, is_weight
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["against_beta", "increments", "relative_errors"]
+
+POPULATION, WEIGHT, BIAS = "#0072B2", "#E69F00", "#999999"
+
+
+def increments(
+    report: GDUReport,
+    path: Path,
+    *,
+    components: int | Mapping[str, Sequence[int]] = 5,
+    seed: int = 0,
+    accumulated: bool = False,
+    title: str = "",
+) -> None:
+    """EP's increments (dashed) on minus BPTT's gradients (solid) against t: a panel for each population and each weight.
+
+    Each colour is one component. Of populations the batch means are drawn, as the papers do.
+
+    Args:
+        report: what `eqprop.gdu` found.
+        path: where to write, without an ending.
+        components: how many components to draw at random in each panel, those first for which BPTT's gradient is not zero
+            throughout (many pixels are always black); or the components themselves, as places in the flattened population or
+            weight, for keys of ``report.populations`` and ``report.parameters``; panels that are not named get 5 at random.
+        seed: of the random choice.
+        accumulated: draw the sums up to t in the place of the single steps.
+        title: of the picture; beta, T and K if left out.
+
+    Raises:
+        ValueError: if a name has no panel, or a component is not there.
+        ModuleNotFoundError: if matplotlib is not installed.
+    """
+    panels = choose(report, components, natural("seed", seed))
+    if accumulated:
+        panels = [[panel.accumulated() for panel in kind] for kind in panels]
+    with small_print():
+        save(draw_increments(panels, signs(report, accumulated), title or settings(report)), path)
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """The components of one process that are drawn.
+
+    Attributes:
+        title: what it is.
+        process: ``(K, n)``.
+    """
+
+    title: str
+    process: Process
+
+    def accumulated(self) -> "Panel":
+        """The sums up to each t."""
+        return Panel(self.title, self.process.accumulated())
+
+
+def choose(report: GDUReport, components: int | Mapping[str, Sequence[int]], seed: int) -> list[list[Panel]]:
+    """The panels of the populations, and those of the weights."""
+    populations = {name: process.batch_mean() for name, process in report.populations.items()}
+    weights = {name: process for name, process in report.parameters.items() if is_weight(name, process)}
+    titles = {name: symbol(name) for name in populations} | {name: weight(report.labels[name]) for name in weights}
+    titles[list(populations)[-1]] += " (output)"
+    given = components if isinstance(components, Mapping) else {}
+    for name in given:
+        if name not in titles:
+            raise ValueError(f"`components` names {name!r}, which has no panel: there are {', '.join(titles)}")
+    count = 5 if isinstance(components, Mapping) else positive_int("components", components)
+    generator = torch.Generator().manual_seed(seed)
+
+    def panel(name: str, process: Process) -> Panel:
+        ep, bptt = (side.detach().flatten(1) for side in (process.ep, process.bptt))
+        places = inside(name, given[name], bptt.shape[1]) if name in given else drawn(bptt, count, generator)
+        return Panel(titles[name], Process(ep[:, places].cpu(), bptt[:, places].cpu()))
+
+    return [[panel(*item) for item in kind.items()] for kind in (populations, weights) if kind]
+
+
+def weight(label: str) -> str:
+    """The title of a weight's panel."""
+    return symbol(label) + " (feedback)" * label.endswith(" feedback")
+
+
+def drawn(bptt: Tensor, count: int, generator: torch.Generator) -> list[int]:
+    """So many components of ``(K, n)``, in order; those that are zero at every step only where the others do not suffice."""
+    moving = (bptt != 0).any(0).cpu()
+    order = torch.rand(len(moving), generator=generator, dtype=torch.float64) + moving
+    return sorted(order.topk(min(count, len(moving))).indices.tolist())
+
+
+def inside(name: str, places: Sequence[int], n: int) -> list[int]:
+    """The places, if there are such."""
+    for place in places:
+        if natural("components", place) >= n:
+            raise ValueError(f"`components` of {name!r} must be below {n}, got {place}")
+    return [*places]
+
+
+def settings(report: GDUReport) -> str:
+    """Beta, T and K."""
+    sign = r"\pm" if report.nudging == "centred" else ""
+    return rf"$\beta = {sign}{scientific(report.beta)}$, $T = {report.steps}$, $K = {report.nudged_steps}$"
+
+
+def signs(report: GDUReport, accumulated: bool) -> list[str]:
+    """What the heights are, for populations and for weights."""
+    total = r"\sum" if accumulated else ""
+    by = "u" if report.against == "dL/du" else "s"
+    return [
+        rf"${total}\Delta_s$, $-{total}\nabla_{{\!{by}}}$",
+        rf"${total}\Delta_\theta$, $-{total}\nabla_{{\!\theta}}$",
+    ]
+
+
+def draw_increments(panels: list[list[Panel]], heights: Sequence[str], title: str) -> "Figure":
+    """Populations above, weights below, legend at the foot."""
+    rows = [(height, row) for height, kind in zip(heights, panels, strict=False) for row in wrapped(kind)]
+    columns = max(len(row) for _, row in rows)
+    figure = canvas(0.5 + 1.55 * columns, 0.7 + 1.3 * len(rows))
+    grid = placed(figure, [row for _, row in rows])
+    for (height, _), line in zip(rows, grid, strict=True):
+        line[0][0].set_ylabel(height)
+        for axes, panel in line:
+            draw_panel(axes, panel)
+    for axes, _ in grid[-1]:
+        axes.set_xlabel("step $t$")
+    figure.suptitle(title)
+    figure.legend(handles=keys(len(rows[0][1][0].process.ep)), loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def draw_panel(axes: Any, panel: Panel) -> None:
+    """Every component, first as BPTT has it and then as EP has it, in its colour."""
+    ep, bptt = panel.process.ep, -panel.process.bptt
+    for side, look in zip((bptt, ep), looks(len(ep)), strict=True):
+        for n, curve in enumerate(side.T):
+            axes.plot(range(len(curve)), curve, color=PALETTE[n % len(PALETTE)], **look)
+    axes.set_title(panel.title, y=1.0, pad=13)  # above the power of ten
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
+    whole_numbers(axes, most=5)
+    if len(ep) == 1:
+        axes.set(xlim=(-1, 1), xticks=[0], ymargin=0.2)
+    if not ep.any() and not bptt.any():
+        axes.set(ylim=(-1, 1), yticks=[0])
+
+
+def looks(steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of BPTT, solid and translucent, and of EP, dashed; a single step is a dot and a cross."""
+    if steps == 1:
+        return {"marker": "o", "markersize": 7, "alpha": 0.4, "linestyle": ""}, {"marker": "x", "linestyle": ""}
+    solid = {"linewidth": 3.2, "alpha": 0.4, "solid_capstyle": "butt"}
+    return solid, {"linewidth": 1.1, "linestyle": (0, (3, 2))}
+
+
+def keys(steps: int) -> list[Any]:
+    """What solid and dashed mean."""
+    from matplotlib.lines import Line2D
+
+    labels = (r"BPTT, $-\nabla(t)$", r"EP, $\Delta(t)$")
+    return [
+        Line2D([], [], color="black", label=label, **look) for label, look in zip(labels, looks(steps), strict=True)
+    ]
+
+
+def relative_errors(errors: Mapping[str, Mapping[str, float]], path: Path, title: str = "") -> None:
+    """Relative errors as bars on a logarithmic axis, each with its number: a panel for each experiment, a bar for each name.
+
+    Args:
+        errors: for each experiment ("EB-1h") the error of each population ("s1") and parameter ("0→1 weight"), by short name.
+        path: where to write, without an ending.
+        title: of the picture.
+
+    Raises:
+        ValueError: if there is no experiment.
+        ModuleNotFoundError: if matplotlib is not installed.
+    """
+    if not errors:
+        raise ValueError("`errors` must hold at least one experiment")
+    with small_print():
+        save(draw_errors(errors, title), path)
+
+
+def draw_errors(errors: Mapping[str, Mapping[str, float]], title: str) -> "Figure":
+    """All panels on the same axis, all bars of the same thickness."""
+    rows = wrapped(list(errors.items()))
+    tallest = [max(len(bars) for _, bars in row) for row in rows]
+    figure = canvas(0.3 + max(1.75 * len(rows[0]), 2.6), 0.5 + sum(0.4 + 0.17 * n for n in tallest))
+    grid = placed(figure, rows, height_ratios=[0.8 + n for n in tallest])
+    limits = decades([value for bars in errors.values() for value in bars.values()])
+    for n, line in zip(tallest, grid, strict=True):
+        for axes, (label, bars) in line:
+            draw_bars(axes, label, bars, n, limits)
+    for axes, _ in grid[-1]:
+        axes.set_xlabel("relative error")
+    figure.suptitle(title)
+    figure.legend(handles=kinds(errors), loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def decades(values: Sequence[float]) -> tuple[int, int]:
+    """Powers of ten for the ends of the axis: low enough to leave a bar for the smallest value that is not zero, and at least 1."""
+    found = [value for value in values if value > 0] or [1.0]
+    return min(-2, floor(log10(min(found) / 1.5))), max(0, ceil(log10(max(found) / 3)))
+
+
+def draw_bars(axes: Any, label: str, bars: Mapping[str, float], tallest: int, limits: tuple[int, int]) -> None:
+    """The first name on top; the numbers stand behind the bars."""
+    low, high = limits
+    places = range(len(bars))
+    axes.set(xscale="log", xlim=(10.0**low, 10.0 ** (high + 0.35 * (high - low))), title=label)
+    axes.barh(places, list(bars.values()), height=0.72, color=[color(name) for name in bars])
+    for place, value in zip(places, bars.values(), strict=True):
+        start = max(value, 10.0**low)
+        axes.annotate(digits(value), (start, place), (2, 0), textcoords="offset points", va="center", fontsize=6.5)
+    axes.set_xticks([10.0**n for n in range(low, high + 1)])
+    axes.set_xticks([], minor=True)
+    axes.grid(axis="x", alpha=0.25, linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.spines["left"].set_visible(False)
+    axes.spines["bottom"].set_bounds(10.0**low, 10.0**high)
+    axes.set_yticks(places, [symbol(name) for name in bars])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(tallest - 0.5, -0.5)
+
+
+def digits(value: float) -> str:
+    """Two digits that count."""
+    return f"{value:#.2g}" if abs(value) >= 1e-4 else f"${scientific(float(f'{value:.2g}'))}$"
+
+
+def color(name: str) -> str:
+    """By kind: population, bias, or weight."""
+    return POPULATION if re.fullmatch(r"s\d+", name) else BIAS if name.endswith("bias") else WEIGHT
+
+
+def kinds(errors: Mapping[str, Mapping[str, float]]) -> list[Any]:
+    """What the colours mean, of those that occur."""
+    from matplotlib.patches import Patch
+
+    found = {color(name) for bars in errors.values() for name in bars}
+    named = {POPULATION: "population", WEIGHT: "weight", BIAS: "bias"}
+    return [Patch(color=kind, label=name) for kind, name in named.items() if kind in found]
+
+
+def against_beta(points: Mapping[float, Mapping[str, Any]], path: Path, title: str = "") -> None:
+    """Relative errors of every population and weight against beta, and the angle between EP's total update and BPTT's.
+
+    A thin line shows the order that theory gives the error: that of beta, or of beta squared if all were centred. Zeros, of which
+    there is no logarithm, are gaps.
+
+    Args:
+        points: for each beta the ``summary()`` of its report; of a negative one the size counts.
+        path: where to write, without an ending.
+        title: of the picture.
+
+    Raises:
+        ValueError: if there is no point.
+        ModuleNotFoundError: if matplotlib is not installed.
+    """
+    if not points:
+        raise ValueError("`points` must hold at least one beta")
+    with small_print():
+        save(draw_against_beta(points, title), path)
+
+
+def draw_against_beta(points: Mapping[float, Mapping[str, Any]], title: str) -> "Figure":
+    """Errors on the left, the angle on the right."""
+    ordered = sorted(points.items(), key=lambda item: abs(item[0]))
+    betas, summaries = [abs(beta) for beta, _ in ordered], [summary for _, summary in ordered]
+    figure = canvas(6.6, 2.7)
+    left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.08})
+    populations, weights = of_layers(summaries)
+    draw_curves(left, betas, populations, marker="o", linestyle="-")
+    draw_curves(left, betas, weights, marker="s", linestyle="--")
+    centred = all(summary["nudging"] == "centred" for summary in summaries)
+    draw_order(left, betas, [*populations, *weights], 2 if centred else 1)
+    draw_angle(right, betas, [summary["angle"] for summary in summaries])
+    left.set_ylabel("relative error")
+    for axes in (left, right):
+        axes.set_xlabel(r"nudging strength $\beta$")
+        axes.grid(alpha=0.25, linewidth=0.5)
+    figure.suptitle(title)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", frameon=False)
+    return figure
+
+
+Curve = tuple[str, list[float]]
+"""A symbol, and the relative error at every beta."""
+
+
+def of_layers(summaries: Sequence[Mapping[str, Any]]) -> tuple[list[Curve], list[Curve]]:
+    """The curves of the populations, and those of the weights."""
+
+    def curve(kind: str, name: str, label: str) -> Curve:
+        return symbol(label), [summary[kind][name]["relative_error"] for summary in summaries]
+
+    weights = {name: facts["label"] for name, facts in summaries[0]["parameters"].items() if facts["weight"]}
+    populations = [curve("populations", name, name) for name in summaries[0]["populations"]]
+    return populations, [curve("parameters", name, label) for name, label in weights.items()]
+
+
+def draw_curves(axes: Any, betas: Sequence[float], curves: Sequence[Curve], **look: Any) -> None:
+    """A line with a mark at every point."""
+    for n, (label, values) in enumerate(curves):
+        heights = [value or nan for value in values]
+        axes.plot(betas, heights, color=PALETTE[n % len(PALETTE)], label=label, markersize=3.5, linewidth=1, **look)
+
+
+def draw_order(axes: Any, betas: Sequence[float], curves: Sequence[Curve], order: int) -> None:
+    """Logarithmic axes around the curves, and below all of them a line of the slope ``order``."""
+    points = [(beta, value) for _, values in curves for beta, value in zip(betas, values, strict=True) if value > 0]
+    ends = around(betas)
+    axes.set(xscale="log", xlim=ends)
+    if not points:
+        axes.set(ylim=(-1, 1), yticks=[0])
+        return
+    lowest, highest = min(value for _, value in points), max(value for _, value in points)
+    axes.set(yscale="log", ylim=(lowest / 3, highest * 2))
+    factor = min(value / beta**order for beta, value in points) / 1.7
+    label = r"$\propto\beta$" if order == 1 else rf"$\propto\beta^{order}$"
+    axes.plot(ends, [factor * beta**order for beta in ends], color="grey", linewidth=0.7, label=label, zorder=1)
+
+
+def around(betas: Sequence[float]) -> tuple[float, float]:
+    """Limits with some space, and at least two orders of magnitude apart."""
+    margin = max(1.5, (100 * betas[0] / betas[-1]) ** 0.5)
+    return betas[0] / margin, betas[-1] * margin
+
+
+def draw_angle(axes: Any, betas: Sequence[float], angles: Sequence[float]) -> None:
+    """From zero, or on a logarithmic axis where there are several orders of magnitude."""
+    wide = 0 < 10 * min(angles) < max(angles)
+    axes.plot(betas, angles, color="black", marker="o", markersize=3.5, linewidth=1)
+    axes.set(xscale="log", xlim=around(betas), ylabel="angle of total update (degrees)")
+    if wide:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, 1.15 * max(angles) or 1.0)

@@ -1,0 +1,127 @@
+"""A map of T, K and beta: where EP's estimate agrees with the whole gradient of BPTT."""
+
+from collections.abc import Sequence
+from math import floor, nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eqprop.plots.canvas import canvas, placed, save, scientific, small_print, wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from eqprop.theorem.tuning import Cell
+
+__all__ = ["agreement_map"]
+
+WIDTH = 6.0
+"""Of all panels in a row, in inches."""
+
+COLOURS = "cividis"
+"""Read alike by the colour-blind, and in grey."""
+
+FRAME = "#D55E00"
+
+
+def agreement_map(
+    cells: Sequence["Cell"], path: Path, *, wanted: float, chosen: "Cell | None" = None, title: str = ""
+) -> None:
+    """The cosine between EP's and BPTT's gradient over K and beta, a panel for each T; bold where enough signs agree.
+
+    Args:
+        cells: the settings that were tried, see `eqprop.theorem.tuning`; what is missing (K > T) is left blank.
+        path: where to write, without an ending.
+        wanted: fraction of equal signs from which on a number is bold.
+        chosen: the setting to frame.
+        title: of the picture.
+
+    Raises:
+        ValueError: if there is no cell, or the chosen one is not among them.
+        ModuleNotFoundError: if matplotlib is not installed.
+    """
+    if not cells:
+        raise ValueError("`cells` must hold at least one setting")
+    if chosen is not None and chosen not in cells:
+        raise ValueError(f"`chosen` must be one of the cells, got {chosen!r}")
+    with small_print():
+        save(draw_map(cells, wanted, chosen, title), path)
+
+
+def draw_map(cells: Sequence["Cell"], wanted: float, chosen: "Cell | None", title: str) -> "Figure":
+    """A panel for each T, one scale of colours for all."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    steps, betas = sorted({cell.nudged_steps for cell in cells}), sorted({cell.beta for cell in cells})
+    width, height = 0.3 + 0.32 * len(steps), 0.5 + 0.25 * len(betas)
+    rows = wrapped(sorted({cell.free_steps for cell in cells}), most=max(1, int(WIDTH / width)))
+    figure = canvas(max(3.6, 1.2 + width * len(rows[0])), 1.1 + max(1.5, height * len(rows)))
+    scale = ScalarMappable(Normalize(lowest(cells), 1.0), COLOURS)
+    grid = placed(figure, rows)
+    for line in grid:
+        for axes, time in line:
+            axes.set_title(f"$T = {time}$")
+            draw_cells(axes, [cell for cell in cells if cell.free_steps == time], (steps, betas), scale, wanted)
+            if chosen is not None and chosen.free_steps == time:
+                frame(axes, steps.index(chosen.nudged_steps), betas.index(chosen.beta))
+        line[0][0].set_ylabel(r"nudging strength $\beta$")
+        line[0][0].set_yticks(range(len(betas)), [f"${scientific(beta)}$" for beta in betas])
+    for axes, _ in grid[-1]:
+        axes.set_xlabel("nudged steps $K$")
+    figure.colorbar(scale, ax=figure.axes, label="cosine of EP and BPTT", aspect=25)
+    figure.suptitle(title)
+    explain(figure, wanted, chosen)
+    return figure
+
+
+def lowest(cells: Sequence["Cell"]) -> float:
+    """Where the scale of colours begins: the lowest cosine, rounded down to a tenth."""
+    return min(0.9, floor(10 * min(cell.cosine for cell in cells)) / 10)
+
+
+def draw_cells(
+    axes: Any, cells: Sequence["Cell"], grid: tuple[Sequence[int], Sequence[float]], scale: Any, wanted: float
+) -> None:
+    """A coloured square with its number for each cell, K to the right and beta upwards."""
+    steps, betas = grid
+    colours = [[nan] * len(steps) for _ in betas]
+    for cell in cells:
+        x, y = steps.index(cell.nudged_steps), betas.index(cell.beta)
+        colours[y][x] = cell.cosine
+        dark = sum(scale.to_rgba(cell.cosine)[:3]) < 1.38
+        axes.text(
+            x,
+            y,
+            f"{cell.cosine:.2f}".replace("-", "\N{MINUS SIGN}"),
+            ha="center",
+            va="center",
+            fontsize=6.5,
+            color="white" if dark else "black",
+            weight="bold" if cell.same_sign >= wanted else "normal",
+        )
+    across, up = ([n - 0.5 for n in range(len(values) + 1)] for values in grid)
+    axes.pcolormesh(across, up, colours, cmap=scale.cmap, norm=scale.norm, edgecolors="white", linewidth=0.8)
+    axes.set_xticks(range(len(steps)), [str(k) for k in steps])
+    axes.set_yticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def frame(axes: Any, x: int, y: int) -> None:
+    """Around one cell."""
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(
+        Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=FRAME, linewidth=1.8, clip_on=False, zorder=3)
+    )
+
+
+def explain(figure: "Figure", wanted: float, chosen: "Cell | None") -> None:
+    """What bold letters and the frame mean."""
+    from matplotlib.patches import Patch
+
+    handles = [Patch(fill=False, linewidth=0, label=f"bold: at least {100 * wanted:g} % of the signs agree")]
+    if chosen is not None:
+        label = rf"chosen: $T = {chosen.free_steps}$, $K = {chosen.nudged_steps}$, $\beta = {scientific(chosen.beta)}$"
+        handles.append(Patch(fill=False, edgecolor=FRAME, linewidth=1.8, label=label))
+    figure.legend(handles=handles, loc="outside lower center", frameon=False)
