@@ -101,6 +101,8 @@ def numbers(info: PrimitiveTypeInfo) -> Spec | None:
         return single("FLOAT", real, float, int)
     if info.type == Sequence[int]:
         return several("INT INT ...", whole)
+    if info.type == Sequence[float]:
+        return several("FLOAT FLOAT ...", real)
     if get_origin(info.type) is tuple and get_args(info.type) == (float, float):
         return several("FLOAT FLOAT", real, 2)
     if members(info.type) == {float, Sequence[float]}:  # one learning rate, or one a connection

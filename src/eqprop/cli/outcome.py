@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from eqprop.cli.pictures import drawable
-from eqprop.cli.show import markdown, say, table
+from eqprop.cli.show import say, table
 from eqprop.files import write_atomic
 from eqprop.plots import error_curves
 from eqprop.recipes import published
+from eqprop.report import markdown_table
 from eqprop.training.folder import Folder, Row
 from eqprop.training.run import Run
 from eqprop.training.session import read_run
@@ -38,7 +39,7 @@ def compare(out: Path, folders: Sequence[Path], *, plots: bool) -> None:
     lines = [line(label, members) for label, members in groups.items()]
     known = dict.fromkeys(p for members in groups.values() for run, _ in members for p in published(run) if p.remark)
     remarks = [REMARKS, *(f"{p.recipe}, {p.method}: {p.remark}." for p in known)]
-    write_atomic(out / "comparison.md", "\n\n".join([markdown(HEAD, lines), *remarks]) + "\n")
+    write_atomic(out / "comparison.md", "\n\n".join([markdown_table(HEAD, lines), *remarks]) + "\n")
     table(HEAD, lines)
     curves = {label: [rows for _, rows in members] for label, members in groups.items()}
     if plots and drawable():

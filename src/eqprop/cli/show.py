@@ -1,17 +1,21 @@
 """How a command speaks: tables, and a bar on a terminal or lines elsewhere."""
 
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from eqprop.report import markdown_table
 from eqprop.training.reports import PlainLines, ProgressBar, Report, TensorBoard
 
-__all__ = ["download_progress", "markdown", "reports", "say", "table"]
+__all__ = ["counting", "download_progress", "reports", "say", "table"]
 
 
 def say(text: str) -> None:
@@ -34,7 +38,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """
     console = Console()
     if not console.is_terminal:
-        return say(markdown(head, rows))
+        return say(markdown_table(head, rows))
     widths = [max(cell_len(line[n]) for line in (head, *rows)) for n in range(len(head))]
     for columns in fitting(widths, console.width):
         ruled = Table(header_style="bold")
@@ -58,14 +62,34 @@ def fitting(widths: Sequence[int], room: int) -> list[list[int]]:
     return tables
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, its columns aligned."""
-    lines = [list(head), *map(list, rows)]
-    widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
-    text = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
-    ]
-    return "\n".join([text[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *text[1:]])
+@contextmanager
+def counting(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A function to tell ``(done, total)`` to: a bar on a terminal that goes away at the end, elsewhere a line at every tenth."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield tenths(title)
+        return
+    with Progress(*Progress.get_default_columns(), console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def tenths(title: str) -> Callable[[int, int], None]:
+    """Tells on standard error how far it is, if it takes longer than some seconds."""
+    begun, last = time.monotonic(), 0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        tenth = done * 10 // total
+        if last < tenth < 10 and time.monotonic() - begun > PATIENCE:
+            sys.stderr.write(f"{title}: {done} of {total}\n")
+        last = tenth
+
+    return tell
+
+
+PATIENCE = 5.0
+"""Seconds that need no word."""
 
 
 def download_progress(name: str) -> Callable[[int, int | None], None]:

@@ -1,15 +1,17 @@
-"""Recipes: functions that return a `Run`, and what was published of each."""
+"""Recipes: functions that return a `Run` or an `Experiment`, and what was published of each."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 
-from eqprop.recipes import ernoult2019
+from eqprop.recipes import ernoult2019, ernoult2019_theorem
 from eqprop.recipes.digits import digits
 from eqprop.recipes.published import Published, baseline
+from eqprop.theorem.experiment import Experiment
 from eqprop.training.run import Run
 
-__all__ = ["RECIPES", "Published", "baseline", "published", "recipe"]
+__all__ = ["EXPERIMENTS", "RECIPES", "Published", "baseline", "experiment", "published", "recipe"]
 
 RECIPES: dict[str, Callable[[], Run]] = {
     "digits": digits,
@@ -25,8 +27,51 @@ RECIPES: dict[str, Callable[[], Run]] = {
 """Every recipe by the name that the command line takes."""
 
 
+def exact_of(name: str) -> Experiment:
+    """A figure's check with dynamics that meet the theorem's assumptions."""
+    return ernoult2019_theorem.exact(FIGURES[name]())
+
+
+def as_trained(name: str) -> Experiment:
+    """The check of a training recipe's own model and phases."""
+    return replace(Experiment.of_run(RECIPES[name]()), name=f"{name}{AS_TRAINED}")
+
+
+FIGURES: dict[str, Callable[[], Experiment]] = {
+    "toy": ernoult2019_theorem.toy,
+    "eb-1h": ernoult2019_theorem.eb_1h,
+    "eb-2h": ernoult2019_theorem.eb_2h,
+    "eb-3h": ernoult2019_theorem.eb_3h,
+    "p-1h": ernoult2019_theorem.p_1h,
+    "p-2h": ernoult2019_theorem.p_2h,
+    "p-3h": ernoult2019_theorem.p_3h,
+}
+"""Checks of the theorem, one for each figure of the paper."""
+
+AS_TRAINED = "-training"
+"""Ends the name of a check of a training's own model and phases."""
+
+EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
+    **FIGURES,
+    **{f"{name}-exact": partial(exact_of, name) for name in FIGURES},
+    **{f"{name}{AS_TRAINED}": partial(as_trained, name) for name in RECIPES},
+}
+"""Every check of the theorem by the name that the command line takes."""
+
 PUBLISHED: tuple[Published, ...] = ernoult2019.PUBLISHED
 """Every published figure."""
+
+
+def experiment(name: str) -> Experiment:
+    """The check of the theorem of that name: a figure's, else that of the training recipe of that name.
+
+    Raises:
+        ValueError: if there is none.
+
+    >>> experiment("eb-1h").estimator.beta, experiment("eb-1h-training").estimator.beta
+    (0.001, 0.5)
+    """
+    return EXPERIMENTS[name if name in EXPERIMENTS else f"{recipe(name).name}{AS_TRAINED}"]()
 
 
 def recipe(name: str) -> Run:

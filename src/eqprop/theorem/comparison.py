@@ -8,7 +8,7 @@ at its steady state, then for every t < K, as beta -> 0,
 Memory grows with K, the weights' too (each has K increments and K gradients), and not with T.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,6 +19,7 @@ from eqprop.checks import nonzero, one_of, positive_int
 from eqprop.dynamics import Drive, Duality, State
 from eqprop.estimators.ep import strengths
 from eqprop.model import Model
+from eqprop.precision import full_precision
 from eqprop.settle import Settle, Solution, as_settle, settle
 from eqprop.theorem.assumptions import check
 from eqprop.theorem.gradients import Gradient, by_step, of_cost, trainable
@@ -26,7 +27,7 @@ from eqprop.theorem.increments import nudged, of_parameters, of_states
 from eqprop.theorem.process import Process
 from eqprop.theorem.report import GDUReport, distances, labels
 
-__all__ = ["Backward", "backward", "compare", "gdu"]
+__all__ = ["Backward", "Progress", "admit", "backward", "compare", "gdu"]
 
 Progress = Callable[[int, int], object]
 """Called as ``progress(done, total)``, in steps."""
@@ -111,11 +112,13 @@ def backward(
             f"`nudged_steps` must be at most the {steps.steps} free steps, got {last}: BPTT goes back as many"
         )
     with torch.inference_mode(False):
-        with torch.no_grad():
+        x = model.network.check_input(x).detach()  # autograd takes no inference tensors
+        with torch.no_grad(), full_precision(x):
             drive, start, target = model.pose(x, y)
+            target = target.clone() if target.is_inference() else target
             free, states = free_phase(model, drive, start, steps, last, progress)
             duality = [model.dynamics.duality(model.network, s, drive) for s in reversed(states[:-1])]
-        gradients = list(by_step(model, drive.input if x.is_inference() else x, target, states))
+        gradients = list(by_step(model, x, target, states))
     return Backward(x, target, drive, free, states, gradients, duality)
 
 
@@ -164,6 +167,19 @@ def compare(model: Model, back: Backward, beta: float, nudging: Literal["one-sid
         labels(model.network, list(parameters)),
         distances(model.network),
     )
+
+
+def admit(model: Model, betas: Sequence[float]) -> None:
+    """Refuse nudging strengths, called ``betas``, that the dynamics do not bear.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    for beta in betas:
+        try:
+            model.dynamics.admit(beta)
+        except ValueError as error:
+            raise ValueError(str(error).replace("`beta`", "`betas`")) from None
 
 
 def of_neurons(back: Backward) -> list[Tensor]:

@@ -10,6 +10,7 @@ is the relative error of the papers (there "RMSE"), a mean over components ``i``
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -60,19 +61,32 @@ class Process:
         """The mean over the samples of a process ``(K, B, ...)``, as the papers take it of neurons."""
         return Process(self.ep.mean(1), self.bptt.mean(1))
 
-    def relative_errors(self, floor: float = 0.0) -> Tensor:
-        """The relative error of each component, ``(...)``; norms below ``floor`` count as that much."""
-        apart, ep, bptt = ((part.square().sum(0).sqrt()) for part in (self.ep + self.bptt, self.ep, self.bptt))
-        norm = torch.maximum(ep, bptt).clamp_min(floor)
-        return torch.where(norm > 0, apart / norm, 0.0)
+    def relative_errors(self, floor: float = 0.0, *, accumulated: bool = False) -> Tensor:
+        """The relative error of each component, ``(...)``; norms below ``floor`` count as that much.
 
-    def relative_error(self, floor: float = 0.0) -> float:
+        With ``accumulated`` it is that of the sums up to each t, which are not kept.
+        """
+        apart, ep, bptt = (self.ep.new_zeros(self.ep.shape[1:]) for _ in range(3))
+        for e, b in self.running() if accumulated else zip(self.ep, self.bptt, strict=True):
+            d = e + b
+            for total, part in ((apart, d), (ep, e), (bptt, b)):
+                total.addcmul_(part, part)
+        norm = torch.maximum(ep, bptt).sqrt_().clamp_min_(floor)
+        return torch.where(norm > 0, apart.sqrt_() / norm, 0.0)
+
+    def running(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The sums up to each t, in turn; each is overwritten by the next."""
+        ep, bptt = (self.ep.new_zeros(self.ep.shape[1:]) for _ in range(2))
+        for e, b in zip(self.ep, self.bptt, strict=True):
+            yield ep.add_(e), bptt.add_(b)
+
+    def relative_error(self, floor: float = 0.0, *, accumulated: bool = False) -> float:
         """The mean of `relative_errors`; 0 for a process without steps."""
-        return self.relative_errors(floor).mean().item() if len(self.ep) else 0.0
+        return self.relative_errors(floor, accumulated=accumulated).mean().item()
 
     def cosine(self) -> float:
         """Cosine of the angle between ``Delta`` and ``-nabla``, all steps and components in one vector; 1 if both vanish."""
-        return math.cos(math.radians(180 - angle_between([*self.ep], [*self.bptt])))
+        return math.cos(math.radians(angle_between([*self.ep], [*-self.bptt])))
 
     def sign_agreement(self) -> Agreement:
         """Signs of the two total updates, component by component (the "recipe" of the 2019 paper's code)."""
@@ -83,7 +97,7 @@ class Process:
 
     def stuck(self) -> float:
         """Fraction of components that EP never moves although BPTT has a gradient for them."""
-        return ((self.ep == 0).all(0) & (self.bptt != 0).any(0)).float().mean().item()
+        return ((self.ep == 0).all(0) & (self.bptt != 0).any(0)).double().mean().item()
 
 
 def angle_between(a: list[Tensor], b: list[Tensor]) -> float:

@@ -1,6 +1,7 @@
 """The report of a comparison: both processes of every population and parameter, what is measured of them, what was assumed."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from eqprop.network import Network
 from eqprop.theorem.assumptions import Assumption, share
 from eqprop.theorem.process import Agreement, Process, angle_between
 
-__all__ = ["GDUReport", "distances", "labels"]
+__all__ = ["GDUReport", "distances", "labels", "layer_errors"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +83,7 @@ class GDUReport:
         for (name, process), distance in zip(self.populations.items(), self.distances, strict=True):
             found[name] = process.batch_mean().since(max(int(not first), distance * mask))
         found |= {name: process.since(int(not first)) for name, process in self.parameters.items()}
-        return {
-            name: (process.accumulated() if accumulated else process).relative_error(floor)
-            for name, process in found.items()
-        }
+        return {name: process.relative_error(floor, accumulated=accumulated) for name, process in found.items()}
 
     def cosine(self) -> dict[str, float]:
         """Cosine between increments and minus the gradients, all steps in one vector, by population and parameter."""
@@ -124,13 +122,14 @@ class GDUReport:
             "masked": self.relative_error(mask=True),
             "cosine": self.cosine(),
         }
-        by_name: dict[str, dict[str, float | str]] = {
+        by_name: dict[str, dict[str, Any]] = {
             name: {what: found[name] for what, found in errors.items()} for name in errors["cosine"]
         }
         for name in self.populations:
             by_name[name] |= {"stuck": self.stuck()[name], "free_share": self.free_share()[name]}
         for name, agreement in self.sign_agreement().items():
-            by_name[name] |= {"label": self.labels[name], "same_sign": agreement.same, "both_zero": agreement.zero}
+            by_name[name] |= {"label": self.labels[name], "weight": is_weight(name, self.parameters[name])}
+            by_name[name] |= {"same_sign": agreement.same, "both_zero": agreement.zero}
         return {
             "free_steps": self.steps,
             "nudged_steps": self.nudged_steps,
@@ -157,6 +156,13 @@ class GDUReport:
         from eqprop.plots import increments
 
         increments(self, Path(path).with_suffix("") if Path(path).suffix in (".png", ".svg") else Path(path))
+
+
+def layer_errors(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The relative error of each population and each weight of the network in a summary, by short names."""
+    weights = [facts for facts in summary["parameters"].values() if facts["weight"]]
+    found = {name: facts["relative_error"] for name, facts in summary["populations"].items()}
+    return found | {facts["label"]: facts["relative_error"] for facts in weights}
 
 
 def is_weight(name: str, process: Process) -> bool:

@@ -132,16 +132,24 @@ class Run:
         Raises:
             ValueError: if its parts do not fit each other, or into memory.
         """
-        spec = self.model
-        if isinstance(spec, MLP) and spec.settle is None:
-            spec = replace(spec, settle=as_settle("free_steps", self.estimator.free_steps))
-        try:
-            with seeded(self.seed, WEIGHTS):
-                return spec.build()
-        except RuntimeError as error:
-            if "memory" not in str(error):
-                raise
-            raise ValueError(f"the model does not fit into memory: {spec}") from None
+        return drawn(self.model, self.seed, self.estimator.free_steps)
+
+
+def drawn(spec: ModelSpec, seed: int, free_steps: int | Settle) -> Model:
+    """The model of a specification, with the weights that a seed draws; it settles as long as a free phase, if it leaves that out.
+
+    Raises:
+        ValueError: if its parts do not fit each other, or into memory.
+    """
+    if isinstance(spec, MLP) and spec.settle is None:
+        spec = replace(spec, settle=as_settle("free_steps", free_steps))
+    try:
+        with seeded(seed, WEIGHTS):
+            return spec.build()
+    except RuntimeError as error:
+        if "memory" not in str(error):
+            raise
+        raise ValueError(f"the model does not fit into memory: {spec}") from None
 
 
 def one_of_classes(name: str, value: object, classes: tuple[type, ...]) -> None:

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-__all__ = ["ESTIMATOR", "REST", "WEIGHTS", "generator", "seeded", "stream"]
+__all__ = ["BATCH", "ESTIMATOR", "REST", "WEIGHTS", "generator", "seeded", "stream"]
 
-WEIGHTS, ESTIMATOR, REST = 0, 1, 2
-"""Purposes; the rest is whatever draws from torch's default generator while a run goes on.
+WEIGHTS, ESTIMATOR, REST, BATCH = 0, 1, 2, 3
+"""Purposes; the rest is whatever draws from torch's default generator while a run goes on; a batch is drawn where no data are named.
 
 The order of samples has streams of its own, one an epoch: see `eqprop.data.Batches`.
 """

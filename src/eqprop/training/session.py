@@ -99,7 +99,7 @@ def prepare(
     if run.data.validation:
         train, validation = hold_out(train, run.data.validation)
     parts = [fitted(samples, model, device) for samples in (train, validation or train, split.test)]
-    check(run, model, *parts[0])
+    check_classes(run.data.name, model, *parts[0])
     return Session(
         run,
         model,
@@ -124,12 +124,16 @@ def fitted(samples: tuple[Tensor, Tensor], model: Model, device: torch.device | 
     return x.reshape(len(x), *shape).to(device), y.to(device)
 
 
-def check(run: Run, model: Model, x: Tensor, y: Tensor) -> None:
-    """See that the classes fit the output."""
+def check_classes(name: str, model: Model, x: Tensor, y: Tensor) -> None:
+    """See that the classes of a data set fit the output.
+
+    Raises:
+        ValueError: if they do not.
+    """
     try:
         model.pose(x[:1], y.max().reshape(1))
     except ValueError as error:
-        raise ValueError(f"the model's output does not fit {run.data.name}: {error}") from None
+        raise ValueError(f"the model's output does not fit {name}: {error}") from None
 
 
 def start(run: Run, folder: str | Path, device: torch.device | str = "cpu") -> Folder:

@@ -1,0 +1,146 @@
+"""An experiment: everything that decides what a check of the theorem finds, in one frozen object that a file carries whole."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from eqprop.checks import instance, natural, one_of, positive_int
+from eqprop.data import hold_out, load
+from eqprop.data.batches import Batches
+from eqprop.estimators import EquilibriumProp
+from eqprop.model import Model
+from eqprop.settle import as_settle
+from eqprop.theorem.comparison import Backward, Progress, backward
+from eqprop.training.codec import from_json, to_json
+from eqprop.training.run import KINDS, MODELS, Data, ModelSpec, Run, drawn, one_of_classes
+from eqprop.training.seeding import BATCH, WEIGHTS, generator, seeded
+from eqprop.training.session import check_classes, fitted
+
+__all__ = ["RANDOM", "Experiment"]
+
+RANDOM = "random"
+"""In the place of a data set's name: inputs drawn from U[0, 1], and one class for the whole batch, drawn too."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One check: which model, which batch, how long, how strongly nudged.
+
+    Args:
+        name: of the recipe it came from.
+        data: the data set, whose first training batch is taken, and the batch's size; "random" draws inputs and a class.
+        model: specification of the network.
+        estimator: EP's T, K, beta and nudging; "random-sign" counts as "one-sided".
+        dtype: "float32" or "float64".
+        seed: of weights and of the batch.
+        threads: of the CPU.
+
+    Raises:
+        ValueError: if a part is of a class that a file cannot carry, or a value is not in its range.
+
+    >>> from eqprop import MLP, EquilibriumProp
+    >>> from eqprop.training import Data
+    >>> experiment = Experiment("mine", Data("digits", 5), MLP((64, 10)), EquilibriumProp(20, 10, 0.01))
+    >>> Experiment.from_json(experiment.to_json()) == experiment
+    True
+    """
+
+    name: str
+    data: Data
+    model: ModelSpec
+    estimator: EquilibriumProp
+    dtype: Literal["float32", "float64"] = "float32"
+    seed: int = 0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        instance("name", self.name, str)
+        instance("data", self.data, Data)
+        one_of_classes("model", self.model, MODELS)
+        free, nudged = self.phases
+        if nudged > free:
+            raise ValueError(f"`nudged_steps` must be at most the {free} free steps, got {nudged}")
+        one_of("dtype", self.dtype, ("float32", "float64"))
+        natural("seed", self.seed)
+        positive_int("threads", self.threads, most=1024)
+        self.to_json()  # a part that no file can carry is refused now
+
+    @classmethod
+    def of_run(cls, run: Run) -> "Experiment":
+        """The check of a training's own model and phases, on its first batch.
+
+        Raises:
+            ValueError: if it does not train by EP.
+        """
+        estimator = run.estimator
+        if not isinstance(estimator, EquilibriumProp):
+            raise ValueError(f"a check of the theorem needs a run by EP, got one by {type(estimator).__name__}")
+        return cls(run.name, run.data, run.model, estimator, seed=run.seed, threads=run.threads)
+
+    @property
+    def phases(self) -> tuple[int, int]:
+        """T and K."""
+        estimator = instance("estimator", self.estimator, EquilibriumProp)
+        return as_settle("free_steps", estimator.free_steps).steps, as_settle("nudged", estimator.nudged_steps).steps
+
+    @property
+    def nudging(self) -> Literal["one-sided", "centred"]:
+        """How the phases are nudged."""
+        return "centred" if self.estimator.nudging == "centred" else "one-sided"
+
+    def to_json(self) -> str:
+        """The experiment as JSON text; paths are left out."""
+        return to_json(self, (Experiment, *KINDS))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Experiment":
+        """The experiment that `to_json` wrote.
+
+        Raises:
+            ValueError: if the text is not an experiment's, or a value is not valid.
+        """
+        with seeded(0, WEIGHTS):  # a readout that it names draws weights, to be drawn again by `build`
+            return instance("experiment", from_json(text, (Experiment, *KINDS)), cls)
+
+    def build(self, device: torch.device | str = "cpu") -> Model:
+        """The model with the weights that this seed draws; the same in both precisions, up to rounding."""
+        model = drawn(self.model, self.seed, self.estimator.free_steps)
+        model.dynamics.admit(self.estimator.beta)
+        return self.cast(model, device)
+
+    def cast(self, model: Model, device: torch.device | str = "cpu") -> Model:
+        """A model in this experiment's precision."""
+        return model.to(device=device, dtype=getattr(torch, self.dtype))
+
+    def batch(self, model: Model, progress: Callable[[int, int | None], None] | None = None) -> tuple[Tensor, Tensor]:
+        """Inputs and targets, on the model's device and in its precision.
+
+        Raises:
+            ValueError, FileNotFoundError, DataError: if the data do not fit the model, or are not to be had.
+        """
+        like = next(model.parameters())
+        if self.data.name == RANDOM:
+            x, y = drawn_batch(model, self.data.batch_size, self.seed)
+        else:
+            train = load(self.data.name, self.data.root, progress).train
+            if self.data.validation:
+                train, _ = hold_out(train, self.data.validation)
+            samples = fitted(train, model, "cpu")
+            check_classes(self.data.name, model, samples[0][:1].to(like), samples[1])
+            x, y = next(iter(Batches(*samples, self.data.batch_size, self.seed)))
+        return x.to(like), y.to(like.device)
+
+    def backward(self, model: Model, x: Tensor, y: Tensor, progress: Progress | None = None) -> Backward:
+        """The free phase and BPTT's side."""
+        return backward(model, x, y, self.estimator.free_steps, self.phases[1], progress=progress)
+
+
+def drawn_batch(model: Model, size: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Inputs from U[0, 1], and one class for all of them (the toy figure of Ernoult et al. 2019)."""
+    source = generator(seed, BATCH)
+    x = torch.rand(size, *model.network.populations[0].shape, generator=source)
+    classes = model.cost.width(model.network.populations[-1].shape)
+    return x, torch.randint(classes, (1,), generator=source).expand(size)
