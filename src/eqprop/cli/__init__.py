@@ -21,6 +21,9 @@ COMMANDS = {
     "recipes": "list the recipes, with what was published of them",
     "data": "list the data sets and where they are, or fetch one",
     "plot": "draw the pictures of a run, or of several",
+    "gdu": "hold EP's updates against BPTT's gradients, step by step",
+    "tune": "find the shortest phases whose gradient agrees with BPTT's",
+    "reproduce": "do the figures and the table of a paper, and write an account of them",
 }
 """Every command, in a module of its name; none is loaded before it is called."""
 

@@ -1,0 +1,1 @@
+"""Papers reproduced: what they consist of, what of it has been done, and the account of both."""

@@ -1,0 +1,130 @@
+"""The account of a reproduction, as a document: the claim, the theorem, the trainings; what is owed says so."""
+
+from collections.abc import Iterator
+
+from eqprop.recipes import published
+from eqprop.report import Document, Picture, Section, Table
+from eqprop.reproduction.paper import Check, Paper, Row
+from eqprop.reproduction.tables import OWED, Findings, check_tables, failing, training_tables
+from eqprop.theorem.report import layer_errors
+from eqprop.theorem.result import Result
+from eqprop.training.summary import summarise
+from eqprop.version import __version__
+
+__all__ = ["account"]
+
+Part = str | Table | Picture
+
+THEOREM = (
+    "A free phase of T steps settles each network from zero; from where it ends, a nudged phase of K steps pulls the output "
+    "towards the target with strength beta. Errors are of EP's increments against BPTT's gradients over the K steps, relative, as in the "
+    "paper (there “RMSE”): means over units (of batch means), or over synapses. The published figures show no numbers.",
+    "- s1 is the first hidden population, 0→1 the weights from the input to it; the last population is the output.\n"
+    "- residual: the largest motion of any unit in the last free step; angle: between EP's update of all weights and BPTT's.\n"
+    "- What the theorem assumes is measured. *gradient dynamics* fails where a derivative is left out, as the paper's code does at "
+    "the output of the energy-based networks; *nudge*, where it enters outside of the activation, as in the paper's prototypical "
+    "networks; *steady state*, where the free phase had not come to rest; *precision*, where rounding errors show once they "
+    "are divided by beta.\n"
+    "- Experiments named `-exact` meet every assumption, in double precision: their error must fall with beta.",
+)
+TRAININGS = (
+    "Errors in percent after the last epoch, mean ± standard deviation over seeds; last five: mean of the test errors after the "
+    "last five epochs. Published figures are over five runs, and as recalled. Times were taken while other work ran."
+)
+REDUCED = "For a first look only: fewer epochs than were published, or a data set of our own."
+AGAIN = (
+    "`eqprop reproduce {name}` carries out the experiments on the theorem, takes trainings and experiments with the same "
+    "configuration from the records of the checkout, and writes this account. `--train RECIPE ...` trains what is missing, "
+    "`--fresh` takes nothing from the records, `--quick` does a reduced version. Called again it goes on where it stopped. "
+    "`--seed N` gives another seed to a training or an experiment of the table."
+)
+
+
+def account(paper: Paper, found: Findings, checks: list[Check], reduced: list[Row]) -> Document:
+    """The document.
+
+    Args:
+        paper: what was reproduced.
+        found: what is there, pictures included.
+        checks: those that were to be done.
+        reduced: trainings that were to be done in a reduced form.
+    """
+    sections = [
+        Section("The claim", [paper.claim]),
+        Section("In short", ["\n".join(f"- {line}" for line in in_short(paper, found, checks))]),
+        Section("The theorem", [*THEOREM, *check_tables(checks, found), *theorem_pictures(found, checks)]),
+        Section("Training", [TRAININGS, *training_tables(paper.rows(), found), *remarks(paper), *curves(paper, found)]),
+    ]
+    if reduced:
+        sections.append(Section("Reduced trainings", [REDUCED, *training_tables(reduced, found)]))
+    sections.append(Section("How to make this again", [AGAIN.format(name=paper.name)]))
+    return Document(f"{paper.title} – reproduced with eqprop {__version__}", sections)
+
+
+def in_short(paper: Paper, found: Findings, checks: list[Check]) -> Iterator[str]:
+    """One line for each thing that a reader in a hurry wants to know."""
+    done = [found.results[check.experiment.name] for check in checks if check.experiment.name in found.results]
+    sound = [result for result in done if not failing(result.summary)]
+    yield f"**Theorem**: {len(done)} of {len(checks)} experiments run; all assumptions hold in {len(sound)} of them."
+    yield from (swept(result) for result in sound if result.betas)
+    rows = paper.rows()
+    ran = sum(bool(found.trainings.get(row.command)) for row in rows)
+    yield f"**Training**: {ran} of {len(rows)} rows of the table run; the others are marked “{OWED}”."
+    yield from filter(None, (error_of(row, found) for row in rows))
+
+
+def error_of(row: Row, found: Findings) -> str | None:
+    """A row that is there beside what was published; a single run is held against the spread of the published runs."""
+    trainings = found.trainings.get(row.command)
+    summary = summarise([training.epochs for training in trainings]) if trainings else None
+    if summary is None:
+        return None
+    said = f"`{row.run.name}` by {row.run.method}: test error {summary.test.percent()}"
+    said += f" over {summary.seeds} seeds" if summary.seeds > 1 else " (one seed)"
+    for known in published(row.run):
+        reached = 100 * summary.test.mean <= known.test + 2 * known.spread
+        said += f", published {known.test:.2f} ± {known.spread:.2f} %"
+        said += "" if reached else ": **not reached**"
+    return f"{said}."
+
+
+def swept(result: Result) -> str:
+    """How the error falls with beta."""
+    by_beta = {s["beta"]: max(layer_errors(s).values()) for s in (*result.betas, result.summary)}
+    (most, high), (least, low) = max(by_beta.items()), min(by_beta.items())
+    name = result.experiment.name
+    return f"`{name}`: the largest relative error is {high:.2g} at beta = {most:g} and {low:.2g} at beta = {least:g}."
+
+
+def theorem_pictures(found: Findings, checks: list[Check]) -> Iterator[Part]:
+    """Those of the checks that are there."""
+    yield from picture(found, "plots/errors", "Relative errors, layer by layer.")
+    for check in checks:
+        name = check.experiment.name
+        where = f" ({check.place} of the paper)" if check.place != "–" else ""
+        swept = f"{name}: relative error, and angle of the total update, against beta."
+        plain = f"{name}{where}: EP's increments (dashed) and minus BPTT's gradients (solid), some units and synapses."
+        which, caption = ("betas", swept) if check.betas else ("increments", plain)
+        if name in found.results:
+            yield from picture(found, f"theorem/{name}/plots/{which}", caption)
+
+
+def remarks(paper: Paper) -> Iterator[Part]:
+    """What published figures leave open."""
+    said = dict.fromkeys(f"- {p.recipe}: {p.remark}." for row in paper.rows() for p in published(row.run) if p.remark)
+    if said:
+        yield "\n".join(said)
+
+
+def curves(paper: Paper, found: Findings) -> Iterator[Part]:
+    """Errors over the epochs of the trainings that are there."""
+    for name in paper.trainings:
+        caption = f"{name}: errors over the epochs; bands from the least to the most of several seeds."
+        yield from picture(found, f"plots/training-{name}", caption)
+
+
+def picture(found: Findings, name: str, caption: str) -> Iterator[Picture]:
+    """The picture of that name, if it was drawn."""
+    path = found.folder / name
+    if all(path.with_name(f"{path.name}.{kind}").exists() for kind in ("png", "svg")):
+        yield Picture(path, caption)
