@@ -32,7 +32,7 @@ __all__ = ["Tune", "main"]
 
 HEAD = ("T", "K", "beta", "steps a batch", "residual", "same sign", "worst layer", "relative error", "cosine")
 LEGEND = """\
-EP's gradient against that of BPTT over all T steps, means over {batches} batches, {weights} weights, {nudging}.
+EP's gradient against that of BPTT over all T steps, means over {batches}, {weights} weights, {nudging}.
 Same sign: fraction of weights and biases; worst layer: the same where it is lowest; relative error: of the whole gradient;
 residual: largest motion in the last step."""
 
@@ -110,7 +110,8 @@ def main(words: list[str]) -> int:
         grid = options.grid
         cells, weights, found = tried(options, grid, trained)
     best = cheapest(cells, options.wanted)
-    legend = LEGEND.format(batches=options.batches, weights=weights, nudging=grid.nudging)
+    batches = f"{options.batches} batch{'es' * (options.batches > 1)}"
+    legend = LEGEND.format(batches=batches, weights=weights, nudging=grid.nudging)
     said = [markdown_table(HEAD, rows(cells)), legend, advice(options, cells, best)]
     table(HEAD, rows(cells))
     say("\n" + "\n\n".join(said[1:]))
