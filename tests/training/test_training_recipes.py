@@ -32,7 +32,7 @@ ERRORS = {  # EP: test, deviation, train; BPTT: the same
 
 
 def test_the_names():
-    assert set(RECIPES) == set(TABLE) | {"digits"}
+    assert set(RECIPES) == set(TABLE) | {"digits", "cep-1h", "cep-2h", "cvf-1h", "cvf-2h", "vf-1h"}
 
 
 @pytest.mark.parametrize("name", TABLE)

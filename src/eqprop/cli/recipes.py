@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from eqprop.cli.parse import parse
 from eqprop.cli.show import say, table
 from eqprop.dynamics import EnergyDescent, Prototypical
+from eqprop.rates import as_rates
 from eqprop.recipes import PUBLISHED, RECIPES
-from eqprop.training.optimisers import as_rates
 from eqprop.training.run import Run
 
 __all__ = ["Recipes", "main"]

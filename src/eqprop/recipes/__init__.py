@@ -5,7 +5,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 
-from eqprop.recipes import ernoult2019, ernoult2019_theorem
+from eqprop.recipes import ernoult2019, ernoult2019_theorem, ernoult2020
 from eqprop.recipes.digits import digits
 from eqprop.recipes.published import Published, baseline
 from eqprop.theorem.experiment import Experiment
@@ -23,6 +23,11 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "eb-1h-readme": ernoult2019.eb_1h_readme,
     "eb-2h": ernoult2019.eb_2h,
     "eb-2h-readme": ernoult2019.eb_2h_readme,
+    "cep-1h": ernoult2020.cep_1h,
+    "cep-2h": ernoult2020.cep_2h,
+    "cvf-1h": ernoult2020.cvf_1h,
+    "cvf-2h": ernoult2020.cvf_2h,
+    "vf-1h": ernoult2020.vf_1h,
 }
 """Every recipe by the name that the command line takes."""
 
@@ -58,7 +63,7 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
 }
 """Every check of the theorem by the name that the command line takes."""
 
-PUBLISHED: tuple[Published, ...] = ernoult2019.PUBLISHED
+PUBLISHED: tuple[Published, ...] = ernoult2019.PUBLISHED + ernoult2020.PUBLISHED
 """Every published figure."""
 
 
@@ -91,10 +96,12 @@ def recipe(name: str) -> Run:
 
 
 def published(run: Run) -> tuple[Published, ...]:
-    """What was published of a run: nothing, if it differs from its recipe in more than seed and threads."""
+    """What was published of a run: nothing, if it differs from its recipe in more than seed, threads and the weights' angle."""
     if run.name not in RECIPES:
         return ()
-    original = replace(recipe(run.name), seed=run.seed, threads=run.threads)
-    methods = {original.to_json(): "EP", baseline(original).to_json(): "BPTT"}
+    original, angle = replace(recipe(run.name), seed=run.seed, threads=run.threads), getattr(run.model, "angle", 0.0)
+    if not getattr(original.model, "tied", True) and not getattr(run.model, "tied", True):
+        original = replace(original, model=replace(original.model, angle=angle))
+    methods = {original.to_json(): original.method, baseline(original).to_json(): "BPTT"}
     method = methods.get(run.to_json())
-    return tuple(line for line in PUBLISHED if (line.recipe, line.method) == (run.name, method))
+    return tuple(p for p in PUBLISHED if (p.recipe, p.method, p.angle) == (run.name, method, angle))

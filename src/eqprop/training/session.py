@@ -15,6 +15,7 @@ from eqprop.checks import one_of
 from eqprop.data import hold_out
 from eqprop.data import load as load_data
 from eqprop.data.batches import Batches
+from eqprop.estimators.base import bound
 from eqprop.files import DamagedError, write_atomic
 from eqprop.model import Model
 from eqprop.training import checkpoint
@@ -92,7 +93,7 @@ def prepare(
         RuntimeError: if the data are damaged, or the device is not there.
     """
     model = run.build().to(device)
-    run.optimiser.build(model)
+    bound(run.estimator, model, run.optimiser.build(model))
     model.dynamics.admit(getattr(run.estimator, "beta", 0.0))
     split = load_data(run.data.name, run.data.root, progress)
     train, validation = split.train, None

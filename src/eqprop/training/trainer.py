@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from eqprop.checks import instance, not_negative, positive_int
-from eqprop.estimators import Estimator
+from eqprop.estimators.base import Estimator, bound
 from eqprop.model import Model
 from eqprop.settle import Solution
 from eqprop.training import checkpoint
@@ -74,8 +74,8 @@ class Trainer:
         config: str | None = None,
     ) -> None:
         self.model = instance("model", model, Model)
-        self.estimator = estimator
         self.optimizer = instance("optimizer", optimizer, Optimizer)
+        self.estimator = bound(estimator, model, optimizer)
         if isinstance(scheduler, ReduceLROnPlateau):
             raise ValueError("`scheduler` is a ReduceLROnPlateau, which wants a measure every epoch: take another one")
         self.scheduler = scheduler
