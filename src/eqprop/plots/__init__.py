@@ -4,6 +4,7 @@ Every function takes data, draws on a figure of its own, and writes ``path`` twi
 data give the same bytes.
 """
 
+from eqprop.plots.columns import side_by_side
 from eqprop.plots.theorem import against_beta, increments, relative_errors
 from eqprop.plots.training import activities, error_curves, settling
 from eqprop.plots.tuning import agreement_map
@@ -16,4 +17,5 @@ __all__ = [
     "increments",
     "relative_errors",
     "settling",
+    "side_by_side",
 ]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 
-from eqprop.recipes import ernoult2019, ernoult2019_theorem, ernoult2020
+from eqprop.recipes import ernoult2019, ernoult2019_theorem, ernoult2020, ernoult2020_theorem
 from eqprop.recipes.digits import digits
 from eqprop.recipes.published import Published, baseline
 from eqprop.theorem.experiment import Experiment
@@ -51,7 +51,17 @@ FIGURES: dict[str, Callable[[], Experiment]] = {
     "p-2h": ernoult2019_theorem.p_2h,
     "p-3h": ernoult2019_theorem.p_3h,
 }
-"""Checks of the theorem, one for each figure of the paper."""
+"""Checks of the theorem, one for each figure of the paper of 2019."""
+
+CONTINUAL: dict[str, Callable[[], Experiment]] = {
+    "ep-p-1h": ernoult2020_theorem.ep_p_1h,
+    "cep-p-1h": ernoult2020_theorem.cep_p_1h,
+    "cvf-p-1h": ernoult2020_theorem.cvf_p_1h,
+    "ep-eb-1h": ernoult2020_theorem.ep_eb_1h,
+    "cep-eb-1h": ernoult2020_theorem.cep_eb_1h,
+    "cvf-eb-1h": ernoult2020_theorem.cvf_eb_1h,
+}
+"""Checks of the theorem of 2020."""
 
 AS_TRAINED = "-training"
 """Ends the name of a check of a training's own model and phases."""
@@ -59,6 +69,7 @@ AS_TRAINED = "-training"
 EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
     **FIGURES,
     **{f"{name}-exact": partial(exact_of, name) for name in FIGURES},
+    **CONTINUAL,
     **{f"{name}{AS_TRAINED}": partial(as_trained, name) for name in RECIPES},
 }
 """Every check of the theorem by the name that the command line takes."""

@@ -21,6 +21,7 @@ from eqprop.model import Model
 from eqprop.training import checkpoint
 from eqprop.training.environment import environment
 from eqprop.training.folder import Folder, Row
+from eqprop.training.probe import probe_of
 from eqprop.training.reports import Report
 from eqprop.training.run import Run
 from eqprop.training.seeding import REST, seeded
@@ -74,7 +75,13 @@ class Session:
             reports=reports,
             checkpoint_every=checkpoint_every,
             config=self.run.to_json(),
+            probe=probe_of(self.run, self.model, *self._first_samples()),
         )
+
+    def _first_samples(self) -> tuple[Tensor, Tensor]:
+        """A batch that is the same in every epoch."""
+        size = self.run.data.batch_size
+        return self.train.x[:size], self.train.y[:size]
 
 
 def prepare(
