@@ -11,7 +11,17 @@ from eqprop.recipes.published import Published, baseline
 from eqprop.theorem.experiment import Experiment
 from eqprop.training.run import Run
 
-__all__ = ["EXPERIMENTS", "RECIPES", "Published", "baseline", "experiment", "published", "recipe"]
+__all__ = [
+    "CONTINUAL",
+    "EXPERIMENTS",
+    "PUBLISHED",
+    "RECIPES",
+    "Published",
+    "baseline",
+    "experiment",
+    "published",
+    "recipe",
+]
 
 RECIPES: dict[str, Callable[[], Run]] = {
     "digits": digits,
