@@ -165,7 +165,7 @@ class Prototypical(Dynamics):
         rho = [p.activation for p in network.relaxing]
         u = [(v - r.shift) / r.gain for r, v in zip(rho, drive.currents(state), strict=True)]
         slopes = tuple(r.derivative(u_n) for r, u_n in zip(rho, u, strict=True))
-        return Duality(1.0, slopes, through=self.nudge == "inside")
+        return Duality(1.0, slopes, through=self.nudge == "inside" or bool((slopes[-1] == 1).all()))
 
     def admit(self, beta: float) -> None:
         """Outside nudges are refused at ``|beta| >= 1`` and warned of above 0.6."""

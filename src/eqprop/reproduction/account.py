@@ -18,8 +18,8 @@ Part = str | Table | Picture
 
 THEOREM = (
     "A free phase of T steps settles each network from zero; from where it ends, a nudged phase of K steps pulls the output "
-    "towards the target with strength beta. Errors are of EP's increments against BPTT's gradients over the K steps, relative, as in the "
-    "paper (there “RMSE”): means over units (of batch means), or over synapses. The published figures show no numbers.",
+    "towards the target with strength beta. Errors are of EP's increments against BPTT's gradients over the K steps, relative, as "
+    "in the paper (there “RMSE”): means over units (of batch means), or over synapses. The published figures show no numbers.",
     "- s1 is the first hidden population, 0→1 the weights from the input to it; the last population is the output.\n"
     "- residual: the largest motion of any unit in the last free step; angle: between EP's update of all weights and BPTT's.\n"
     "- What the theorem assumes is measured. *gradient dynamics* fails where a derivative is left out, as the paper's code does at "

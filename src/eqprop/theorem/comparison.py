@@ -135,7 +135,11 @@ def free_phase(
     """The free phase and its last states, ``last + 1`` of them; without a tolerance it may stop to tell how far it is."""
     network, dynamics, taken, total = model.network, model.dynamics, 0, steps.steps
     while (left := total - last - taken) > 0:
-        part = steps.fewer(taken + last) if steps.tol is not None else Settle(min(left, CHUNK))
+        part = (
+            steps.fewer(taken + last)
+            if steps.tol is not None
+            else Settle(left if progress is None else min(left, CHUNK))
+        )
         found = settle(network, dynamics, drive, state, part)
         state, taken = found.state, taken + found.steps
         if progress is not None:
@@ -161,9 +165,10 @@ def compare(
             states = of_states(phases, duality.dt)
         for name, grad in of_cost(model, back.target, back.free.state, trainable(model))[1].items():
             parameters[name][0] -= grad
-        assumptions = check(model, back.drive, duality.dt, back.states, states, beta)
+        against = of_neurons(back)
+        assumptions = check(model, back.x, back.drive, duality.dt, back.states, states, against, beta)
         assumptions += [] if rates is None else [slow(states, at_rest)]
-    neurons = [Process(ep, bptt) for ep, bptt in zip(states, of_neurons(back), strict=True)]
+    neurons = [Process(ep, bptt) for ep, bptt in zip(states, against, strict=True)]
     return GDUReport(
         neurons,
         {

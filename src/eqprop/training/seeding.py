@@ -9,7 +9,7 @@ import torch
 __all__ = ["BATCH", "ESTIMATOR", "REST", "WEIGHTS", "generator", "seeded", "stream"]
 
 WEIGHTS, ESTIMATOR, REST, BATCH = 0, 1, 2, 3
-"""Purposes; the rest is whatever draws from torch's default generator while a run goes on; a batch is drawn where no data are named.
+"""Purposes; the rest is whatever draws from torch's default generator while a run goes on, a batch one that stands for data.
 
 The order of samples has streams of its own, one an epoch: see `eqprop.data.Batches`.
 """
