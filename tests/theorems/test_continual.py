@@ -82,7 +82,7 @@ def test_the_distance_to_ep_is_linear_in_the_rate(name, dynamics, nudging):
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("nudging", NUDGINGS)
-@pytest.mark.parametrize("dynamics", DYNAMICS)
+@pytest.mark.parametrize("dynamics", ["outside", "clamped"])
 @pytest.mark.parametrize("name", QUICK)
 def test_the_two_estimators_are_one_rule(name, dynamics, nudging, tied):
     model = zoo.model(name, DYNAMICS[dynamics])
