@@ -16,13 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mutant import Mutant
+from mutants_continual import CONTINUAL
 from mutants_core import CORE
 from mutants_training import TRAINING
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 300  # seconds for one mutant's tests; a mutant that hangs them is caught
 
-MUTANTS = [*CORE, *TRAINING]
+MUTANTS = [*CORE, *CONTINUAL, *TRAINING]
 
 
 def text(mutant: Mutant) -> str:

@@ -61,13 +61,12 @@ class Plastic:
         """The drive of that network, with the rate of every parameter that moves, for steps of that norm."""
         x, c = drive.input, 1 / (norm * drive.input.shape[0])
         kernels = [x.new_zeros(x.shape[0], x.shape[0]) for _ in network.relaxing]
-        with full_precision(x):
-            for pre, post, connection in network.edges():
-                weight, bias, _ = weights_of(connection)
-                if pre == 0:
-                    kernels[post - 1].addmm_(x, x.t(), alpha=-drive.gains[post - 1] * c * rates.get(weight, 0.0))
-                if bias is not None:
-                    kernels[post - 1].sub_(drive.gains[post - 1] * c * rates.get(bias, 0.0))
+        for pre, post, connection in network.edges():
+            weight, bias, _ = weights_of(connection)
+            if pre == 0:
+                kernels[post - 1].addmm_(x, x.t(), alpha=-drive.gains[post - 1] * c * rates.get(weight, 0.0))
+            if bias is not None:
+                kernels[post - 1].sub_(drive.gains[post - 1] * c * rates.get(bias, 0.0))
         wired = [(pre, post, weights_of(connection)) for pre, post, connection in network.edges() if pre != 0]
         sizes = ((c * rates.get(weight, 0.0), c * rates.get(feedback, 0.0)) for *_, (weight, _, feedback) in wired)
         return cls(drive, tuple(kernels), tuple(sizes), tuple((pre, post) for pre, post, _ in wired))

@@ -36,7 +36,7 @@ from eqprop.network import Activities, Compared, Drive
 from eqprop.precision import full_precision
 from eqprop.settle import Settle, Solution, as_settle, finite, settle
 
-__all__ = ["ContinualEP", "Phase", "begin", "check_choices", "check_finite", "constant"]
+__all__ = ["ContinualEP", "Phase", "check_choices", "check_finite", "constant"]
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,7 @@ class ContinualEP:
     ) -> Iterator[Tensor]:
         check_grad(self)  # again: it is here that gradients must be on
         x = constant(model, x)
-        _, free = begin(model, x, y, self.free_steps, watch)
-        phase = Phase.of(model, y, free, strengths(self.nudging, self.beta, generator))
+        phase, drive = Phase.begin(model, x, y, self.free_steps, strengths(self.nudging, self.beta, generator), watch)
         value, state = phase.cost().detach(), phase.start()
         before = phase.activity(state)
         for t in range(1, self.nudged_steps + 1):
@@ -130,12 +129,18 @@ class Phase:
     targets: Tensor
 
     @classmethod
-    def of(cls, model: Model, y: Tensor, free: Solution, betas: tuple[float, ...]) -> "Phase":
-        """The phase after that free one."""
-        out = free.state[-1]
-        target = model.cost.encode(y, out)
-        each = torch.cat([out.new_full((out.shape[0], *[1] * (out.dim() - 1)), beta) for beta in betas])
-        return cls(model, free, target, betas, each, torch.cat([target] * len(betas)))
+    @torch.no_grad()
+    def begin(
+        cls, model: Model, x: Tensor, y: Tensor, steps: int | Settle, betas: tuple[float, ...], watch: Watch | None
+    ) -> tuple["Phase", Drive]:
+        """Settle freely, show that to ``watch``, and get ready to nudge; with the drive of all trajectories."""
+        drive, start, target = model.pose(x, y)
+        free = settle(model.network, model.dynamics, drive, start, as_settle("free_steps", steps))
+        if watch is not None:
+            watch(free)
+        out, n = free.state[-1], len(betas)
+        pull = torch.cat([out.new_full((out.shape[0], *[1] * (out.dim() - 1)), beta) for beta in betas])
+        return cls(model, free, target, betas, pull, torch.cat([target] * n)), drive.repeat(n)
 
     def cost(self) -> Tensor:
         """Batch mean at the free state; differentiable in a readout's weights."""
@@ -219,13 +224,3 @@ def constant(model: Model, x: Tensor) -> Tensor:
             "`x` wants a gradient, which weights on the move cannot give: detach it, or use EquilibriumProp"
         )
     return x
-
-
-@torch.no_grad()
-def begin(model: Model, x: Tensor, y: Tensor, steps: int | Settle, watch: Watch | None) -> tuple[Drive, Solution]:
-    """The drive of the input, and the free phase, shown to ``watch``."""
-    drive, start, _ = model.pose(x, y)
-    free = settle(model.network, model.dynamics, drive, start, as_settle("free_steps", steps))
-    if watch is not None:
-        watch(free)
-    return drive, free

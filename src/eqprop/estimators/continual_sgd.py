@@ -10,9 +10,8 @@ yielded has minus the sum of the increments for its gradient, so that a step of 
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -21,11 +20,12 @@ from torch.optim import SGD, Optimizer
 
 from eqprop.checks import not_negative
 from eqprop.estimators.base import Estimator, Watch, as_loss, check_grad
-from eqprop.estimators.continual import ContinualEP, Phase, begin, check_choices, check_finite, constant
+from eqprop.estimators.continual import ContinualEP, Phase, check_choices, check_finite, constant
 from eqprop.estimators.ep import Nudging, strengths
 from eqprop.model import Model
 from eqprop.network import Compared
 from eqprop.plastic import Plastic, movable, summed
+from eqprop.precision import full_precision
 from eqprop.rates import as_rates, by_parameter
 from eqprop.settle import Settle, Solution
 
@@ -85,12 +85,13 @@ class ContinualSGD:
         self, model: Model, x: Tensor, y: Tensor, *, watch: Watch | None = None, generator: Generator | None = None
     ) -> Iterator[Tensor]:
         """One loss: see `Estimator`."""
+        check_grad(self)
+        model.dynamics.admit(self.beta)
         if self.rates is None:
             raise ValueError(
                 "`rates` is left out, and there is no optimiser to take it from: give it, or use `Trainer`"
             )
-        rates = by_parameter(model, as_rates(self.rates, not_negative), "estimator")
-        return self._estimate(lambda: rates, model, x, y, watch=watch, generator=generator)
+        return self._estimate(own_rates(model, self.rates), model, x, y, watch, generator)
 
     def bind(self, model: Model, optimizer: Optimizer) -> Estimator:
         """This estimator with the rates that the optimiser has at each call, where its own are left out.
@@ -99,28 +100,27 @@ class ContinualSGD:
             ValueError: if the rates do not fit the model, or are left out and the optimiser is not a plain SGD.
         """
         if self.rates is not None:
-            by_parameter(model, as_rates(self.rates, not_negative), "estimator")
+            own_rates(model, self.rates)  # says whether they fit
             return self
         if type(optimizer) is not SGD or any(group[name] for group in optimizer.param_groups for name in NOT_PLAIN):
             raise ValueError(
                 "estimator: `rates` is left out, which stands for those of SGD without momentum and weight decay, "
-                f"but the optimiser is another: {type(optimizer).__name__}; give `rates`, or use ContinualEP"
+                f"but the optimiser is another {type(optimizer).__name__}: give `rates`, or use ContinualEP"
             )
-        return partial(self._estimate, partial(present_rates, optimizer))
+
+        def bound(
+            model: Model, x: Tensor, y: Tensor, *, watch: Watch | None = None, generator: Generator | None = None
+        ) -> Iterator[Tensor]:
+            check_grad(self)
+            model.dynamics.admit(self.beta)
+            return self._estimate(present_rates(optimizer), model, x, y, watch, generator)
+
+        return bound
 
     def _estimate(
-        self,
-        rates: Callable[[], Rates],
-        model: Model,
-        x: Tensor,
-        y: Tensor,
-        *,
-        watch: Watch | None = None,
-        generator: Generator | None = None,
+        self, rates: Rates, model: Model, x: Tensor, y: Tensor, watch: Watch | None, generator: Generator | None
     ) -> Iterator[Tensor]:
-        check_grad(self)
-        model.dynamics.admit(self.beta)
-        moving = {p: rate for p, rate in rates().items() if p.requires_grad}
+        moving = {p: rate for p, rate in rates.items() if p.requires_grad}
         losses = self._losses if movable(model.network) else self._losses_of_any
         return losses(moving, model, x, y, watch, generator)
 
@@ -128,10 +128,10 @@ class ContinualSGD:
         self, rates: Rates, model: Model, x: Tensor, y: Tensor, watch: Watch | None, generator: Generator | None
     ) -> Iterator[Tensor]:
         check_grad(self)  # again: it is here that gradients must be on
-        drive, free = begin(model, constant(model, x), y, self.free_steps, watch)
-        phase = Phase.of(model, y, free, strengths(self.nudging, self.beta, generator))
+        betas = strengths(self.nudging, self.beta, generator)
+        phase, drive = Phase.begin(model, constant(model, x), y, self.free_steps, betas, watch)
         with torch.no_grad():
-            weights = Plastic.of(model.network, phase.repeat(drive), rates, phase.norm)
+            weights = Plastic.of(model.network, drive, rates, phase.norm)
             states, steps = [phase.start()], list[Compared]()
             first = before = phase.activity(states[0])
             for _ in range(self.nudged_steps):
@@ -141,7 +141,7 @@ class ContinualSGD:
                 steps.append(phase.compare(before, after))
                 before = after
         check_finite(states, 0)
-        yield as_loss(phase.cost(), summed(model.network, weights.drive.input, phase.compare(first, before), steps))
+        yield as_loss(phase.cost(), summed(model.network, drive.input, phase.compare(first, before), steps))
 
     def _losses_of_any(
         self, rates: Rates, model: Model, x: Tensor, y: Tensor, watch: Watch | None, generator: Generator | None
@@ -154,19 +154,26 @@ class ContinualSGD:
         sums = {p: torch.zeros_like(p) for p in weights}
         estimator = ContinualEP(self.free_steps, self.nudged_steps, self.beta, self.nudging)
         for loss in estimator(private, x, y, watch=free.append, generator=generator):
-            found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True, materialize_grads=True)
-            with torch.no_grad():
+            wanted = list(weights.values())
+            with full_precision(x), torch.no_grad():
+                found = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True) if wanted else ()
                 for (p, weight), gradient in zip(weights.items(), found, strict=True):
                     sums[p].add_(gradient)
                     weight.sub_(gradient, alpha=rates.get(p, 0.0))
         if watch is not None:
             watch(free[0])
-        phase = Phase.of(model, y, free[0], (self.beta,))
-        yield as_loss(phase.cost(), torch.stack([(p * total).sum() for p, total in sums.items()]).sum())
+        out = free[0].state[-1]
+        terms = [(p * total).sum() for p, total in sums.items()]
+        yield as_loss(model.cost.value(out, model.cost.encode(y, out)).mean(), sum(terms, out.new_zeros(())))
 
 
 NOT_PLAIN = ("momentum", "weight_decay", "maximize")
 """What makes another rule of `torch.optim.SGD`."""
+
+
+def own_rates(model: Model, rates: float | Sequence[float]) -> Rates:
+    """The rate of each parameter where the rates of the connections are given."""
+    return by_parameter(model, as_rates(rates, not_negative), "estimator")
 
 
 def present_rates(optimizer: Optimizer) -> Rates:
