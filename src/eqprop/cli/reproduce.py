@@ -113,8 +113,7 @@ def asked(paper: Paper, options: Reproduce) -> list[tuple[Row, int]]:
             raise unknown("row", name, paper.names, f"--train takes {', '.join(paper.names)}")
     if options.quick:
         return [(row, 1) for row in paper.quick_rows]
-    found = [pair for name in dict.fromkeys(options.train) for pair in paper.named(name)]
-    return [(row, options.seeds if seeds is None else seeds) for row, seeds in found]
+    return [pair for name in dict.fromkeys(options.train) for pair in paper.named(name, options.seeds)]
 
 
 def recorded(options: Reproduce) -> list[Path]:

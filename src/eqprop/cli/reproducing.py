@@ -1,4 +1,4 @@
-"""The work of a reproduction, item by item: each is there already, is taken from the records, or is done; what cannot be says why."""
+"""The work of a reproduction, item by item: each is there, is taken from the records, or is done; what cannot be says why."""
 
 import json
 import shutil

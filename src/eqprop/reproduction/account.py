@@ -53,7 +53,7 @@ def account(paper: Paper, found: Findings, checks: list[Check], reduced: list[Ro
     sections = [
         Section("The claim", [paper.claim]),
         Section("In short", ["\n".join(f"- {line}" for line in in_short(paper, found, checks))]),
-        Section("The theorem", [*THEOREM, *check_tables(checks, found), *theorem_pictures(found, checks)]),
+        Section("The theorem", [*THEOREM, *check_tables(checks, found), *theorem_pictures(paper, found, checks)]),
         Section("Training", [TRAININGS, *training_tables(paper.rows, found), *remarks(paper), *curves(paper, found)]),
     ]
     sections += [Section(study.title, studied(study, found)) for study in paper.studies]
@@ -99,10 +99,15 @@ def swept(result: Result) -> str:
     return f"`{name}`: the largest relative error is {high:.2g} at beta = {most:g} and {low:.2g} at beta = {least:g}."
 
 
-def theorem_pictures(found: Findings, checks: list[Check]) -> Iterator[Part]:
-    """Those of the checks that are there."""
+def theorem_pictures(paper: Paper, found: Findings, checks: list[Check]) -> Iterator[Part]:
+    """Those of the checks that are there; a check that stands beside others in a picture has none of its own."""
     yield from picture(found, "plots/errors", "Relative errors, layer by layer.")
+    together = [(c, list(picture(found, f"plots/{c.name}", c.caption))) for c in paper.columns]
+    yield from (drawn for _, pictures in together for drawn in pictures)
+    beside = {name for columns, pictures in together if pictures for name in columns.checks.values()}
     for check in checks:
+        if check.experiment.name in beside:
+            continue
         name = check.experiment.name
         where = f" ({check.place} of the paper)" if check.place != "–" else ""
         swept = f"{name}: relative error, and angle of the total update, against beta."

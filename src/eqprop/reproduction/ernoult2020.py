@@ -1,4 +1,4 @@
-"""Ernoult et al. (2020): the theorem with weights that move inside the phase and with untied weights, and what training makes of it."""
+"""Ernoult et al. (2020): weights that move inside the nudged phase, and untied weights; the theorem, and the trainings."""
 
 from dataclasses import replace
 
@@ -51,9 +51,9 @@ def at_angle(angle: float) -> Row:
 ERNOULT2020 = Paper(
     "ernoult2020",
     "Ernoult, Grollier, Querlioz, Bengio, Scellier 2020: Equilibrium Propagation with Continual Weight Updates",
-    "Weights may move at every step of the nudged phase (C-EP), so that a synapse needs only what it sees now and saw one step ago; "
-    "for slow weights and weak nudging the increments still equal minus BPTT's gradients. Feedback weights may be others than the "
-    "forward ones (C-VF), at the price of the theorem. The closer a rule's update is to BPTT's gradient, the better it trains.",
+    "Weights may move at every step of the nudged phase (C-EP), so that a synapse needs only what it sees now and saw one step "
+    "ago; for slow weights and weak nudging the increments still equal minus BPTT's gradients. Feedback weights may be others than "
+    "the forward ones (C-VF), at the price of the theorem. The closer a rule's update is to BPTT's gradient, the better it trains.",
     checks=tuple(Check(make(), FIGURES[name]) for name, make in CONTINUAL.items()),
     rows=tuple(map(alone, ("p-1h", "p-2h", "cep-1h", "cep-2h", "cvf-1h", "cvf-2h"))),
     quick_checks=("ep-p-1h", "cep-p-1h", "cvf-p-1h"),

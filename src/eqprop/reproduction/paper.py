@@ -126,10 +126,10 @@ class Paper:
         """Recipes of the table, and sweeps: what may be trained by name."""
         return list(dict.fromkeys([*(row.run.name for row in self.rows), *(sweep.name for sweep in self.sweeps)]))
 
-    def named(self, name: str) -> list[tuple[Row, int | None]]:
-        """The trainings of a recipe or of a sweep, and how many seeds a sweep has."""
+    def named(self, name: str, seeds: int) -> list[tuple[Row, int]]:
+        """The trainings of a recipe, so many seeds of each, or of a figure, which has its own number of seeds."""
         swept = [(row, sweep.seeds) for sweep in self.sweeps if sweep.name == name for row in sweep.rows()]
-        return [(row, None) for row in self.rows if row.run.name == name] + swept
+        return [*((row, seeds) for row in self.rows if row.run.name == name), *swept]
 
 
 def with_baseline(name: str, epochs: int | None = None) -> tuple[Row, Row]:

@@ -1,7 +1,8 @@
 r"""Computations of a paper that train nothing: what the updates of continual EP are like before a training begins.
 
-*Update angles*: the angle between a rule's whole update of the weights and BPTT's gradient over as many steps, at the first weights
-and on one batch (Ernoult et al. 2020, section 4.3 and Figure 5a). Their code leaves t = 0 out of both sums; both definitions are here.
+*Update angles*: the angle between a rule's whole update of the weights and BPTT's gradient over as many steps, at the first
+weights and on one batch (Ernoult et al. 2020, section 4.3 and Figure 5a). Their code leaves t = 0 out of both sums; both
+definitions are here.
 
 *Dependence on the rate*: the distance of the whole update of C-EP to that of EP, by the rate at which the weights move inside the
 phase (their appendix F); it is proportional to the rate where that is small.
@@ -43,8 +44,9 @@ class UpdateAngles:
     name: str = "update-angles"
     title: str = "The first update against BPTT's gradient"
     text: str = (
-        "Angle between a rule's whole update of the weights and BPTT's gradient, at the weights that training begins with, on a batch "
-        "of 20; mean and range over five seeds. The paper's Figure 5a, from which the published angles were read, leaves t = 0 out."
+        "Angle between a rule's whole update of the weights and BPTT's gradient, at the weights that training begins with, on a "
+        "batch of 20; mean and range over five seeds. The paper's Figure 5a, from which the published angles were read, leaves "
+        "t = 0 out."
     )
 
     @property
@@ -95,8 +97,8 @@ class RateStudy:
     name: str = "rate-dependence"
     title: str = "Continual EP becomes EP as its rates go to 0"
     text: str = (
-        "Distance of C-EP-1h's whole update of each weight matrix to EP's, relative to the latter, at the weights that training begins "
-        "with, by the rates at which the weights move inside the phase."
+        "Distance of C-EP-1h's whole update of each weight matrix to EP's, relative to the latter, at the weights that training "
+        "begins with, by the rates at which the weights move inside the phase."
     )
 
     @property

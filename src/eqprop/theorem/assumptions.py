@@ -12,8 +12,8 @@ r"""What the theorem assumes, and whether it holds for a model, a batch and a be
 3. *Nudge*: the force must enter through ``D``; outside of the activation it does not, unless ``rho' = 1`` at the output.
 4. *Precision*: a state of size ``|s|`` is rounded by ``eps |s|`` every step, which EP divides by ``beta dt``. Estimated for each
    population, relative to the increments.
-5. *Slow weights*, of continual EP: the weights must hardly move while the phase lasts (Ernoult et al. 2020, theorem 1). Measured for
-   each population: how far its increments are from those with the weights at rest, relative to the larger of the two.
+5. *Slow weights*, of continual EP: the weights must hardly move while the phase lasts (Ernoult et al. 2020, theorem 1). Measured
+   for each population: how far its increments are from those with the weights at rest, relative to the larger of the two.
 """
 
 from collections.abc import Sequence

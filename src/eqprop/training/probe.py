@@ -1,7 +1,7 @@
 r"""Angles of a training, once an epoch: feedback weights to forward ones, and the update to BPTT's gradient.
 
 Ernoult et al. (2020) look at the first as what local learning makes of untied weights, and at the second, ``Psi(Delta, -nabla)`` of
-their section 4.3, as what decides how well it learns. Both are looked at on one batch, the same throughout; nothing is changed by it.
+their section 4.3, as what decides how well it learns. Both are looked at on one batch, the same throughout; nothing changes.
 """
 
 from collections.abc import Callable, Mapping
