@@ -3,9 +3,9 @@
     python tools/record.py FOLDER [FOLDER ...]
     python tools/record.py --pack NAME FOLDER
 
-A run folder goes to records/RECIPE/METHOD-seed-S: configuration, metrics and environment, without weights and pictures. The folder of
-a check of the theorem goes to records/theorem/NAME, whole; a study's file to records/studies. ``--pack`` puts every finished run below
-FOLDER into one file, records/NAME/trainings.jsonl, a training a line.
+A run folder goes to records/RECIPE/METHOD-seed-S: configuration, metrics and environment, without weights and pictures. The folder
+of a check of the theorem goes to records/theorem/NAME, whole; a study's file to records/studies. ``--pack`` puts every finished run
+below FOLDER into one file, records/NAME/trainings.jsonl, a training a line.
 
 What is there already is not overwritten. Work is refused if it is not finished, or if the code that it ran on was not a commit.
 """
