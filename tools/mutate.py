@@ -18,12 +18,14 @@ from pathlib import Path
 from mutant import Mutant
 from mutants_continual import CONTINUAL
 from mutants_core import CORE
+from mutants_reproduction import REPRODUCTION
+from mutants_theorem import THEOREM
 from mutants_training import TRAINING
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 300  # seconds for one mutant's tests; a mutant that hangs them is caught
 
-MUTANTS = [*CORE, *CONTINUAL, *TRAINING]
+MUTANTS = [*CORE, *CONTINUAL, *THEOREM, *TRAINING, *REPRODUCTION]
 
 
 def text(mutant: Mutant) -> str:

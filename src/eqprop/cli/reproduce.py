@@ -54,6 +54,8 @@ class Reproduce:
         as_device(self.device)
         if self.records is not None and not self.records.is_dir():
             raise ValueError(f"`records` must name a folder, got {str(self.records)!r}")
+        if self.root is not None and not Path(self.root).expanduser().is_dir():
+            raise ValueError(f"`root` must name a folder, got {self.root!r}")
         if self.quick and self.train:
             raise ValueError("`train` is for the whole reproduction: leave `quick` out")
 

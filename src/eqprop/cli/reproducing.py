@@ -11,6 +11,7 @@ from pathlib import Path
 from eqprop import plots
 from eqprop.cli.errors import Failed
 from eqprop.cli.gdu import draw
+from eqprop.cli.pictures import drawable
 from eqprop.cli.show import counting, download_progress, say
 from eqprop.cli.study import Means, carry_out
 from eqprop.cli.subject import can_draw
@@ -98,7 +99,7 @@ def taken(check: Check, place: Path, work: Work) -> str | None:
 def carried_out(check: Check, place: Path, work: Work) -> str:
     """Do a check, and leave result and pictures."""
     report, result = conducted(check, work)
-    if can_draw():
+    if drawable():
         draw(report, result, place)
     write(result, place)
     return f"done in {result.seconds:.1f} s"
@@ -118,7 +119,7 @@ def columns(paper: Paper, work: Work) -> None:
     by_name = {check.experiment.name: check for check in paper.checks}
     for picture in paper.columns:
         path = work.found.folder / "plots" / picture.name
-        if can_draw() and not path.with_name(f"{path.name}.svg").exists():
+        if drawable() and not path.with_name(f"{path.name}.svg").exists():
             attempt(partial(beside, picture, path, by_name, work), picture.name, "mnist", work)
 
 

@@ -57,9 +57,9 @@ class Row:
 
     @property
     def folder(self) -> str:
-        """A name for its run folders that tells it from other rows."""
-        words = self.command.removeprefix("eqprop train ").split()
-        return "-".join(word.removeprefix("--").replace(".", "-") for word in words)
+        """Where its run folders go: a name that tells it from other rows, and the method."""
+        words = self.command.removeprefix("eqprop train ").removesuffix(" --estimator bptt").split()
+        return f"{'-'.join(word.removeprefix('--').replace('.', '-') for word in words)}/{self.run.method.lower()}"
 
     def seed(self, seed: int) -> Run:
         """The same with another seed."""

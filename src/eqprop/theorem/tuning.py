@@ -8,7 +8,7 @@ Nothing is done twice: a longer free phase goes on from the shorter one, the ste
 pass backwards gives the gradient of its T for every K and beta.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Literal
@@ -120,16 +120,22 @@ def tune(
         progress: called as ``progress(done, total)``.
 
     Raises:
-        ValueError: if a batch does not fit, or the dynamics do not bear a beta.
+        ValueError: if there is no batch or one does not fit, the dynamics do not bear a beta, or no parameter is to be trained.
         FloatingPointError: if an input, a weight or a state is not finite.
     """
     admit(model, grid.betas)
+    if not batches:
+        raise ValueError("`batches` must hold at least one batch, got none")
+    if not relaxing(trainable(model)):
+        raise ValueError("no parameter of the network wants a gradient: there is nothing to compare")
     found: dict[tuple[int, int, float], list[Cell]] = {setting: [] for setting in grid.settings()}
-    for done, (x, y) in enumerate(batches):
-        for n, cell in enumerate(on_batch(model, x, y, grid), start=1):
-            found[cell.free_steps, cell.nudged_steps, cell.beta].append(cell)
-            if progress is not None:
-                progress(done * len(found) + n, len(batches) * len(found))
+    with torch.inference_mode(False):
+        for done, batch in enumerate(batches):
+            x, y = (part.clone() if part.is_inference() else part for part in batch)  # autograd takes no others
+            for n, cell in enumerate(on_batch(model, x, y, grid), start=1):
+                found[cell.free_steps, cell.nudged_steps, cell.beta].append(cell)
+                if progress is not None:
+                    progress(done * len(found) + n, len(batches) * len(found))
     return [merged(cells) for cells in found.values()]
 
 
@@ -182,7 +188,7 @@ def estimate(model: Model, x: Tensor, free: Solution, phases: Sequence[Nudged], 
     return relaxing(dict(zip(trainable(model), gradient(model, given, moves), strict=True)))
 
 
-def relaxing(parameters: dict[str, Tensor]) -> list[Tensor]:
+def relaxing(parameters: Mapping[str, Tensor]) -> list[Tensor]:
     """Those of the network."""
     return [tensor for name, tensor in parameters.items() if name.startswith("network.")]
 

@@ -1,0 +1,934 @@
+"""``eqprop reproduce``: what is missing is done, what is there is taken, and the account says which is which; on a tiny paper."""
+
+import errno
+import json
+import math
+import re
+import shutil
+import signal
+import sys
+from base64 import b64decode
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+import eqprop as ep
+from command import call, files
+from eqprop.architectures import MLP, Toy
+from eqprop.cli.reproduce import Reproduce
+from eqprop.data.sources import SOURCES
+from eqprop.recipes import RECIPES, Published, baseline, experiment, recipe
+from eqprop.reproduction import PAPERS
+from eqprop.reproduction.ernoult2019 import ERNOULT2019
+from eqprop.reproduction.evidence import find_result, find_trainings, result_in
+from eqprop.reproduction.paper import Check, Paper, Row
+from eqprop.theorem.experiment import RANDOM, Experiment
+from eqprop.theorem.report import layer_errors
+from eqprop.theorem.result import conduct, read, write
+from eqprop.training import SGD, Data, Run, proceed, start
+from eqprop.training.folder import Folder
+from eqprop.training.reports import PlainLines
+from eqprop.training.session import read_run
+from eqprop.training.summary import summarise
+from small_sets import isolate, small_mnist
+from small_trainings import outcome
+
+INSIDE = ep.Prototypical(nudge="inside")
+CHECKOUT = (Path(ep.__file__).parents[2] / "records").is_dir()
+
+TINY = Run(
+    "tiny", Data("digits", 60), MLP((64, 12, 10), "sigmoid", dynamics=INSIDE),
+    ep.EquilibriumProp(6, 3, 0.2, "centred"), SGD(1.0), epochs=2,
+)  # fmt: skip
+TOY = Check(Experiment("tiny-toy", Data(RANDOM, 1), Toy(hidden=6), ep.EquilibriumProp(60, 5, 0.01)), "Fig. 1")
+EXACT = Check(
+    Experiment("tiny-exact", Data("digits", 3), TINY.model, ep.EquilibriumProp(60, 4, 0.01), "float64"),
+    "–",
+    (0.1, 0.001),
+)
+ROWS = ["eqprop train tiny", "eqprop train tiny --estimator bptt"]
+SHORT = replace(TINY, epochs=1)
+PAPER = Paper(
+    "tiny2026",
+    "Tiny & others 2026: less < more",
+    "A claim, as plain as can be.",
+    (TOY, EXACT),
+    (Row(TINY, ROWS[0]), Row(baseline(TINY), ROWS[1])),
+    ("tiny-toy",),
+    (
+        Row(SHORT, "eqprop train tiny --epochs 1", reduced=True),
+        Row(baseline(SHORT), "eqprop train tiny --epochs 1 --estimator bptt", reduced=True),
+    ),
+)
+KNOWN = (
+    Published("tiny", "EP", 12.34, 0.56, 7.89, "Tiny 2026, Table 1", "the published figure is made up"),
+    Published("tiny", "BPTT", 0.01, 0.02, None, "Tiny 2026, Table 1"),
+)
+CALL = "reproduce tiny2026 --fresh --out out"
+TRAIN = f"{CALL} --train tiny --seeds 2"
+FOLDERS = [f"trainings/tiny/{method}/seed-{seed}" for method in ("ep", "bptt") for seed in (0, 1)]
+
+
+def known(patch, paper: Paper = PAPER, *runs: Run) -> None:
+    """A paper with its recipes and published figures, in the place of the real ones."""
+    patch.setitem(PAPERS, paper.name, paper)
+    for run in (TINY, *runs):
+        patch.setitem(RECIPES, run.name, lambda run=run: run)
+    patch.setattr("eqprop.recipes.PUBLISHED", KNOWN)
+
+
+def undrawn(patch) -> None:
+    """No pictures, which take longer than all the rest."""
+    patch.setattr("eqprop.cli.reproducing.can_draw", lambda: False)
+    patch.setattr("eqprop.cli.reproducing.drawable", lambda: False)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """An empty working folder of a user without data sets and without a network, who knows one tiny paper."""
+    isolate(tmp_path, monkeypatch)
+    monkeypatch.setenv("EQPROP_OFFLINE", "1")
+    known(monkeypatch)
+    undrawn(monkeypatch)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def sketched(patch) -> None:
+    """Pictures that are drawn in no time: each is another one, and holds nothing."""
+    number = count()
+
+    def sketch(figure, file, *, format, **options):
+        file.write(f"<svg>{next(number)}</svg>".encode())
+
+    patch.setattr("matplotlib.figure.Figure.savefig", sketch)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """All of it, with pictures, and what was said."""
+    folder = tmp_path_factory.mktemp("drawn") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        known(patch)
+        sketched(patch)
+        said = call(f"reproduce tiny2026 --fresh --train tiny --seeds 2 --out {folder}").done()
+    return folder, said
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """All of it, without pictures and never stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        known(patch)
+        undrawn(patch)
+        patch.chdir(folder)
+        call(TRAIN).done()
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """Records of both checks, and of the first seed of both trainings, in folders of any name."""
+    folder = tmp_path_factory.mktemp("records")
+    for n, check in enumerate((TOY, EXACT)):
+        keep(check.experiment, folder / "checks" / str(n), check.betas)
+    for n, run in enumerate((TINY, baseline(TINY))):
+        begin(run, folder / f"trained-{n}")
+    return folder
+
+
+def keep(one: Experiment, folder, betas=(), **options) -> None:
+    """The result of an experiment in a folder."""
+    model = one.build()
+    write(conduct(one, model, one.batch(model), betas, **options)[1], folder)
+
+
+def begin(run: Run, folder, *, end: bool = True) -> None:
+    """A training in a folder, to its end or not even begun."""
+    start(run, folder)
+    if end:
+        proceed(folder)
+
+
+def tables(text: str) -> list[list[dict[str, str]]]:
+    """Every table of an account in Markdown, its rows by the names of their columns."""
+    found = []
+    for block in text.split("\n\n"):
+        if block.startswith("| "):
+            head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
+            found.append([dict(zip(head, row, strict=True)) for row in rows])
+    return found
+
+
+def account(folder) -> str:
+    return (folder / "report.md").read_text()
+
+
+def timeless(text: str) -> str:
+    """A text without what a clock decides."""
+    return re.sub(r" +\|", " |", re.sub(r"\d[\d.e+-]* (s|min|h)\b", "TIME", re.sub(r"-{3,}", "---", text)))
+
+
+def moments(folder) -> dict[str, int]:
+    """When each file was last written to."""
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def forbidden(*arguments, **options):
+    raise AssertionError("this was done already")
+
+
+# everything
+
+
+def test_all_is_done_and_told(drawn):
+    folder, said = drawn
+    lines = said.splitlines()
+    theorem = [line for line in lines if line.startswith("theorem ")]
+    assert [line.split(":")[0] for line in theorem] == ["theorem 1/2, tiny-toy", "theorem 2/2, tiny-exact"]
+    assert all(re.search(r": done in \d+\.\d s$", line) for line in theorem)
+    assert [line for line in lines if line.startswith("training ")] == [
+        "training 1/2, tiny by EP: trained", "training 2/2, tiny by BPTT: trained",
+    ]  # fmt: skip
+    assert lines[-1] == f"account in {folder / 'report.html'} and {folder / 'report.md'}"
+    assert "not run yet" not in said
+
+
+def test_what_is_there_in_the_end(drawn):
+    folder, _ = drawn
+    found = {name for name in files(folder) if "." in name.split("/")[-1]}
+    pictures = {"plots/errors", "plots/training-tiny", "theorem/tiny-exact/plots/betas"}
+    pictures |= {
+        f"theorem/tiny-{which}/plots/{name}" for which in ("toy", "exact") for name in ("errors", "increments")
+    }
+    names = {f"{name}.{ending}" for name in pictures for ending in ("png", "svg")} | {"report.md", "report.html"}
+    for which in ("toy", "exact"):
+        names |= {f"theorem/tiny-{which}/{name}.json" for name in ("experiment", "report", "environment")}
+    for run in FOLDERS:
+        names |= {f"{run}/{name}" for name in ("config.json", "environment.json", "metrics.jsonl")}
+        names |= {f"{run}/checkpoint/{which}.safetensors" for which in ("last", "best")}
+    assert found == names
+
+
+def test_the_experiments_are_the_papers(drawn):
+    folder, _ = drawn
+    for check in (TOY, EXACT):
+        result = read(folder / "theorem" / check.experiment.name)
+        assert result.experiment == check.experiment
+        model = check.experiment.build()
+        x, y = check.experiment.batch(model)
+        (free, nudged), beta = check.experiment.phases, check.experiment.estimator.beta
+        assert result.summary == ep.gdu(model, x, y, free, nudged, beta).summary()
+        assert [summary["beta"] for summary in result.betas] == list(check.betas)
+
+
+def test_the_trainings_are_the_recipes(drawn, tmp_path):
+    folder, _ = drawn
+    for name in FOLDERS:
+        method, seed = name.split("/")[-2:]
+        run = replace(TINY if method == "ep" else baseline(TINY), seed=int(seed[-1]))
+        assert read_run(folder / name) == run
+        assert len(Folder(folder / name).rows()) == 2
+    begin(replace(TINY, seed=1), tmp_path / "alone")
+    assert outcome(tmp_path / "alone") == outcome(folder / FOLDERS[1])
+
+
+def test_the_account_has_what_was_measured(drawn):
+    folder, _ = drawn
+    results, runs, *_ = tables(account(folder))
+    assert [row["experiment"] for row in results] == ["tiny-toy", "tiny-exact"]
+    for row, run, check in zip(results, runs, (TOY, EXACT), strict=True):
+        result, (free, nudged) = read(folder / "theorem" / row["experiment"]), check.experiment.phases
+        assert (row["paper"], row["T"], row["K"], row["beta"]) == (check.place, str(free), str(nudged), "0.01")
+        assert row["batch"] == str(check.experiment.data.batch_size)
+        assert float(row["residual"]) == pytest.approx(result.summary["residual"], rel=0.1)
+        for name, error in layer_errors(result.summary).items():
+            column = "error, neurons" if name.startswith("s") else "error, weights"
+            (value,) = re.findall(rf"(?:^|, ){name.removesuffix(' weight')}\s(\S+?)(?:,|$)", row[column])
+            assert float(value) == pytest.approx(error, rel=0.1)
+        assert row["angle"].endswith("°")
+        assert float(row["angle"][:-1]) == pytest.approx(result.summary["angle"], rel=0.1)
+        broken = [a["name"] for a in result.summary["assumptions"] if not a["holds"]]
+        assert row["assumptions that fail"] == (", ".join(broken) or "none")
+        assert run["line"] == row["experiment"]
+        assert "thread" in run["hardware"]
+    assert runs[0]["command"] == "`eqprop gdu tiny-toy`"
+    assert runs[1]["command"] == "`eqprop gdu tiny-exact --betas 0.1 0.001`"
+
+
+def test_published_figures_stand_beside_our_own(drawn):
+    folder, _ = drawn
+    *_, errors, runs = tables(account(folder))
+    assert [(row["recipe"], row["by"]) for row in errors] == [("tiny", "EP"), ("tiny", "BPTT")]
+    assert [row["published test error"] for row in errors] == ["12.34 ± 0.56 %", "0.01 ± 0.02 %"]
+    assert [row["published training error"] for row in errors] == ["7.89 %", "–"]
+    for row, run, command, method in zip(errors, runs, ROWS, ("ep", "bptt"), strict=True):
+        summary = summarise([Folder(folder / "trainings" / "tiny" / method / f"seed-{n}").rows() for n in (0, 1)])
+        assert row["test error here"] == summary.test.percent()
+        assert " ± " in row["test error here"]
+        assert row["training error here"] == summary.train.percent()
+        assert row["seeds"] == "2"
+        assert (run["command"], run["seeds"]) == (f"`{command}`", "0, 1")
+        assert re.fullmatch(r"\S+ (s|min)", run["time a run"])
+        assert "thread" in run["hardware"]
+
+
+def test_in_short(drawn):
+    text = account(drawn[0]).split("## In short")[1].split("##")[0]
+    assert "2 of 2 experiments run" in text
+    assert "2 of 2 rows of the table run" in text
+    assert re.search(r"`tiny` by EP: test error .* over 2 seeds, published 12\.34 ± 0\.56 %", text)
+    assert re.search(r"`tiny` by BPTT: .* published 0\.01 ± 0\.02 %: \*\*not reached\*\*\.", text)
+    high, low = re.search(r"`tiny-exact`: .* is (\S+) at beta = 0\.1 and (\S+) at beta = 0\.001", text).groups()
+    assert float(low) == pytest.approx(float(high) / 100, rel=0.3)
+
+
+def test_claim_titles_and_remarks(drawn):
+    text = account(drawn[0])
+    assert text.startswith(f"# {PAPER.title} – reproduced with eqprop {ep.__version__}\n")
+    assert PAPER.claim in text
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## The claim", "## In short", "## The theorem", "## Training", "## How to make this again",
+    ]  # fmt: skip
+    assert "- tiny: the published figure is made up." in text
+
+
+class Sources(HTMLParser):
+    """What a page points to, and its text."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.found, self.text = [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found += [(tag, name, value) for name, value in attributes if name in ("src", "href")]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_is_one_file_with_the_same_content(drawn):
+    folder, _ = drawn
+    text = (folder / "report.html").read_text()
+    page = Sources(text)
+    assert not re.search(r"https?://", text)
+    pictures = [b64decode(value.split("base64,")[1]) for _, name, value in page.found if name == "src"]
+    linked = re.findall(r"!\[.*?\]\((.*?)\.png\)", account(folder))
+    assert linked == [
+        "plots/errors", "theorem/tiny-toy/plots/increments", "theorem/tiny-exact/plots/betas", "plots/training-tiny",
+    ]  # fmt: skip
+    assert pictures == [(folder / f"{name}.svg").read_bytes() for name in linked]
+    for table in tables(account(folder)):
+        for row in table:
+            assert all(cell.replace("`", "") in page.text for cell in row.values())
+
+
+@pytest.mark.slow
+def test_with_real_pictures(here, monkeypatch):
+    monkeypatch.undo()
+    known(monkeypatch)
+    monkeypatch.chdir(here)
+    call(TRAIN).done()
+    drawings = [*(here / "out").rglob("*.png"), *(here / "out").rglob("*.svg")]
+    assert len(drawings) == 2 * 7
+    for file in drawings:
+        assert file.read_bytes().startswith(b"\x89PNG" if file.suffix == ".png" else b"<?xml")
+    page = Sources((here / "out" / "report.html").read_text())
+    assert len([name for tag, name, _ in page.found if tag == "img"]) == 4
+
+
+def test_the_account_names_nobody(drawn, tmp_path):
+    folder, _ = drawn
+    for name in ("report.md", "report.html"):
+        text = (folder / name).read_text()
+        assert str(folder.parent) not in text
+        assert not re.search(r"(?<![\w.~-])/(home|root|tmp|Users)\b", text)
+
+
+# what is there
+
+
+def test_called_again_nothing_is_done_again(whole, here, monkeypatch):
+    shutil.copytree(whole, here / "out")
+    before, contents, said = moments(here / "out"), files(here / "out"), account(here / "out")
+    for name in ("conduct", "carry_out", "start", "draw"):
+        monkeypatch.setattr(f"eqprop.cli.reproducing.{name}", forbidden)
+    lines = call(TRAIN).done().splitlines()
+    assert [line.split(": ")[1] for line in lines[:4]] == ["is there"] * 4
+    now = moments(here / "out")
+    written = {name for name in before if now[name] != before[name]}
+    assert written == {"report.md", "report.html"}
+    assert files(here / "out") == contents
+    assert account(here / "out") == said
+
+
+def test_more_seeds_are_trained_and_no_others(whole, here):
+    shutil.copytree(whole, here / "out")
+    before = moments(here / "out" / "trainings")
+    call(f"{CALL} --train tiny --seeds 3").done()
+    now = moments(here / "out" / "trainings")
+    assert {name: now[name] for name in before} == before
+    assert {"/".join(name.split("/")[:3]) for name in now.keys() - before} == {"tiny/ep/seed-2", "tiny/bptt/seed-2"}
+    assert [row["seeds"] for row in tables(account(here / "out"))[2]] == ["3", "3"]
+
+
+def test_rows_that_were_not_run_say_so_with_their_command(here):
+    said = call(CALL).done()
+    assert not (here / "out" / "trainings").exists()
+    errors, runs = tables(account(here / "out"))[2:]
+    assert [row["test error here"] for row in errors] == ["not run yet"] * 2
+    assert [row["published test error"] for row in errors] == ["12.34 ± 0.56 %", "0.01 ± 0.02 %"]
+    assert [(row["command"], row["seeds"]) for row in runs] == [(f"`{command}`", "–") for command in ROWS]
+    assert "2 rows of the table are not run yet, such as `eqprop train tiny`" in said
+    assert "0 of 2 rows of the table run" in account(here / "out")
+    for word in ("--train", "--fresh", "--quick"):
+        assert word in account(here / "out")
+
+
+def test_a_row_of_which_one_training_is_there(here):
+    call(f"train tiny --no-plots --seed 7 --out {here / 'out' / 'mine'}").done()
+    call(CALL).done()
+    errors, runs = tables(account(here / "out"))[2:]
+    assert re.fullmatch(r"\d+\.\d\d %", errors[0]["test error here"])
+    assert runs[0]["seeds"] == "7"
+    assert errors[1]["test error here"] == "not run yet"
+    assert "(one seed)" in account(here / "out")
+
+
+def test_a_training_that_has_not_come_to_its_end_does_not_count(here):
+    start(TINY, here / "out" / "a")
+    begin(replace(TINY, seed=1, epochs=1), here / "out" / "b")
+    metrics = Folder(here / "out" / "b").metrics
+    config = Folder(here / "out" / "b").config
+    config.write_text(replace(TINY, seed=1).to_json())  # of two epochs one is done
+    assert len(metrics.read_text().splitlines()) == 1
+    call(CALL).done()
+    assert [row["test error here"] for row in tables(account(here / "out"))[2]] == ["not run yet"] * 2
+
+
+# stopped
+
+
+def test_stopped_in_an_experiment_and_called_again(whole, here, monkeypatch):
+    def stops(one, *arguments, **options):
+        if one.name == "tiny-exact":
+            raise KeyboardInterrupt
+        return conduct(one, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("eqprop.cli.reproducing.conduct", stops)
+        answer = call(TRAIN)
+    assert (answer.code, answer.err) == (130, "stopped\n")
+    assert sorted(path.name for path in (here / "out" / "theorem").iterdir()) == ["tiny-toy"]
+    assert not (here / "out" / "report.md").exists()
+    lines = call(TRAIN).done().splitlines()
+    assert lines[0] == "theorem 1/2, tiny-toy: is there"
+    assert timeless(account(here / "out")) == timeless(account(whole))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_stopped_in_a_training_and_called_again(number, whole, here, monkeypatch):
+    """In the first, second or third of four, after an epoch; what comes of it is what comes of one that never stopped."""
+    told, begun = PlainLines.epoch, []
+
+    def stops(self, row):
+        told(self, row)
+        begun.append(row["epoch"])
+        if begun.count(1) == number:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PlainLines, "epoch", stops)
+        answer = call(TRAIN)
+    assert answer.code == 130
+    assert answer.err.splitlines() == ["stopped; go on with `eqprop train --resume out`"]
+    done = [name for name in FOLDERS if Folder(here / "out" / name).last.exists()]
+    assert done == FOLDERS[:number]
+    finished = [name for name in done if len(Folder(here / "out" / name).rows()) == 2]
+    assert finished == FOLDERS[: number - 1]
+    before = {name: moments(here / "out" / name) for name in finished}
+    call(TRAIN).done()
+    assert {name: moments(here / "out" / name) for name in finished} == before
+    for name in FOLDERS:
+        assert outcome(here / "out" / name) == outcome(whole / name)
+    assert timeless(account(here / "out")) == timeless(account(whole))
+
+
+def test_gone_on_with_by_train_resume(whole, here, monkeypatch):
+    """As the message of a stop says."""
+    told = PlainLines.epoch
+
+    def stops(self, row):
+        told(self, row)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PlainLines, "epoch", stops)
+        assert call(TRAIN).code == 130
+    call("train --resume out --no-plots").done()
+    call(TRAIN).done()
+    assert timeless(account(here / "out")) == timeless(account(whole))
+
+
+DAMAGES = {
+    "cut": lambda raw: raw[: len(raw) // 2],
+    "empty": lambda raw: b"",
+    "no text": lambda raw: b"\xff\xfe" + raw,
+    "missing": None,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["report", "experiment", "environment"])
+def test_a_damaged_result_is_done_again(name, damage, here):
+    call(CALL).done()
+    sound = {key: value for key, value in vars(read(here / "out" / "theorem" / "tiny-toy")).items() if key != "seconds"}
+    file = here / "out" / "theorem" / "tiny-toy" / f"{name}.json"
+    if DAMAGES[damage] is None:
+        file.unlink()
+    else:
+        file.write_bytes(DAMAGES[damage](file.read_bytes()))
+    first, second, *_ = call(CALL).done().splitlines()
+    assert re.fullmatch(r"theorem 1/2, tiny-toy: done in \d\.\d s", first)
+    assert second == "theorem 2/2, tiny-exact: is there"
+    again = vars(read(here / "out" / "theorem" / "tiny-toy"))
+    assert {key: value for key, value in again.items() if key != "seconds"} == sound
+
+
+def test_the_result_of_another_experiment_is_done_again(here):
+    """As after a change of the recipe: what is in the folder is not what is asked for."""
+    keep(replace(TOY.experiment, seed=5), here / "out" / "theorem" / "tiny-toy")
+    keep(EXACT.experiment, here / "out" / "theorem" / "tiny-exact", betas=(0.1,))  # one strength is missing
+    lines = call(CALL).done().splitlines()
+    assert all(": done in " in line for line in lines[:2])
+    assert read(here / "out" / "theorem" / "tiny-toy").experiment == TOY.experiment
+    assert [summary["beta"] for summary in read(here / "out" / "theorem" / "tiny-exact").betas] == [0.1, 0.001]
+
+
+def test_a_training_of_another_configuration_is_not_gone_on_with(here, monkeypatch):
+    call(TRAIN).done()
+    other = replace(TINY, optimiser=SGD(0.1))
+    known(monkeypatch, replace(PAPER, rows=(Row(other, ROWS[0]), Row(baseline(other), ROWS[1]))))
+    before = files(here / "out" / "trainings")
+    answer = call(TRAIN)
+    assert answer.code == 2
+    assert "trainings/tiny/ep/seed-0 holds another training: name another folder" in answer.told()
+    assert files(here / "out" / "trainings") == before
+
+
+# records
+
+
+def test_records_are_taken(records, here, monkeypatch):
+    for name in ("conduct", "carry_out", "start"):
+        monkeypatch.setattr(f"eqprop.cli.reproducing.{name}", forbidden)
+    before = files(records)
+    said = call(f"reproduce tiny2026 --records {records} --train tiny --seeds 1 --out out").done()
+    assert [line.split(": ")[1] for line in said.splitlines()[:4]] == ["taken from the records"] * 2 + ["is there"] * 2
+    assert files(records) == before
+    for n, check in enumerate((TOY, EXACT)):
+        assert read(here / "out" / "theorem" / check.experiment.name) == read(records / "checks" / str(n))
+    *_, errors, runs = tables(account(here / "out"))
+    assert [row["seeds"] for row in errors] == ["1", "1"]
+    assert [row["seeds"] for row in runs] == ["0", "0"]
+    rows = summarise([Folder(records / "trained-0").rows()])
+    assert errors[0]["test error here"] == rows.test.percent()
+
+
+def test_of_what_is_recorded_only_the_rest_is_trained(records, here):
+    said = call(f"reproduce tiny2026 --records {records} --train tiny --seeds 2 --out out").done()
+    assert said.count(": trained") == 2
+    assert sorted(path.parent.name for path in (here / "out").rglob("config.json")) == ["seed-1", "seed-1"]
+    assert [row["seeds"] for row in tables(account(here / "out"))[-1]] == ["0, 1", "0, 1"]
+
+
+def test_fresh_takes_nothing_from_them(records, here):
+    said = call(f"reproduce tiny2026 --records {records} --fresh --train tiny --seeds 1 --out out").done()
+    assert said.count(": done in") == 2
+    assert said.count(": trained") == 2
+    found = tables(account(here / "out"))
+    call(f"reproduce tiny2026 --records {records} --fresh --out other").done()
+    assert [row["test error here"] for row in tables(account(here / "other"))[2]] == ["not run yet"] * 2
+    assert [row["seeds"] for row in found[2]] == ["1", "1"]
+
+
+CHANGES = {
+    "seed": {"seed": 1},
+    "beta": {"estimator": ep.EquilibriumProp(60, 5, 0.02)},
+    "K": {"estimator": ep.EquilibriumProp(60, 4, 0.01)},
+    "T": {"estimator": ep.EquilibriumProp(61, 5, 0.01)},
+    "nudging": {"estimator": ep.EquilibriumProp(60, 5, 0.01, "centred")},
+    "precision": {"dtype": "float64"},
+    "model": {"model": Toy(hidden=7)},
+    "batch": {"data": Data(RANDOM, 2)},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_recorded_experiment_of_another_configuration_is_not_taken(change, tmp_path):
+    """Whatever its folder is called."""
+    keep(replace(TOY.experiment, **CHANGES[change]), tmp_path / "theorem" / "tiny-toy")
+    assert find_result(TOY, tmp_path) is None
+    assert result_in(tmp_path / "theorem" / "tiny-toy", TOY) is None
+    keep(TOY.experiment, tmp_path / "x")
+    assert find_result(TOY, tmp_path) == tmp_path / "x"
+
+
+def test_a_recorded_experiment_on_trained_weights_is_not_taken(tmp_path):
+    keep(TOY.experiment, tmp_path / "a", weights="trained, epoch 3")
+    assert find_result(TOY, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("betas", "taken"), [((), False), ((0.1,), False), ((0.1, 0.001), True), ((1.0, 0.001, 0.1), True)]
+)
+def test_a_recorded_experiment_has_all_strengths_or_is_not_taken(betas, taken, tmp_path):
+    keep(EXACT.experiment, tmp_path / "a", betas)
+    assert (find_result(EXACT, tmp_path) is not None) == taken
+
+
+def test_a_damaged_record_is_passed_over(tmp_path):
+    keep(TOY.experiment, tmp_path / "a")
+    (tmp_path / "a" / "report.json").write_bytes(b"\xff")
+    assert find_result(TOY, tmp_path) is None
+    keep(TOY.experiment, tmp_path / "b")
+    assert find_result(TOY, tmp_path) == tmp_path / "b"
+
+
+RUNS = {
+    "rates": {"optimiser": SGD(0.2)},
+    "epochs": {"epochs": 1},
+    "beta": {"estimator": ep.EquilibriumProp(6, 3, 0.1, "centred")},
+    "method": {"estimator": baseline(TINY).estimator},
+    "model": {"model": replace(TINY.model, sizes=(64, 7, 10))},
+    "batch": {"data": Data("digits", 61)},
+    "held out": {"data": Data("digits", 60, validation=10)},
+    "name": {"name": "other"},
+    "threads": {"threads": 2},
+}
+
+
+@pytest.mark.parametrize("change", RUNS)
+def test_a_recorded_training_of_another_configuration_is_not_taken(change, tmp_path, records):
+    shutil.copytree(records / "trained-0", tmp_path / "ep-seed-0")
+    row = Row(TINY, ROWS[0])
+    assert [training.run for training in find_trainings(row, [tmp_path])] == [TINY]
+    Folder(tmp_path / "ep-seed-0").config.write_text(replace(TINY, **RUNS[change]).to_json())
+    assert find_trainings(row, [tmp_path]) == []
+
+
+def test_seeds_are_found_in_their_order_and_each_once(tmp_path, records):
+    for n, seed in enumerate((3, 0, 3, 1)):
+        shutil.copytree(records / "trained-0", tmp_path / str(n))
+        Folder(tmp_path / str(n)).config.write_text(replace(TINY, seed=seed).to_json())
+    found = find_trainings(Row(TINY, ROWS[0]), [tmp_path, records])
+    assert [training.run.seed for training in found] == [0, 1, 3]
+    assert found[0].epochs == Folder(records / "trained-0").rows()
+
+
+@pytest.mark.parametrize("file", ["config.json", "metrics.jsonl", "environment.json"])
+@pytest.mark.parametrize("damage", [None, b"", b"\xff{"])
+def test_a_damaged_training_is_passed_over(file, damage, tmp_path, records):
+    shutil.copytree(records / "trained-0", tmp_path / "a")
+    path = tmp_path / "a" / file
+    path.unlink()
+    if damage is not None:
+        path.write_bytes(damage)
+    assert find_trainings(Row(TINY, ROWS[0]), [tmp_path]) == []
+
+
+@pytest.mark.skipif(not CHECKOUT, reason="the package is not in its checkout, as when it is installed")
+def test_the_records_of_the_checkout_are_where_they_are_looked_for():
+    """Left out, `--records` is the folder beside the package; there are trainings of this paper in it."""
+    from eqprop.cli.reproduce import recorded
+
+    (folder,) = recorded(Reproduce())
+    assert (folder / "README.md").is_file()
+    assert recorded(Reproduce(fresh=True)) == []
+    rows = {row.command: row for row in ERNOULT2019.rows}
+    assert [t.run.seed for t in find_trainings(rows["eqprop train p-1h"], [folder])] == [0, 1, 2, 3, 4]
+
+
+# a reduced version
+
+
+def test_quick_is_a_reduced_version(here):
+    said = call("reproduce tiny2026 --quick --fresh").done()
+    out = here / "runs" / "reproduce-tiny2026-quick"
+    assert "theorem 1/1, tiny-toy: done in" in said
+    assert said.count(": trained") == 2
+    assert {read_run(config.parent).epochs for config in out.rglob("config.json")} == {1}
+    text = account(out)
+    assert "## Reduced trainings" in text
+    *_, errors, runs = tables(text)
+    assert [row["published test error"] for row in errors] == ["–", "–"], "these figures are of whole trainings"
+    assert [run["command"] for run in runs] == [
+        "`eqprop train tiny --epochs 1`", "`eqprop train tiny --epochs 1 --estimator bptt`",
+    ]  # fmt: skip
+    assert [row["seeds"] for row in errors] == ["1", "1"]
+    assert [row["test error here"] for row in tables(text)[2]] == ["not run yet"] * 2
+    assert "1 of 1 experiments run" in text
+
+
+def test_quick_does_what_it_can_and_takes_the_rest(records, here, monkeypatch):
+    """Who tries it wants to see it happen; whole trainings are shown as they are recorded."""
+    said = call(f"reproduce tiny2026 --quick --records {records} --out out").done()
+    assert "tiny-toy: done in" in said
+    assert [row["seeds"] for row in tables(account(here / "out"))[2]] == ["1", "1"]
+
+
+def test_quick_and_the_whole_do_not_get_in_each_others_way(here):
+    call("reproduce tiny2026 --quick --fresh --out out").done()
+    call(f"{CALL} --train tiny --seeds 1").done()
+    assert [row["seeds"] for row in tables(account(here / "out"))[2]] == ["1", "1"]
+    before = moments(here / "out" / "trainings")
+    said = call("reproduce tiny2026 --quick --fresh --out out").done()
+    assert said.count("is there") == 3
+    assert moments(here / "out" / "trainings") == before
+
+
+# data that are not to be had
+
+
+def on_mnist() -> tuple[Paper, Run]:
+    """The same paper, half of it on data that have to be fetched."""
+    model = replace(TINY.model, sizes=(784, 3, 10))
+    one = replace(TOY.experiment, name="tiny-mnist", data=Data("mnist", 3), model=model)
+    run = replace(TINY, name="tiny-m", data=Data("mnist", 3), model=model)
+    rows = (Row(run, "eqprop train tiny-m"), Row(baseline(run), "eqprop train tiny-m --estimator bptt"), *PAPER.rows)
+    return replace(PAPER, checks=(TOY, Check(one, "Fig. 9"), EXACT), rows=rows), run
+
+
+def test_missing_data_are_told_of_and_the_rest_is_done(here, tmp_path, monkeypatch):
+    known(monkeypatch, *on_mnist())
+    said = call(f"{CALL} --train tiny-m tiny --seeds 1").done()
+    lines = said.splitlines()
+    assert re.search(r"tiny-toy: done in", lines[0])
+    assert "tiny-mnist: not run: mnist was not found" in lines[1]
+    assert re.search(r"tiny-exact: done in", lines[2])
+    assert "tiny-m by EP: not run: mnist was not found" in said
+    assert said.count(": trained") == 2
+    reason = "not run: mnist is not on this machine (`eqprop data fetch mnist`)"
+    checks, _, errors, _ = tables(account(here / "out"))
+    assert [row["residual"] == reason for row in checks] == [False, True, False]
+    assert [row["test error here"] == reason for row in errors] == [True, True, False, False]
+    for name in ("report.md", "report.html"):
+        assert str(tmp_path) not in (here / "out" / name).read_text()
+    assert "2 of 3 experiments run" in account(here / "out")
+
+
+def test_missing_data_that_come_later(here, monkeypatch):
+    known(monkeypatch, *on_mnist())
+    call(f"{CALL} --train tiny-m --seeds 1").done()
+    small = small_mnist()
+    monkeypatch.setitem(SOURCES, "mnist", small.source)
+    small.put(here / "root")
+    said = call(f"{CALL} --train tiny-m --seeds 1 --data.root root").done()
+    assert "tiny-mnist: done in" in said
+    assert said.count(": trained") == 2
+    assert [row["seeds"] for row in tables(account(here / "out"))[2]] == ["1", "1", "", ""]
+    for name, content in files(here / "out").items():
+        assert content is None or str(here).encode() not in content, name
+
+
+def test_where_data_are_missing_the_records_help(records, here, tmp_path, monkeypatch):
+    """In a reduced version too."""
+    paper, run = on_mnist()
+    check = paper.checks[1]
+    known(monkeypatch, replace(paper, quick_checks=("tiny-toy", "tiny-mnist")), run)
+    small = small_mnist()
+    with monkeypatch.context() as patch:
+        patch.setitem(SOURCES, "mnist", small.source)
+        small.put(tmp_path / "root")
+        keep(
+            replace(check.experiment, data=replace(check.experiment.data, root=str(tmp_path / "root"))),
+            here / "rec" / "a",
+        )
+    said = call("reproduce tiny2026 --quick --records rec --out out").done()
+    assert re.search(r"tiny-mnist: not run: mnist was not found .*; taken from the records", said)
+    checks, *_ = tables(account(here / "out"))
+    assert "not run" not in checks[1]["residual"]
+    assert read(here / "out" / "theorem" / "tiny-mnist").experiment == check.experiment
+
+
+def test_damaged_data_are_not_called_missing(here, monkeypatch):
+    known(monkeypatch, *on_mnist())
+    small = small_mnist()
+    monkeypatch.setitem(SOURCES, "mnist", small.source)
+    file = small.put(here / "root") / "mnist" / "train-images-idx3-ubyte.gz"
+    file.write_bytes(file.read_bytes()[:-20])
+    said = call(f"{CALL} --data.root root").done()
+    assert "train-images-idx3-ubyte.gz is damaged" in said
+    checks, *_ = tables(account(here / "out"))
+    assert checks[1]["residual"] == "not run: mnist could not be read or fetched (`eqprop data` tells more)"
+    assert str(here) not in account(here / "out")
+
+
+# mistakes
+
+MISTAKES = {
+    "reproduce xyzzy": "'xyzzy'",
+    "reproduce tiny": "'tiny': did you mean 'tiny2026'",
+    "reproduce --quick tiny2026": "'--quick'",
+    "reproduce tiny2026 extra": "extra",
+    "reproduce tiny2026 --quik": "did you mean --quick",
+    "reproduce tiny2026 --train p-1h": "'p-1h'",
+    "reproduce tiny2026 --train tiny tinny": "'tinny': did you mean 'tiny'",
+    "reproduce tiny2026 --quick --train tiny": "--train is for the whole reproduction: leave --quick out",
+    "reproduce tiny2026 --seeds 0": "--seeds must be a whole number of at least 1, got 0",
+    "reproduce tiny2026 --device nonsense": "'nonsense'",
+    "reproduce tiny2026 --records missing": "--records must name a folder, got 'missing'",
+    "reproduce tiny2026 --records file": "'file'",
+    "reproduce tiny2026 --data.root missing": "--data.root must name a folder, got 'missing'",
+    "reproduce tiny2026 --out file": "file",
+    "reproduce tiny2026 --out file/below": "file",
+    "reproduce tiny2026 --out dangling": "dangling",
+    "reproduce tiny2026 --out=": "--out",
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_a_mistake(words, here, tmp_path):
+    (here / "file").write_text("mine")
+    (here / "dangling").symlink_to("gone")
+    before = files(tmp_path)
+    assert MISTAKES[words] in call(words).complaint()
+    assert files(tmp_path) == before
+
+
+def test_the_helps():
+    assert "tiny2026" in call("reproduce --help").done()
+    nothing = call("reproduce")
+    assert (nothing.code, nothing.out) == (2, call("reproduce --help").out)
+    said = call("reproduce tiny2026 --help").done()
+    for option in ("--out", "--quick", "--train", "--seeds", "--records", "--fresh", "--device", "--data.root"):
+        assert re.search(rf"^│ {re.escape(option)}\b", said, re.MULTILINE)
+
+
+# what cannot be helped
+
+
+@pytest.mark.parametrize("where", ["eqprop.theorem.result", "eqprop.cli.reproducing"])
+def test_a_full_disk_and_called_again(where, whole, here, monkeypatch):
+    """What was done is kept."""
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{where}.write_atomic", full)
+        answer = call(CALL)
+    assert answer.code == 1
+    assert answer.told() == "eqprop: out: No space left on device: make room, then call it again\n"
+    assert not (here / "out" / "report.md").exists()
+    lines = call(TRAIN).done().splitlines()
+    assert ("is there" in lines[0]) == (where == "eqprop.cli.reproducing")
+    assert timeless(account(here / "out")) == timeless(account(whole))
+
+
+def test_a_full_disk_in_a_training(here, monkeypatch):
+    def full(self, row):
+        raise OSError(errno.ENOSPC, "No space left on device", "metrics.jsonl")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "log", full)
+        answer = call(TRAIN)
+    assert answer.code == 1
+    assert "No space left on device" in answer.told()
+    assert "make room" in answer.err
+    call(TRAIN).done()
+    assert [row["seeds"] for row in tables(account(here / "out"))[2]] == ["2", "2"]
+
+
+def test_numbers_that_are_not_finite(here, monkeypatch):
+    batch = Experiment.batch
+
+    def bad(self, *arguments):
+        x, y = batch(self, *arguments)
+        return x * math.nan, y
+
+    monkeypatch.setattr(Experiment, "batch", bad)
+    answer = call(CALL)
+    assert answer.code == 1
+    assert "tiny-toy: the input" in answer.told()
+
+
+def test_without_matplotlib_the_account_is_there_and_it_is_said_how_to_get_pictures(here, monkeypatch):
+    monkeypatch.undo()  # of the fixture that forbids pictures, too
+    known(monkeypatch)
+    monkeypatch.chdir(here)
+    for name in ("matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, name, None)
+    answer = call(CALL)
+    assert answer.code == 0
+    assert answer.err == "eqprop: no pictures without matplotlib: pip install 'eqprop[plot]'\n"
+    assert "![" not in account(here / "out")
+    assert "<img" not in (here / "out" / "report.html").read_text()
+
+
+# the paper itself
+
+
+def test_the_paper_has_its_figures_and_its_table():
+    """Ernoult et al. 2019: Figures 2, 3 and 8 to 13, and the fully connected rows of Table 1, EP and BPTT."""
+    places = {check.experiment.name: check.place for check in ERNOULT2019.checks}
+    figures = {"toy": "Fig. 2"} | {
+        name: f"Figs. 3, {n}" for n, name in enumerate(("eb-1h", "eb-2h", "eb-3h", "p-1h", "p-2h", "p-3h"), start=8)
+    }
+    assert {name: place for name, place in places.items() if place != "–"} == figures
+    for check in ERNOULT2019.checks:
+        assert check.experiment == experiment(check.experiment.name)
+        assert (check.betas == (0.1, 0.01, 0.001, 0.0001, 0.00001)) == check.experiment.name.endswith("-exact")
+    rows = ERNOULT2019.rows
+    assert [(row.run.name, row.run.method) for row in rows] == [
+        (name, method) for name in ("eb-1h", "eb-2h", "p-1h", "p-2h", "p-3h") for method in ("EP", "BPTT")
+    ]
+    for row in rows:
+        own = recipe(row.run.name)
+        assert row.run == (own if row.run.method == "EP" else baseline(own))
+        assert not row.reduced
+
+
+def test_the_commands_of_the_rows_train_them(here, monkeypatch):
+    """Whole and reduced ones: what the account tells to call has that configuration."""
+    monkeypatch.setattr("eqprop.cli.train.carry_out", lambda *arguments: None)
+    monkeypatch.setattr("eqprop.cli.study.prepare", lambda *arguments: None)
+    for n, row in enumerate([*ERNOULT2019.rows, *ERNOULT2019.quick_rows]):
+        call(row.command.removeprefix("eqprop "), f"--no-plots --out {n}").done()
+        assert read_run(here / str(n)) == row.run
+        assert read_run(here / str(n)).seed == 0
+
+
+def test_the_commands_of_the_experiments_do_them(here, monkeypatch):
+    asked = []
+
+    def noted(options, trained):
+        asked.append(options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eqprop.cli.gdu.found", noted)
+    for check in ERNOULT2019.checks:
+        betas = " --betas " + " ".join(map(str, check.betas)) if check.betas else ""
+        assert call(f"gdu {check.experiment.name}{betas}").code == 130
+        assert asked[-1].experiment == check.experiment
+        assert tuple(asked[-1].betas) == check.betas
+
+
+def test_a_reduced_version_is_part_of_the_whole():
+    names = [check.experiment.name for check in ERNOULT2019.checks]
+    assert set(ERNOULT2019.quick_checks) < set(names)
+    for row in ERNOULT2019.quick_rows:
+        assert row.run.epochs <= recipe(row.run.name).epochs
+        assert row.reduced == (row.run.epochs < recipe(row.run.name).epochs)
+
+
+def test_json_of_a_result_in_the_account_is_plain(whole):
+    for path in (whole / "theorem").rglob("*.json"):
+        json.loads(path.read_text())

@@ -1,0 +1,220 @@
+"""Documents: one content as Markdown and as one HTML file that needs no other; whatever a text holds stays text."""
+
+import re
+from base64 import b64decode
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from eqprop.report import Document, Picture, Section, Table, html, markdown, markdown_table
+
+SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><text>a &amp; b</text></svg>'
+PNG = b"\x89PNG\r\n\x1a\n and so on"
+
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+
+class Page(HTMLParser):
+    """A page taken apart: its elements, their text, and whether every one that is opened is closed."""
+
+    def __init__(self, text: str):
+        super().__init__(convert_charrefs=True)
+        self.open, self.found, self.words = [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == [], "left open"
+
+    def handle_starttag(self, tag, attributes):
+        names = [name for name, _ in attributes]
+        assert len(names) == len(set(names)), "an attribute twice"
+        self.found.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append((tuple(self.open), data))
+
+    def has(self, tag: str) -> bool:
+        return any(name == tag for name, _ in self.found)
+
+    def texts(self, tag: str) -> list[str]:
+        """The text of each piece that stands right in an element of that name."""
+        return [data for opened, data in self.words if opened and opened[-1] == tag]
+
+
+@pytest.fixture
+def picture(tmp_path) -> Picture:
+    """Both files of a picture, in a folder below."""
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "errors.svg").write_bytes(SVG)
+    (tmp_path / "plots" / "errors.png").write_bytes(PNG)
+    return Picture(tmp_path / "plots" / "errors", 'Errors < 2 % & "more".')
+
+
+def small(*parts, title="A title") -> Document:
+    return Document(title, [Section("First", ["Some words."]), Section("Second", parts)])
+
+
+def page(*parts) -> Page:
+    return Page(html(small(*parts)))
+
+
+def test_a_table_in_markdown():
+    text = markdown_table(("name", "n"), [("a", "1"), ("longer", "20")])
+    assert text.splitlines() == ["| name   | n  |", "|--------|----|", "| a      | 1  |", "| longer | 20 |"]
+
+
+def test_a_table_without_rows():
+    assert markdown_table(("a", "bc"), []).splitlines() == ["| a | bc |", "|---|----|"]
+
+
+def test_a_bar_in_a_cell_is_no_column():
+    lines = markdown_table(("|s|",), [("a|b",)]).splitlines()
+    assert [re.split(r"(?<!\\)\|", line)[1:-1] for line in (lines[0], lines[2])] == [[r" \|s\| "], [r" a\|b  "]]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_rows_of_other_lengths_are_refused():
+    with pytest.raises((ValueError, IndexError)):
+        markdown_table(("a", "b"), [("1",)])
+
+
+def test_markdown_has_everything_in_its_order(picture, tmp_path):
+    text = markdown(small("Before.", Table(("a",), [("1",)]), picture, "- one\n- two"), tmp_path)
+    blocks = text.strip().split("\n\n")
+    assert blocks == [
+        "# A title", "## First", "Some words.", "## Second", "Before.", "| a |\n|---|\n| 1 |",
+        '![Errors < 2 % & "more".](plots/errors.png)', '*Errors < 2 % & "more".*', "- one\n- two",
+    ]  # fmt: skip
+    assert text.endswith("- two\n")
+
+
+def test_links_are_relative_to_the_file(picture, tmp_path):
+    """The folder can be moved, and names nobody."""
+    text = markdown(small(picture), tmp_path)
+    assert str(tmp_path) not in text
+    (link,) = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert not Path(link).is_absolute()
+    assert (tmp_path / link).read_bytes() == PNG
+
+
+def test_markdown_of_a_folder_without_a_name(picture, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "(plots/errors.png)" in markdown(small(Picture(Path("plots/errors"), "x")), Path())
+
+
+def test_html_has_everything_in_its_order(picture):
+    found = page("Before.", Table(("a", "b"), [("1", "2"), ("3", "4")]), picture, "- one\n- two", "After.")
+    names = [name for name, _ in found.found if name in ("h1", "h2", "p", "table", "th", "td", "figure", "img", "li")]
+    assert names == ["h1", "h2", "p", "h2", "p", "table", *["th"] * 2, *["td"] * 4, "figure", "img", *["li"] * 2, "p"]
+    assert found.texts("h1") == found.texts("title") == ["A title"]
+    assert found.texts("h2") == ["First", "Second"]
+    assert found.texts("p") == ["Some words.", "Before.", "After."]
+    assert found.texts("th") == ["a", "b"]
+    assert found.texts("td") == ["1", "2", "3", "4"]
+    assert found.texts("li") == ["one", "two"]
+    assert found.texts("figcaption") == ['Errors < 2 % & "more".']
+
+
+def test_a_page_says_what_it_is():
+    """A document type, its language and its letters: a browser need not guess."""
+    text = html(small())
+    assert text.lower().startswith("<!doctype html>\n<html lang=")
+    assert ("meta", {"charset": "utf-8"}) in Page(text).found
+    assert text.endswith("</html>\n")
+
+
+AWKWARD = [
+    "a < b & c > d",
+    "<script>alert(1)</script>",
+    "&amp; &lt;",
+    "\"quotes\" and 'such'",
+    "5 % – “RMSE” β → 0",
+    "a|b",
+]
+
+
+@pytest.mark.parametrize("text", AWKWARD)
+def test_whatever_a_text_holds_stays_text(text, picture):
+    """In a title, a paragraph, a list, a cell and a caption."""
+    document = Document(
+        text, [Section(text, [text, f"- {text}", Table((text,), [(text,)]), Picture(picture.path, text)])]
+    )
+    found = Page(html(document))
+    for tag in ("title", "h1", "h2", "p", "li", "th", "td", "figcaption"):
+        assert "".join(found.texts(tag)) == text
+    assert [attributes["alt"] for tag, attributes in found.found if tag == "img"] == [text]
+    assert not found.has("script")
+
+
+@pytest.mark.parametrize(
+    ("text", "tag", "inside"),
+    [
+        ("see `eqprop train` now", "code", ["eqprop train"]),
+        ("`a` and `b`", "code", ["a", "b"]),
+        ("`a < b & c`", "code", ["a < b & c"]),
+        ("it is **not reached** here", "strong", ["not reached"]),
+        ("what *steady state* means", "em", ["steady state"]),
+        ("**one** and *two*", "strong", ["one"]),
+        ("**one** and *two*", "em", ["two"]),
+    ],
+)
+def test_code_bold_and_slanted_words(text, tag, inside):
+    found = page(text)
+    assert found.texts(tag) == inside
+    shown = "".join(data for opened, data in found.words if "p" in opened)
+    assert shown == "Some words." + re.sub(r"[`*]", "", text)
+
+
+@pytest.mark.parametrize("text", ["2 * 3 * 4", "a*", "a ** b", "one ` mark", "*", "2 `"])
+def test_what_is_no_mark_stays(text):
+    found = page(text)
+    assert found.texts("p")[-1] == text
+    assert not any(found.has(tag) for tag in ("code", "em", "strong"))
+
+
+@pytest.mark.parametrize("text", ["a*b*c", "**kwargs, **more", "<b>", "x_*"])
+def test_nothing_within_code_means_anything(text):
+    found = page(f"call `{text}` so")
+    assert found.texts("code") == [text]
+    assert not any(found.has(tag) for tag in ("em", "strong", "b"))
+
+
+def test_marks_work_in_every_part(picture):
+    found = page(Table(("`a`",), [("`b`",)]), "- `c`", Picture(picture.path, "`d`"))
+    assert found.texts("code") == ["a", "b", "c", "d"]
+
+
+def test_a_picture_is_inside(picture):
+    found = page(picture)
+    ((_, attributes),) = [item for item in found.found if item[0] == "img"]
+    kind, data = attributes["src"].split(",", 1)
+    assert kind == "data:image/svg+xml;base64"
+    assert b64decode(data, validate=True) == SVG
+
+
+def test_a_page_needs_no_other_file(picture, tmp_path):
+    """Nothing is fetched: no link, no script, no font, and every source is data."""
+    text = html(small(picture, "Words.", Table(("a",), [("b",)])))
+    assert not re.search(r"https?://|@import|url\(", text)
+    for tag, attributes in Page(text).found:
+        assert tag not in ("script", "link", "iframe", "object", "embed")
+        assert "href" not in attributes
+        assert attributes.get("src", "data:").startswith("data:")
+    assert str(tmp_path) not in text
+
+
+def test_a_picture_that_is_not_there(picture):
+    picture.path.with_name("errors.svg").unlink()
+    with pytest.raises(FileNotFoundError):
+        html(small(picture))
+
+
+def test_the_same_document_is_the_same_page(picture, tmp_path):
+    parts = ("a", picture, Table(("a",), [("b",)]))
+    assert html(small(*parts)) == html(small(*parts))
+    assert markdown(small(*parts), tmp_path) == markdown(small(*parts), tmp_path)
