@@ -22,6 +22,7 @@ mutants: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/continual_step.py
 	$(BIN)/python benchmarks/trainer_overhead.py
 
 .venv/ready: pyproject.toml

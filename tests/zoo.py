@@ -97,6 +97,12 @@ def model(name: str, dynamics: ep.Dynamics, cost: str = "squared", seed: int = 1
     return built.double()
 
 
+def untied(of: ep.Model, angle: float = 40.0) -> ep.Model:
+    """The same model with feedback weights of its own in every dense connection; other connections are the same objects."""
+    edges = [(i, j, ep.Untied(c, angle) if type(c) is ep.Dense else c) for i, j, c in of.network.edges()]
+    return ep.Model(ep.Network(of.network.populations, edges), of.dynamics, of.cost).double()
+
+
 def batch(of: ep.Model, seed: int = 2) -> tuple[Tensor, Tensor]:
     """Inputs and classes for that model."""
     generator = torch.Generator().manual_seed(seed)

@@ -74,7 +74,7 @@ CORE = [
     Mutant(
         "difference of products, not product of differences",
         CON,
-        "torch.cat([step, b.post]), torch.cat([a.pre, a.pre - b.pre])",
+        "torch.cat([a.post - b.post, b.post]), torch.cat([a.pre, a.pre - b.pre])",
         "torch.cat([a.post, -b.post]), torch.cat([a.pre, b.pre])",
         PHI,
     ),

@@ -57,7 +57,7 @@ TRAINING = [
     Mutant(
         "costs are means of batches", "training/tally.py", "loss.detach(), alpha=n", "loss.detach(), alpha=1", TALLY
     ),
-    Mutant("rates from the output", "training/optimisers.py", "zip(owners, rates,", "zip(owners, rates[::-1],", GROUPS),
+    Mutant("rates from the output", "rates.py", "zip(owners, rates,", "zip(owners, rates[::-1],", GROUPS),
     Mutant("checksum not compared", CHECK, "if not sound:", "if False:", SAVED),
     Mutant("facts not in the checksum", CHECK, "hashlib.sha256(text.encode())", "hashlib.sha256()", SAVED),
     Mutant("weights not looked at", CHECK, "not torch.isfinite(tensor).all()", "False", DIVERGED),
@@ -68,7 +68,7 @@ TRAINING = [
     Mutant(
         "lock not taken", "training/folder.py", "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", FOLDER
     ),
-    Mutant("weights by chance", "training/run.py", "with seeded(self.seed, WEIGHTS):", "if True:", SESSION),
+    Mutant("weights by chance", "training/run.py", "        with seeded(seed, WEIGHTS):", "        if True:", SESSION),
     Mutant("the rest by chance", "training/session.py", ", seeded(run.seed, REST)", "", SESSION),
     Mutant(
         "test shorter than training",

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mutant import Mutant
+from mutants_continual import CONTINUAL
 from mutants_core import CORE
 from mutants_reproduction import REPRODUCTION
 from mutants_theorem import THEOREM
@@ -24,7 +25,7 @@ from mutants_training import TRAINING
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 300  # seconds for one mutant's tests; a mutant that hangs them is caught
 
-MUTANTS = [*CORE, *THEOREM, *TRAINING, *REPRODUCTION]
+MUTANTS = [*CORE, *CONTINUAL, *THEOREM, *TRAINING, *REPRODUCTION]
 
 
 def text(mutant: Mutant) -> str:

@@ -1,9 +1,13 @@
-"""Take finished runs into records/: configuration, metrics and environment, without weights and pictures.
+"""Take finished work into records/.
 
-    python tools/record.py RUN_FOLDER [RUN_FOLDER ...]
+    python tools/record.py FOLDER [FOLDER ...]
+    python tools/record.py --pack NAME FOLDER
 
-A run goes to records/RECIPE/METHOD-seed-S. What is there already is not overwritten. A run folder is refused if it is not
-finished, or if the code that it ran on was not a commit.
+A run folder goes to records/RECIPE/METHOD-seed-S: configuration, metrics and environment, without weights and pictures. The folder
+of a check of the theorem goes to records/theorem/NAME, whole; a study's file to records/studies. ``--pack`` puts every finished run
+below FOLDER into one file, records/NAME/trainings.jsonl, a training a line.
+
+What is there already is not overwritten. Work is refused if it is not finished, or if the code that it ran on was not a commit.
 """
 
 import json
@@ -11,20 +15,27 @@ import shutil
 import sys
 from pathlib import Path
 
+from eqprop.reproduction.evidence import in_folders
+from eqprop.theorem.result import read
 from eqprop.training.folder import Folder
 from eqprop.training.session import finished, read_run
 
 RECORDS = Path(__file__).resolve().parent.parent / "records"
 
 
-def record(folder: Path) -> Path:
-    """Copy one run, and say where to."""
+def record(path: Path) -> Path:
+    """Copy one piece of work, and say where to."""
+    if path.suffix == ".json":
+        return study(path)
+    return check(path) if (path / "experiment.json").exists() else run(path)
+
+
+def run(folder: Path) -> Path:
+    """A training."""
     place, run = Folder(folder), read_run(folder)
-    commit = json.loads(place.environment.read_text())["commit"]
     if not finished(place):
         sys.exit(f"{folder} is not finished")
-    if commit is None or commit.endswith("-dirty"):
-        sys.exit(f"{folder} ran on code that no commit holds ({commit}): run it again on a clean checkout")
+    committed(json.loads(place.environment.read_text()), folder)
     to = RECORDS / run.name / f"{run.method.lower()}-seed-{run.seed}"
     to.mkdir(parents=True)
     for file in (place.config, place.metrics, place.environment):
@@ -32,11 +43,53 @@ def record(folder: Path) -> Path:
     return to
 
 
+def check(folder: Path) -> Path:
+    """A check of the theorem, with its pictures."""
+    result = read(folder)
+    if result is None:
+        sys.exit(f"{folder} is not finished")
+    committed(result.environment, folder)
+    return Path(shutil.copytree(folder, RECORDS / "theorem" / result.experiment.name))
+
+
+def study(file: Path) -> Path:
+    """A computation of a paper."""
+    committed(json.loads(file.read_text())["environment"], file)
+    to = RECORDS / "studies" / file.name
+    to.parent.mkdir(parents=True, exist_ok=True)
+    if to.exists():
+        sys.exit(f"{to} is there already")
+    return Path(shutil.copyfile(file, to))
+
+
+def pack(name: str, folder: Path) -> Path:
+    """Many trainings in one file."""
+    to = RECORDS / name / "trainings.jsonl"
+    to.parent.mkdir(parents=True)
+    with to.open("x") as file:
+        for training in in_folders(folder):
+            committed(training.environment, folder)
+            facts = {"config": json.loads(training.run.to_json()), "environment": training.environment}
+            file.write(json.dumps(facts | {"rows": training.epochs}) + "\n")
+    return to
+
+
+def committed(environment: dict[str, object], path: Path) -> None:
+    """Refuse what ran on code that nobody can go back to."""
+    commit = environment["commit"]
+    if commit is None or str(commit).endswith("-dirty"):
+        sys.exit(f"{path} ran on code that no commit holds ({commit}): run it again on a clean checkout")
+
+
 def main() -> None:
-    """Record every folder named."""
-    if len(sys.argv) < 2:
+    """Record everything named."""
+    words = sys.argv[1:]
+    if not words:
         sys.exit(__doc__)
-    for name in sys.argv[1:]:
+    if words[0] == "--pack":
+        print(pack(words[1], Path(words[2])))
+        return
+    for name in words:
         print(record(Path(name)))
 
 

@@ -17,7 +17,15 @@ from eqprop.connections import Connection, Dense
 from eqprop.costs import Cost, CrossEntropyReadout, SquaredError
 from eqprop.dynamics import Dynamics, EnergyDescent, Prototypical
 from eqprop.equilibrium import Equilibrium
-from eqprop.estimators import BPTT, EquilibriumProp, Estimator, ImplicitDiff, as_loss
+from eqprop.estimators import (
+    BPTT,
+    ContinualEP,
+    ContinualSGD,
+    EquilibriumProp,
+    Estimator,
+    ImplicitDiff,
+    as_loss,
+)
 from eqprop.model import Model, relax
 from eqprop.network import Network, Population
 from eqprop.settle import Settle, Solution
@@ -31,6 +39,8 @@ __all__ = [
     "MLP",
     "Activation",
     "Connection",
+    "ContinualEP",
+    "ContinualSGD",
     "Cost",
     "CrossEntropyReadout",
     "Dense",

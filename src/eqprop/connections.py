@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from eqprop.checks import positive_int
 
-__all__ = ["Connection", "Dense", "Ends", "Wire"]
+__all__ = ["Connection", "Dense", "DenseWire", "Ends", "Wire", "pairing"]
 
 
 class Ends(NamedTuple):
@@ -203,8 +203,7 @@ class Dense(Connection):
         step = a.post - b.post
         if a.pre is b.pre:  # a static input
             return pairing(self.weight, self.bias, step, a.pre, step)
-        left, right = torch.cat([step, b.post]), torch.cat([a.pre, a.pre - b.pre])
-        return pairing(self.weight, self.bias, left, right, step)
+        return pairing(self.weight, self.bias, *factors(a, b), step)
 
     def offset(self) -> Tensor | None:
         """The bias."""
@@ -213,6 +212,11 @@ class Dense(Connection):
     def wire(self, pre: int, post: int, gains: Sequence[float]) -> Wire:
         """Both products, each with its addition and its gain in one call."""
         return DenseWire(self.weight.t(), self.weight, pre, post, gains[pre], gains[post])
+
+
+def factors(a: Ends, b: Ends) -> tuple[Tensor, Tensor]:
+    """``left`` and ``right``, so that ``left^T right = post_a^T pre_a - post_b^T pre_b``: a product of differences."""
+    return torch.cat([a.post - b.post, b.post]), torch.cat([a.pre, a.pre - b.pre])
 
 
 class _Pairing(torch.autograd.Function):
@@ -261,3 +265,9 @@ class DenseWire(Wire):
         u[self.post] = torch.addmm(u[self.post], a[self.pre], self.up, alpha=self.gain_post)
         if self.pre:
             u[self.pre] = torch.addmm(u[self.pre], a[self.post], self.down, alpha=self.gain_pre)
+
+    def moved(self, free: Ends, a: Ends, b: Ends, sizes: Sequence[float]) -> "DenseWire":
+        """The wire after its weights went down the gradient of `Dense.contrast`, by ``sizes[0]``; the old one stays."""
+        left, right = factors(a, b)
+        weight = torch.addmm(self.down, left.t(), right, alpha=-sizes[0])
+        return DenseWire(weight.t(), weight, self.pre, self.post, self.gain_pre, self.gain_post)

@@ -17,6 +17,7 @@ the `Drive` that it returns gives the currents of any state. Here ``x`` and ``s`
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,13 +27,27 @@ from eqprop.checks import instance, positive_int
 from eqprop.connections import Connection, Ends, Wire
 from eqprop.precision import full_precision
 
-__all__ = ["Activities", "Drive", "Edge", "Network", "Population"]
+__all__ = ["Activities", "Compared", "Drive", "Edge", "Network", "Population"]
 
 Activities = tuple[Tensor, ...]
 """Activities of the populations ``1 .. L``: ``(B, *shape)`` each, input-first."""
 
 Edge = tuple[int, int, Connection]
 """``(pre, post, connection)``, by population number; 0 is the input."""
+
+
+class Compared(NamedTuple):
+    """What `Network.contrast` compares."""
+
+    free: Activities
+    a: Activities
+    b: Activities
+    norm: float
+
+    def ends(self, x: Tensor, pre: int, post: int) -> tuple[Ends, Ends, Ends]:
+        """Activities at the two ends of an edge in each of the three states, under the input ``x``."""
+        free, a, b = ((x, *s) for s in (self.free, self.a, self.b))
+        return Ends(free[pre], free[post]), Ends(a[pre], a[post]), Ends(b[pre], b[post])
 
 
 @dataclass(frozen=True, init=False)
@@ -67,11 +82,13 @@ class Drive:
         input: activity of population 0, ``(B, *shape)``.
         constant: scaled constant current into each relaxing population, from the input and from biases, ``(B, *shape)``.
         wires: the connections whose currents change with the state.
+        gains: the scale of the currents into each relaxing population.
     """
 
     input: Tensor
     constant: tuple[Tensor, ...]
     wires: tuple[Wire, ...]
+    gains: tuple[float, ...]
 
     def currents(self, s: Sequence[Tensor]) -> list[Tensor]:
         """Scaled currents into the relaxing populations at the activities ``s``: ``(B, *shape)`` each, the caller's own."""
@@ -83,7 +100,10 @@ class Drive:
 
     def repeat(self, n: int) -> "Drive":
         """The drive of the batch repeated ``n`` times, for phases that run side by side."""
-        return Drive(torch.cat([self.input] * n), tuple(torch.cat([c] * n) for c in self.constant), self.wires)
+        if n == 1:
+            return self
+        constant = tuple(torch.cat([c] * n) for c in self.constant)
+        return Drive(torch.cat([self.input] * n), constant, self.wires, self.gains)
 
 
 class Network(nn.Module):
@@ -152,7 +172,7 @@ class Network(nn.Module):
                     current = connection.offset()
                 if current is not None:
                     constant[post - 1] = torch.add(constant[post - 1], current, alpha=gain[post])
-        return Drive(x, tuple(constant), tuple(wires))
+        return Drive(x, tuple(constant), tuple(wires), tuple(gain[1:]))
 
     def contrast(self, x: Tensor, free: Activities, a: Activities, b: Activities, norm: float) -> Tensor:
         """A scalar whose gradient is the EP estimate, mean over the batch (taken here and nowhere else).
@@ -160,12 +180,9 @@ class Network(nn.Module):
         Tied edges contribute the exact difference of Phi between the states ``a`` and ``b``, untied ones the pairing of
         their currents at the state ``free`` with ``a - b``; both are divided by ``norm``.
         """
-        states = [(x, *free), (x, *a), (x, *b)]
+        compared = Compared(free, a, b, norm)
         with full_precision(x):
-            terms = [
-                connection.contrast(*(Ends(state[pre], state[post]) for state in states))
-                for pre, post, connection in self.edges()
-            ]
+            terms = [connection.contrast(*compared.ends(x, pre, post)) for pre, post, connection in self.edges()]
             return sum(terms[1:], terms[0]) / (norm * x.shape[0])
 
     def check_input(self, x: Tensor) -> Tensor:

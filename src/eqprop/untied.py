@@ -12,6 +12,7 @@ one of the nudged states, the centred estimate would lose an order of beta.
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +80,18 @@ class Untied(Connection):
 
     def wire(self, pre: int, post: int, gains: Sequence[float]) -> Wire:
         """The products with the two matrices."""
-        return DenseWire(self.upward.weight.t(), self.feedback, pre, post, gains[pre], gains[post])
+        return UntiedWire(self.upward.weight.t(), self.feedback, pre, post, gains[pre], gains[post])
+
+
+@dataclass(frozen=True)
+class UntiedWire(DenseWire):
+    """A wire whose two factors are weights of their own."""
+
+    def moved(self, free: Ends, a: Ends, b: Ends, sizes: Sequence[float]) -> "UntiedWire":
+        """The wire after both went down the gradient of `Untied.contrast`, by ``sizes``; the old one stays."""
+        forward = torch.addmm(self.up.t(), (a.post - b.post).t(), free.pre, alpha=-sizes[0])
+        feedback = torch.addmm(self.down, free.post.t(), a.pre - b.pre, alpha=-sizes[1])
+        return UntiedWire(forward.t(), feedback, self.pre, self.post, self.gain_pre, self.gain_post)
 
 
 def turned(weight: Tensor, angle: float) -> Tensor:

@@ -21,8 +21,10 @@ from eqprop.architectures import MLP, Toy
 from eqprop.cli.reproduce import Reproduce
 from eqprop.data.sources import SOURCES
 from eqprop.recipes import RECIPES, Published, baseline, experiment, recipe
+from eqprop.reproduction import PAPERS
+from eqprop.reproduction.ernoult2019 import ERNOULT2019
 from eqprop.reproduction.evidence import find_result, find_trainings, result_in
-from eqprop.reproduction.paper import ERNOULT2019, PAPERS, Check, Paper, Row
+from eqprop.reproduction.paper import Check, Paper, Row
 from eqprop.theorem.experiment import RANDOM, Experiment
 from eqprop.theorem.report import layer_errors
 from eqprop.theorem.result import conduct, read, write
@@ -47,17 +49,26 @@ EXACT = Check(
     "–",
     (0.1, 0.001),
 )
+ROWS = ["eqprop train tiny", "eqprop train tiny --estimator bptt"]
+SHORT = replace(TINY, epochs=1)
 PAPER = Paper(
-    "tiny2026", "Tiny & others 2026: less < more", "A claim, as plain as can be.", (TOY, EXACT), ("tiny",), ("tiny-toy",),
-    {"tiny": 1},
-)  # fmt: skip
+    "tiny2026",
+    "Tiny & others 2026: less < more",
+    "A claim, as plain as can be.",
+    (TOY, EXACT),
+    (Row(TINY, ROWS[0]), Row(baseline(TINY), ROWS[1])),
+    ("tiny-toy",),
+    (
+        Row(SHORT, "eqprop train tiny --epochs 1", reduced=True),
+        Row(baseline(SHORT), "eqprop train tiny --epochs 1 --estimator bptt", reduced=True),
+    ),
+)
 KNOWN = (
     Published("tiny", "EP", 12.34, 0.56, 7.89, "Tiny 2026, Table 1", "the published figure is made up"),
     Published("tiny", "BPTT", 0.01, 0.02, None, "Tiny 2026, Table 1"),
 )
 CALL = "reproduce tiny2026 --fresh --out out"
 TRAIN = f"{CALL} --train tiny --seeds 2"
-ROWS = ["eqprop train tiny", "eqprop train tiny --estimator bptt"]
 FOLDERS = [f"trainings/tiny/{method}/seed-{seed}" for method in ("ep", "bptt") for seed in (0, 1)]
 
 
@@ -71,8 +82,8 @@ def known(patch, paper: Paper = PAPER, *runs: Run) -> None:
 
 def undrawn(patch) -> None:
     """No pictures, which take longer than all the rest."""
-    patch.setattr("eqprop.cli.reproduce.can_draw", lambda: False)
-    patch.setattr("eqprop.cli.reproduce.drawable", lambda: False)
+    patch.setattr("eqprop.cli.reproducing.can_draw", lambda: False)
+    patch.setattr("eqprop.cli.reproducing.drawable", lambda: False)
 
 
 @pytest.fixture(autouse=True)
@@ -348,7 +359,7 @@ def test_called_again_nothing_is_done_again(whole, here, monkeypatch):
     shutil.copytree(whole, here / "out")
     before, contents, said = moments(here / "out"), files(here / "out"), account(here / "out")
     for name in ("conduct", "carry_out", "start", "draw"):
-        monkeypatch.setattr(f"eqprop.cli.reproduce.{name}", forbidden)
+        monkeypatch.setattr(f"eqprop.cli.reproducing.{name}", forbidden)
     lines = call(TRAIN).done().splitlines()
     assert [line.split(": ")[1] for line in lines[:4]] == ["is there"] * 4
     now = moments(here / "out")
@@ -412,7 +423,7 @@ def test_stopped_in_an_experiment_and_called_again(whole, here, monkeypatch):
         return conduct(one, *arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr("eqprop.cli.reproduce.conduct", stops)
+        patch.setattr("eqprop.cli.reproducing.conduct", stops)
         answer = call(TRAIN)
     assert (answer.code, answer.err) == (130, "stopped\n")
     assert sorted(path.name for path in (here / "out" / "theorem").iterdir()) == ["tiny-toy"]
@@ -504,7 +515,7 @@ def test_the_result_of_another_experiment_is_done_again(here):
 def test_a_training_of_another_configuration_is_not_gone_on_with(here, monkeypatch):
     call(TRAIN).done()
     other = replace(TINY, optimiser=SGD(0.1))
-    monkeypatch.setitem(RECIPES, "tiny", lambda: other)
+    known(monkeypatch, replace(PAPER, rows=(Row(other, ROWS[0]), Row(baseline(other), ROWS[1]))))
     before = files(here / "out" / "trainings")
     answer = call(TRAIN)
     assert answer.code == 2
@@ -517,7 +528,7 @@ def test_a_training_of_another_configuration_is_not_gone_on_with(here, monkeypat
 
 def test_records_are_taken(records, here, monkeypatch):
     for name in ("conduct", "carry_out", "start"):
-        monkeypatch.setattr(f"eqprop.cli.reproduce.{name}", forbidden)
+        monkeypatch.setattr(f"eqprop.cli.reproducing.{name}", forbidden)
     before = files(records)
     said = call(f"reproduce tiny2026 --records {records} --train tiny --seeds 1 --out out").done()
     assert [line.split(": ")[1] for line in said.splitlines()[:4]] == ["taken from the records"] * 2 + ["is there"] * 2
@@ -641,7 +652,7 @@ def test_the_records_of_the_checkout_are_where_they_are_looked_for():
     (folder,) = recorded(Reproduce())
     assert (folder / "README.md").is_file()
     assert recorded(Reproduce(fresh=True)) == []
-    rows = {row.command: row for row in ERNOULT2019.rows()}
+    rows = {row.command: row for row in ERNOULT2019.rows}
     assert [t.run.seed for t in find_trainings(rows["eqprop train p-1h"], [folder])] == [0, 1, 2, 3, 4]
 
 
@@ -691,7 +702,8 @@ def on_mnist() -> tuple[Paper, Run]:
     model = replace(TINY.model, sizes=(784, 3, 10))
     one = replace(TOY.experiment, name="tiny-mnist", data=Data("mnist", 3), model=model)
     run = replace(TINY, name="tiny-m", data=Data("mnist", 3), model=model)
-    return replace(PAPER, checks=(TOY, Check(one, "Fig. 9"), EXACT), trainings=("tiny-m", "tiny")), run
+    rows = (Row(run, "eqprop train tiny-m"), Row(baseline(run), "eqprop train tiny-m --estimator bptt"), *PAPER.rows)
+    return replace(PAPER, checks=(TOY, Check(one, "Fig. 9"), EXACT), rows=rows), run
 
 
 def test_missing_data_are_told_of_and_the_rest_is_done(here, tmp_path, monkeypatch):
@@ -803,7 +815,7 @@ def test_the_helps():
 # what cannot be helped
 
 
-@pytest.mark.parametrize("where", ["eqprop.theorem.result", "eqprop.cli.reproduce"])
+@pytest.mark.parametrize("where", ["eqprop.theorem.result", "eqprop.cli.reproducing"])
 def test_a_full_disk_and_called_again(where, whole, here, monkeypatch):
     """What was done is kept."""
 
@@ -817,7 +829,7 @@ def test_a_full_disk_and_called_again(where, whole, here, monkeypatch):
     assert answer.told() == "eqprop: out: No space left on device: make room, then call it again\n"
     assert not (here / "out" / "report.md").exists()
     lines = call(TRAIN).done().splitlines()
-    assert ("is there" in lines[0]) == (where == "eqprop.cli.reproduce")
+    assert ("is there" in lines[0]) == (where == "eqprop.cli.reproducing")
     assert timeless(account(here / "out")) == timeless(account(whole))
 
 
@@ -874,7 +886,7 @@ def test_the_paper_has_its_figures_and_its_table():
     for check in ERNOULT2019.checks:
         assert check.experiment == experiment(check.experiment.name)
         assert (check.betas == (0.1, 0.01, 0.001, 0.0001, 0.00001)) == check.experiment.name.endswith("-exact")
-    rows = ERNOULT2019.rows()
+    rows = ERNOULT2019.rows
     assert [(row.run.name, row.run.method) for row in rows] == [
         (name, method) for name in ("eb-1h", "eb-2h", "p-1h", "p-2h", "p-3h") for method in ("EP", "BPTT")
     ]
@@ -888,7 +900,7 @@ def test_the_commands_of_the_rows_train_them(here, monkeypatch):
     """Whole and reduced ones: what the account tells to call has that configuration."""
     monkeypatch.setattr("eqprop.cli.train.carry_out", lambda *arguments: None)
     monkeypatch.setattr("eqprop.cli.study.prepare", lambda *arguments: None)
-    for n, row in enumerate([*ERNOULT2019.rows(), *ERNOULT2019.quick_rows()]):
+    for n, row in enumerate([*ERNOULT2019.rows, *ERNOULT2019.quick_rows]):
         call(row.command.removeprefix("eqprop "), f"--no-plots --out {n}").done()
         assert read_run(here / str(n)) == row.run
         assert read_run(here / str(n)).seed == 0
@@ -912,7 +924,7 @@ def test_the_commands_of_the_experiments_do_them(here, monkeypatch):
 def test_a_reduced_version_is_part_of_the_whole():
     names = [check.experiment.name for check in ERNOULT2019.checks]
     assert set(ERNOULT2019.quick_checks) < set(names)
-    for row in ERNOULT2019.quick_rows():
+    for row in ERNOULT2019.quick_rows:
         assert row.run.epochs <= recipe(row.run.name).epochs
         assert row.reduced == (row.run.epochs < recipe(row.run.name).epochs)
 

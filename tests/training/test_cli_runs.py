@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from command import call, files
+from eqprop import BPTT, ContinualEP, EquilibriumProp, Settle
 from eqprop.cli import main
+from eqprop.cli.swap import swapped
 from eqprop.recipes import RECIPES, baseline, recipe
 from eqprop.training import checkpoint
 from eqprop.training.folder import Folder
@@ -156,6 +158,15 @@ def test_both_ways_to_write_an_option_and_the_last_one_counts(here):
         ("--estimator bptt", "estimator", "BPTT(free_steps=20, unrolled_steps=11)"),
         ("--estimator bptt --estimator.unrolled-steps 5", "estimator", "BPTT(free_steps=20, unrolled_steps=5)"),
         ("--estimator implicit", "estimator", "ImplicitDiff(free_steps=20"),
+        (
+            "--estimator continual-ep",
+            "estimator",
+            "ContinualEP(free_steps=20, nudged_steps=10, beta=0.2, nudging='centred')",
+        ),
+        ("--estimator continual-sgd", "estimator", "ContinualSGD(free_steps=20, nudged_steps=10, beta=0.2, rates=None"),
+        ("--estimator continual-sgd --estimator.rates 0.02 0.01", "estimator", "rates=(0.02, 0.01), nudging='centred'"),
+        ("--estimator continual-sgd --estimator.rates 0", "estimator", "rates=(0.0,), nudging='centred'"),
+        ("--estimator continual-sgd --estimator.rates None", "estimator", "rates=None, nudging='centred'"),
         ("--estimator.free-steps 40:1e-3", "estimator", "free_steps=Settle(steps=40, tol=0.001"),
         ("--estimator.beta -0.3 --estimator.nudging one-sided", "estimator", "beta=-0.3, nudging='one-sided'"),
         ("--optimiser adam", "optimiser", "Adam(rates=(0.001,), betas=(0.9, 0.999)"),
@@ -183,9 +194,46 @@ def test_a_step_schedule_steps_also_in_a_short_training(here):
 
 
 def test_another_estimator_trains_as_well(here):
-    for word, name in (("bptt", "BPTT"), ("implicit", "ImplicitDiff")):
-        assert f"digits, {name}, seed 0" in call(f"{TRAIN} --epochs 1 --estimator {word} --out {word}").done()
+    for word, name in (
+        ("bptt", "BPTT"),
+        ("implicit", "ImplicitDiff"),
+        ("continual-ep", "C-EP"),
+        ("continual-sgd", "C-EP"),
+    ):
+        options = f"--epochs 1 --estimator {word} --out {word}" + (" --optimiser.rates 0.15" if name == "C-EP" else "")
+        assert f"digits, {name}, seed 0" in call(f"{TRAIN} {options}").done()
         assert rows(here / word)[0]["test_error"] < 0.5
+
+
+def test_the_words_of_estimators_lead_back():
+    """They keep T, K, beta and nudging."""
+    run = recipe("cvf-1h")
+    for words in (["ep", "continual-sgd"], ["continual-ep", "continual-sgd"], ["continual-sgd"]):
+        again = run
+        for word in words:
+            again = swapped(again, ["--estimator", word])
+        assert again == run
+    assert swapped(recipe("p-1h"), ["--estimator", "ep"]) == recipe("p-1h")
+    settle = replace(run, estimator=EquilibriumProp(40, Settle(15, tol=1e-3), 0.2))
+    assert swapped(settle, ["--estimator", "continual-ep"]).estimator == ContinualEP(40, 15, 0.2)
+
+
+def test_rates_of_the_optimiser_are_those_of_a_continual_phase(here):
+    """One option sets both."""
+    words = f"{TRAIN} --epochs 1 --estimator continual-sgd --optimiser.rates 0.05 0.02"
+    call(f"{words} --out one").done()
+    call(f"{words} --estimator.rates 0.05 0.02 --schedule constant --out two").done()
+    call(f"{words} --estimator.rates 0 --out three").done()
+    one, two, three = (rows(here / name)[0]["train_cost"] for name in ("one", "two", "three"))
+    assert one == two != three
+
+
+def test_a_continual_recipe_is_compared_with_bptt(here):
+    words = "--no-plots --epochs 1 --data.name digits --model.sizes 64 16 10 --estimator.free-steps 20"
+    _, *lines = cells(call(f"compare cvf-1h {words} --out both").done())
+    assert [line[0] for line in lines] == ["cvf-1h, C-VF", "cvf-1h, BPTT"]
+    assert read_run(here / "both" / "c-vf" / "seed-0").estimator.free_steps == 20
+    assert read_run(here / "both" / "bptt" / "seed-0").estimator == BPTT(20, 16)
 
 
 def test_seeds_are_runs_of_their_own(here):

@@ -40,6 +40,11 @@ def network(sizes, ends):
     return ep.Network([ep.Population(n) for n in sizes], [(i, j, ep.Dense(sizes[i], sizes[j])) for i, j in ends])
 
 
+def low_rank():
+    edges = [(0, 1, ep.Dense(4, 5)), (1, 2, zoo.LowRank(5, 3))]
+    return ep.Model(ep.Network([ep.Population(n) for n in (4, 5, 3)], edges), ep.Prototypical(), ep.SquaredError())
+
+
 CONSTRUCTORS = {
     "zero beta": (lambda: ep.EquilibriumProp(3, 2, 0.0), r"`beta` must be non-zero and finite, got 0\.0"),
     "beta nan": (lambda: ep.EquilibriumProp(3, 2, nan), r"`beta` must be non-zero and finite, got nan"),
@@ -86,6 +91,27 @@ CONSTRUCTORS = {
         r"`settle` must be a whole number of at least 1, got 0",
     ),
     "mlp settle": (lambda: ep.mlp([2, 2], settle=0), r"`settle` must be a whole number of at least 1, got 0"),
+    "continual beta": (lambda: ep.ContinualEP(3, 2, 0), r"`beta` must be non-zero and finite, got 0"),
+    "continual tolerance": (
+        lambda: ep.ContinualEP(3, ep.Settle(2, tol=1e-3), 0.1),
+        r"`nudged_steps` must be a whole number of at least 1, got Settle\(steps=2",
+    ),
+    "continual nudging": (lambda: ep.ContinualSGD(3, 2, 0.1, 0.1, "both"), r"`nudging` must be one of .*got 'both'"),
+    "continual steps": (
+        lambda: ep.ContinualSGD(0, 2, 0.1),
+        r"`free_steps` must be a whole number of at least 1, got 0",
+    ),
+    "rates in the place of nudging": (
+        lambda: ep.ContinualEP(3, 2, 0.1, 0.05),
+        r"`nudging` must be one of 'one-sided', .*got 0\.05",
+    ),
+    "negative rate": (
+        lambda: ep.ContinualSGD(3, 2, 0.1, (0.1, -0.1)),
+        r"`rates` must be a finite number of at least 0, got -0\.1",
+    ),
+    "rate nan": (lambda: ep.ContinualSGD(3, 2, 0.1, nan), r"`rates` must be a finite number of at least 0, got nan"),
+    "rate text": (lambda: ep.ContinualSGD(3, 2, 0.1, "x"), r"`rates` must be a finite number of at least 0, got 'x'"),
+    "no rates": (lambda: ep.ContinualSGD(3, 2, 0.1, ()), r"`rates` is empty: give one learning rate"),
     "angle, tied": (
         lambda: ep.mlp([4, 3, 2], angle=30),
         r"`angle` is 30, but tied weights are their own feedback: add `tied=False`",
@@ -244,6 +270,42 @@ CALLS = {
         r'outside nudge .* `beta` = -1\.0 it cannot settle; take a smaller one, or `Prototypical\(nudge="inside"\)`',
     ),
     "outside nudge, relax": (lambda: ep.relax(small(), X, 3, Y, 2.0), r"outside nudge .* cannot settle"),
+    "outside nudge, continual": (
+        lambda: list(ep.ContinualEP(3, 2, 1.0)(small(), X, Y)),
+        r"outside nudge .* cannot settle",
+    ),
+    "outside nudge, continual SGD": (
+        lambda: list(ep.ContinualSGD(3, 2, -1.0, 0.1)(small(), X, Y)),
+        r"outside nudge .* cannot settle",
+    ),
+    "rates left out": (
+        lambda: ep.ContinualSGD(3, 2, 0.1)(small(), X, Y),
+        r"`rates` is left out, and there is no optimiser to take it from: give it, or use `Trainer`",
+    ),
+    "three rates": (
+        lambda: ep.ContinualSGD(3, 2, 0.1, (0.1, 0.2, 0.3))(small(), X, Y),
+        r"`rates` names 3 learning rates, but the model has 2 connections",
+    ),
+    "x wants a gradient": (
+        lambda: list(ep.ContinualEP(3, 2, 0.1)(small(), X.clone().requires_grad_(), Y)),
+        r"`x` wants a gradient, .*: detach it, or use EquilibriumProp",
+    ),
+    "x wants a gradient, SGD": (
+        lambda: list(ep.ContinualSGD(3, 2, 0.1, 0.1)(small(), X.clone().requires_grad_(), Y)),
+        r"`x` wants a gradient",
+    ),
+    "x wants a gradient, any connection": (
+        lambda: list(ep.ContinualSGD(3, 2, 0.1, 0.1)(low_rank(), X.clone().requires_grad_(), Y)),
+        r"`x` wants a gradient",
+    ),
+    "continual x": (
+        lambda: list(ep.ContinualEP(3, 2, 0.1)(small(), torch.rand(2, 5), Y)),
+        r"`x` must be \(B, 4\) with B of at least 1, got \(2, 5\)",
+    ),
+    "continual y": (
+        lambda: list(ep.ContinualSGD(3, 2, 0.1, 0.1)(small(), X, torch.tensor([0, 3]))),
+        r"`y` must hold classes from 0 to 2, got 3",
+    ),
     "energy": (
         lambda: zoo.model("own-activation", ep.Prototypical()).energy(
             (torch.rand(3, 5).double(), torch.rand(3, 3).double()), torch.rand(3, 4).double()
@@ -362,7 +424,23 @@ def test_losses_drawn_under_no_grad_are_refused():
         next(losses)
 
 
-@pytest.mark.parametrize("estimator", [EP, ep.BPTT(3), ep.ImplicitDiff(3)])
+@pytest.mark.parametrize(
+    "estimator",
+    [ep.ContinualEP(5, 60, 0.1), ep.ContinualSGD(5, 60, 0.1, 0.0), ep.ContinualSGD(5, 60, 0.1, 0.0, "centred")],
+    ids=str,
+)
+def test_the_nudged_step_at_which_a_state_breaks_is_named(estimator):
+    """From rest, s <- 10 s + beta (1 - s) is beta (9.9^t - 1) / 8.9, which passes float32's 3.4e38 at t = 41; so does its
+    counterpart at -beta."""
+    pattern = "population 1 is not finite at step 41 of the nudged phase, in which the weights move: lower the rates"
+    with pytest.raises(FloatingPointError, match=pattern) as caught:
+        list(estimator(growing(), torch.zeros(1, 1), torch.ones(1, 1)))
+    one_line(str(caught.value))
+
+
+@pytest.mark.parametrize(
+    "estimator", [EP, ep.BPTT(3), ep.ImplicitDiff(3), ep.ContinualEP(3, 2, 0.1), ep.ContinualSGD(3, 2, 0.1, 0.1)]
+)
 def test_an_estimator_under_no_grad_is_refused(estimator):
     with torch.no_grad(), pytest.raises(RuntimeError, match=rf"{type(estimator).__name__} was called under `no_grad`"):
         estimator(small(), X, Y)
@@ -370,6 +448,8 @@ def test_an_estimator_under_no_grad_is_refused(estimator):
 
 STRONG = {
     "estimator": lambda: ep.EquilibriumProp(3, 2, 0.7)(small(), X, Y),
+    "continual": lambda: ep.ContinualEP(3, 2, 0.7)(small(), X, Y),
+    "continual SGD": lambda: ep.ContinualSGD(3, 2, 0.7, 0.1)(small(), X, Y),
     "relax": lambda: ep.relax(small(), X, 3, Y, 0.7),
     "bridge": lambda: ep.Equilibrium(small().network, ep.Prototypical(), 3, 2, 0.7),
 }

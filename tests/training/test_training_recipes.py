@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 import eqprop as ep
-from eqprop.recipes import RECIPES, baseline, published, recipe
+from eqprop.recipes import PUBLISHED, RECIPES, baseline, published, recipe
 from eqprop.recipes.published import Published
 from eqprop.training import SGD, Adam, Constant, Cosine, Data, Run, StepDecay
 
@@ -22,6 +22,13 @@ TABLE = {
     "eb-2h": ((784, 512, 512, 10), "hard_sigmoid", 500, 40, 0.5, (0.4, 0.1, 0.01), 50),
     "eb-2h-readme": ((784, 512, 512, 10), "sigmoid", 400, 40, 0.5, (0.4, 0.1, 0.01), 50),
 }
+CONTINUAL = {  # Ernoult et al. 2020, figure 4 and appendix
+    # sizes, T, K, beta, nudging, rates, epochs
+    "cep-1h": ((784, 512, 10), 40, 15, 0.2, "one-sided", (0.0056, 0.0028), 100),
+    "cep-2h": ((784, 512, 512, 10), 100, 20, 0.5, "one-sided", (0.01, 0.0018, 0.00018), 150),
+    "cvf-1h": ((784, 512, 10), 40, 15, 0.2, "random-sign", (0.0076, 0.0038), 100),
+    "cvf-2h": ((784, 512, 512, 10), 100, 20, 0.35, "random-sign", (0.009, 0.0016, 0.00016), 150),
+}
 ERRORS = {  # EP: test, deviation, train; BPTT: the same
     "eb-1h": ((2.06, 0.17, 0.13), (2.11, 0.09, 0.46)),
     "eb-2h": ((2.01, 0.21, 0.11), (2.02, 0.12, 0.29)),
@@ -29,10 +36,14 @@ ERRORS = {  # EP: test, deviation, train; BPTT: the same
     "p-2h": ((1.95, 0.10, 0.14), (2.09, 0.12, 0.37)),
     "p-3h": ((2.01, 0.18, 0.10), (2.30, 0.17, 0.32)),
 }
+AT_ANGLES = {  # C-VF by the initial angle: test, deviation, train
+    "cvf-1h": {0: (2.43, 0.08, 0.77), 22.5: (2.38, 0.15, 0.74), 90: (2.46, 0.18, 0.78), 180: (92.82, 3.47, 92.71)},
+    "cvf-2h": {0: (2.97, 0.19, 1.58), 45: (3.78, 0.78, 2.86), 112.5: (20.33, 13.03, 20.30), 135: (59.0, 17.9, None)},
+}
 
 
 def test_the_names():
-    assert set(RECIPES) == set(TABLE) | {"digits"}
+    assert set(RECIPES) == {*TABLE, *CONTINUAL, "vf-1h", "digits"}
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -55,6 +66,29 @@ def test_a_recipe_is_its_line_of_the_table(name):
         assert dynamics == ep.Prototypical(nudge="outside")
     else:
         assert (dynamics.dt, dynamics.clamp) == (0.2, True)
+
+
+@pytest.mark.parametrize("name", CONTINUAL)
+def test_a_continual_recipe_is_its_line_of_the_table(name):
+    sizes, free, nudged, beta, nudging, rates, epochs = CONTINUAL[name]
+    tied = name.startswith("cep")
+    assert recipe(name) == Run(
+        name,
+        Data("mnist", batch_size=20),
+        ep.MLP(sizes, "sigmoid", dynamics=ep.Prototypical(nudge="outside"), tied=tied, angle=0.0),
+        ep.ContinualSGD(free, nudged, beta, rates=None, nudging=nudging),
+        SGD(rates),
+        epochs=epochs,
+    )
+    assert recipe(name).method == ("C-EP" if tied else "C-VF")
+
+
+def test_the_vector_field_recipe():
+    """Hyper-parameters of the official code's older version."""
+    run = recipe("vf-1h")
+    assert run.model == ep.MLP((784, 512, 10), "sigmoid", tied=False)
+    assert (run.estimator, run.optimiser, run.epochs) == (ep.EquilibriumProp(30, 10, 0.1), SGD((0.15, 0.075)), 30)
+    assert (run.method, published(run)) == ("VF", ())
 
 
 @pytest.mark.parametrize("name", ["eb-1h", "eb-1h-readme", "eb-2h", "eb-2h-readme"])
@@ -126,6 +160,33 @@ def test_published_figures(name, method):
     assert (line.recipe, line.method, line.test, line.spread, line.train) == (name, method, test, deviation, train)
     assert line.recalled
     assert "2019" in line.source
+
+
+@pytest.mark.parametrize(("name", "errors"), [("cep-1h", (2.28, 0.16, 0.41)), ("cep-2h", (2.44, 0.14, 0.31))])
+def test_published_figures_of_continual_ep(name, errors):
+    (line,) = published(replace(recipe(name), seed=3))
+    assert (line.recipe, line.method, line.test, line.spread, line.train) == (name, "C-EP", *errors)
+    assert line.recalled
+    assert "2020" in line.source
+    assert published(baseline(recipe(name))) == ()
+
+
+@pytest.mark.parametrize(("name", "angle"), [(name, angle) for name, angles in AT_ANGLES.items() for angle in angles])
+def test_published_figures_by_the_angle_of_the_weights(name, angle):
+    run = recipe(name)
+    (line,) = published(replace(run, model=replace(run.model, angle=angle)))
+    assert (line.method, line.angle, (line.test, line.spread, line.train)) == ("C-VF", angle, AT_ANGLES[name][angle])
+    assert line.recalled
+    assert "2020" in line.source
+
+
+def test_nothing_was_published_of_other_angles():
+    run = recipe("cvf-1h")
+    assert published(replace(run, model=replace(run.model, angle=30))) == ()
+    assert published(replace(run, model=replace(run.model, tied=True))) == ()
+    assert (
+        len([p for p in PUBLISHED if p.recipe == "cvf-1h"]) == len([p for p in PUBLISHED if p.recipe == "cvf-2h"]) == 9
+    )
 
 
 @pytest.mark.parametrize("name", ["p-1h-readme", "eb-1h-readme", "eb-2h-readme", "digits"])

@@ -68,6 +68,10 @@ def noisy(model, x, y, *, watch=None, generator=None):
 TRAININGS = {
     "centred": Training(),
     "random-sign": Training(ep.EquilibriumProp(8, 4, 0.2, "random-sign"), SGD((0.5, 0.2))),
+    "continual": Training(ep.ContinualEP(8, 4, 0.2, "random-sign"), SGD((0.1, 0.05))),
+    "continual SGD, steps": Training(
+        ep.ContinualSGD(8, 4, 0.2, nudging="random-sign"), SGD((0.1, 0.05)), schedule=StepDecay(1, 0.5)
+    ),
     "bptt": Training(ep.BPTT(8, 5)),
     "adam, cosine": Training(optimiser=Adam(0.02, weight_decay=1e-3), schedule=Cosine(1e-4)),
     "momentum, steps": Training(optimiser=SGD(0.3, momentum=0.9, weight_decay=1e-3), schedule=StepDecay(1, 0.5)),

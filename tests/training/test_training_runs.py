@@ -29,6 +29,10 @@ ESTIMATORS = {
     "one-sided": ep.EquilibriumProp(20, 10, 0.1),
     "centred": ep.EquilibriumProp(ep.Settle(20, tol=1e-4), ep.Settle(10), -0.5, nudging="centred"),
     "random-sign": ep.EquilibriumProp(20, 10, 1, nudging="random-sign"),
+    "continual": ep.ContinualEP(ep.Settle(20, tol=1e-4), 10, 0.1, "centred"),
+    "continual SGD": ep.ContinualSGD(20, 10, 0.1),
+    "continual SGD, own rates": ep.ContinualSGD(20, 10, 0.1, (0.02, 0.01), "random-sign"),
+    "continual SGD, one rate": ep.ContinualSGD(20, 10, 0.1, 0),
     "bptt": ep.BPTT(20),
     "truncated": ep.BPTT(ep.Settle(20, tol=1e-3), 11),
     "implicit": ep.ImplicitDiff(20),
@@ -289,6 +293,8 @@ WRITTEN = {
     "MLP": {"sizes": [64, 10]},
     "Toy": {"hidden": 20},
     "EquilibriumProp": {"free_steps": 20, "nudged_steps": 10, "beta": 0.1},
+    "ContinualEP": {"free_steps": 20, "nudged_steps": 10, "beta": 0.1},
+    "ContinualSGD": {"free_steps": 20, "nudged_steps": 10, "beta": 0.1, "rates": None},
     "BPTT": {"free_steps": 20},
     "ImplicitDiff": {"free_steps": 20},
     "SGD": {"rates": [0.1, 0.2]},
@@ -378,7 +384,32 @@ def test_tests_settle_as_long_as_training_unless_told(estimator):
     assert run(estimator=ESTIMATORS[estimator], model=ep.MLP((64, 10), settle=77)).build().settle == ep.Settle(77)
 
 
-@pytest.mark.parametrize("estimator", [ep.EquilibriumProp(17, 5, 0.1), ep.BPTT(17), ep.ImplicitDiff(ep.Settle(17))])
+@pytest.mark.parametrize(
+    ("estimator", "tied", "untied"),
+    [
+        (ep.EquilibriumProp(20, 10, 0.1), "EP", "VF"),
+        (ep.ContinualEP(20, 10, 0.1), "C-EP", "C-VF"),
+        (ep.ContinualSGD(20, 10, 0.1), "C-EP", "C-VF"),
+        (ep.BPTT(20), "BPTT", "BPTT"),
+        (ep.ImplicitDiff(20), "ImplicitDiff", "ImplicitDiff"),
+    ],
+)
+def test_a_run_is_called_as_papers_call_it(estimator, tied, untied):
+    assert run(estimator=estimator).method == tied
+    assert run(estimator=estimator, model=MODELS["toy"]).method == tied
+    assert run(estimator=estimator, model=MODELS["untied"]).method == untied
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        ep.EquilibriumProp(17, 5, 0.1),
+        ep.ContinualEP(17, 5, 0.1),
+        ep.ContinualSGD(17, 5, 0.1),
+        ep.BPTT(17),
+        ep.ImplicitDiff(ep.Settle(17)),
+    ],
+)
 def test_a_model_is_tested_as_long_as_its_free_phase(estimator):
     """A network trained at T steps may not stand another number of them."""
     run = Run("mine", Data("digits"), ep.MLP((64, 10)), estimator, SGD(0.1))

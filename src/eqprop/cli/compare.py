@@ -1,4 +1,4 @@
-"""``eqprop compare RECIPE [OPTIONS]``: EP and BPTT from the same initial weights, over the same batches."""
+"""``eqprop compare RECIPE [OPTIONS]``: EP, or a variant of it, and BPTT from the same initial weights, over the same batches."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,10 +20,10 @@ __all__ = ["Compare", "main"]
 
 @dataclass(frozen=True)
 class Compare:
-    """Train a recipe by EP and by BPTT over its last K + 1 steps, from the same weights; leave a table and a picture.
+    """Train a recipe as it is and by BPTT over its last K + 1 steps, from the same weights; leave a table and a picture.
 
     Args:
-        run: what is trained by EP.
+        run: what is trained, by its estimator and by BPTT.
         means: how it is carried out.
         out: folder of all runs; runs/compare-RECIPE, or the next free number of it, where left out.
         seeds: so many pairs of trainings, from --seed on.
@@ -55,7 +55,7 @@ def main(words: list[str]) -> int:
     runs = {}
     for seed in range(options.run.seed, options.run.seed + options.seeds):
         run = replace(options.run, seed=seed)
-        runs |= {f"ep/seed-{seed}": run, f"bptt/seed-{seed}": baseline(run)}
+        runs |= {f"{run.method.lower()}/seed-{seed}": run, f"bptt/seed-{seed}": baseline(run)}
     with refusing(Compare, prog, default):
         top = lay_out(runs, options.out, f"compare-{options.run.name}", options.means)
     folders = [top / part for part in runs]

@@ -86,10 +86,28 @@ def several(metavar: str, read: Callable[[str], Any], nargs: int | Literal["*"] 
     return PrimitiveConstructorSpec(
         nargs=nargs,
         metavar=metavar,
-        instance_from_str=lambda words: tuple(map(read, words)),
+        instance_from_str=lambda words: tuple(map(read, named(words))),
         is_instance=lambda value: isinstance(value, Sequence),
         str_from_instance=lambda value: [f"{part}" for part in value],
     )
+
+
+def rates_or_none() -> Spec:
+    """Learning rates, or the word "None"."""
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="RATE [RATE ...]",
+        instance_from_str=lambda words: None if words == ["None"] else tuple(map(real, words)),
+        is_instance=lambda value: value is None or isinstance(value, Sequence),
+        str_from_instance=lambda value: ["None"] if value is None else [f"{part}" for part in value],
+    )
+
+
+def named(words: Sequence[str]) -> Sequence[str]:
+    """The words of a list, which names something; an option that is to name nothing is left out."""
+    if not words:
+        raise ValueError("must name at least one value")
+    return words
 
 
 @REGISTRY.primitive_rule
@@ -105,8 +123,8 @@ def numbers(info: PrimitiveTypeInfo) -> Spec | None:
         return several("FLOAT FLOAT ...", real)
     if get_origin(info.type) is tuple and get_args(info.type) == (float, float):
         return several("FLOAT FLOAT", real, 2)
-    if members(info.type) == {float, Sequence[float]}:  # one learning rate, or one a connection
-        return several("RATE [RATE ...]", real)
+    if members(info.type) - {NoneType} == {float, Sequence[float]}:  # one learning rate, or one a connection
+        return several("RATE [RATE ...]", real) if NoneType not in members(info.type) else rates_or_none()
     return None
 
 

@@ -17,7 +17,7 @@ from eqprop.training.summary import Spread, summarise
 
 __all__ = ["group", "tell"]
 
-ORDER = ("EP", "BPTT")
+ORDER = ("EP", "C-EP", "VF", "C-VF", "BPTT")
 
 HEAD = ("run", "seeds", "epochs", "train error", "test error", "last 5 epochs", "lowest", "s a run", "published")
 REMARKS = """\
@@ -66,7 +66,7 @@ def group(folders: Sequence[Path]) -> dict[str, Members]:
 
 
 def place(run: Run) -> tuple[str, int, int]:
-    """Where a run belongs in a table: EP first, then BPTT, what they estimate."""
+    """Where a run belongs in a table: first by an estimate, then by BPTT, what it estimates."""
     return run.name, ORDER.index(run.method) if run.method in ORDER else len(ORDER), run.seed
 
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from eqprop.cli.parse import parse
 from eqprop.cli.show import say, table
 from eqprop.dynamics import EnergyDescent, Prototypical
+from eqprop.rates import as_rates
 from eqprop.recipes import PUBLISHED, RECIPES
-from eqprop.training.optimisers import as_rates
 from eqprop.training.run import Run
 
 __all__ = ["Recipes", "main"]
 
 HEAD = ("recipe", "data", "network", "T", "K", "beta", "rates", "epochs", "dynamics")
-HEAD += ("EP, published", "BPTT, published")
+HEAD += ("published", "BPTT, published")
 
 DYNAMICS = {Prototypical: "prototypical", EnergyDescent: "energy-based"}
 
@@ -40,7 +40,7 @@ def line(run: Run) -> list[str]:
     estimator = vars(run.estimator)
     steps = [str(estimator.get(name, "–")) for name in ("free_steps", "nudged_steps", "beta")]
     rates = " ".join(f"{rate:g}" for rate in as_rates(run.optimiser.rates))
-    known = {p.method: f"{p.test:.2f} ± {p.spread:.2f}" for p in PUBLISHED if p.recipe == run.name}
+    known = {p.method: f"{p.test:.2f} ± {p.spread:.2f}" for p in PUBLISHED if (p.recipe, p.angle) == (run.name, 0)}
     return [
         run.name,
         run.data.name,
@@ -49,6 +49,6 @@ def line(run: Run) -> list[str]:
         rates,
         str(run.epochs),
         f"{DYNAMICS[type(run.model.dynamics)]}, {run.model.activation}",
-        known.get("EP", "–"),
+        known.get(run.method, "–"),
         known.get("BPTT", "–"),
     ]

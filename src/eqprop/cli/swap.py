@@ -8,8 +8,9 @@ from dataclasses import replace
 from math import ceil
 
 from eqprop.cli.errors import UsageError, unknown
-from eqprop.estimators import ImplicitDiff
+from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff
 from eqprop.recipes import baseline
+from eqprop.settle import as_settle
 from eqprop.training.optimisers import SGD, Adam, AdamW
 from eqprop.training.run import Run
 from eqprop.training.schedules import Constant, Cosine, StepDecay
@@ -18,7 +19,9 @@ __all__ = ["swapped"]
 
 PARTS: dict[str, dict[str, Callable[[Run], Run]]] = {
     "estimator": {
-        "ep": lambda run: run,
+        "ep": lambda run: by_nudging(run, EquilibriumProp),
+        "continual-ep": lambda run: by_nudging(run, ContinualEP),
+        "continual-sgd": lambda run: by_nudging(run, ContinualSGD),
         "bptt": baseline,
         "implicit": lambda run: replace(run, estimator=ImplicitDiff(run.estimator.free_steps)),
     },
@@ -34,6 +37,15 @@ PARTS: dict[str, dict[str, Callable[[Run], Run]]] = {
     },
 }
 """The words of each part, and what they make of a run."""
+
+
+def by_nudging(run: Run, kind: type[EquilibriumProp | ContinualEP | ContinualSGD]) -> Run:
+    """The run by another estimator that nudges, with the same T, K, beta and nudging."""
+    now = run.estimator
+    if isinstance(now, BPTT | ImplicitDiff) or type(now) is kind:
+        return run
+    nudged = as_settle("nudged_steps", now.nudged_steps).steps
+    return replace(run, estimator=kind(now.free_steps, nudged, now.beta, nudging=now.nudging))
 
 
 def swapped(run: Run, words: Sequence[str], parts: Sequence[str] = tuple(PARTS)) -> Run:

@@ -2,7 +2,9 @@
 
 from eqprop.estimators.base import Estimator, as_loss
 from eqprop.estimators.bptt import BPTT
+from eqprop.estimators.continual import ContinualEP
+from eqprop.estimators.continual_sgd import ContinualSGD
 from eqprop.estimators.ep import EquilibriumProp
 from eqprop.estimators.implicit import ImplicitDiff
 
-__all__ = ["BPTT", "EquilibriumProp", "Estimator", "ImplicitDiff", "as_loss"]
+__all__ = ["BPTT", "ContinualEP", "ContinualSGD", "EquilibriumProp", "Estimator", "ImplicitDiff", "as_loss"]

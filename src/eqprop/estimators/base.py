@@ -11,11 +11,12 @@ from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
+from torch.optim import Optimizer
 
 from eqprop.model import Model
 from eqprop.settle import Solution
 
-__all__ = ["Estimator", "Watch", "as_loss", "check_grad"]
+__all__ = ["Estimator", "Watch", "as_loss", "bound", "check_grad"]
 
 Watch = Callable[[Solution], object]
 """Is handed the solution of the free phase, for errors, residuals and steps in a log; it records no gradient."""
@@ -50,6 +51,16 @@ def as_loss(cost: Tensor, surrogate: Tensor) -> Tensor:
     (0.25, 3.0)
     """
     return cost + (surrogate - surrogate.detach())  # in this bracketing the value is the cost to the last digit
+
+
+def bound(estimator: Estimator, model: Model, optimizer: Optimizer) -> Estimator:
+    """The estimator that serves that optimiser on that model. Few care who takes their losses: those have a method ``bind``.
+
+    Raises:
+        ValueError: if the estimator does not fit the two.
+    """
+    bind = getattr(estimator, "bind", None)
+    return estimator if bind is None else bind(model, optimizer)
 
 
 def check_grad(estimator: object) -> None:

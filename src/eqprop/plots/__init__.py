@@ -4,6 +4,8 @@ Every function takes data, draws on a figure of its own, and writes ``path`` twi
 data give the same bytes.
 """
 
+from eqprop.plots.columns import side_by_side
+from eqprop.plots.sweep import beside_published, proportional, sweep
 from eqprop.plots.theorem import against_beta, increments, relative_errors
 from eqprop.plots.training import activities, error_curves, settling
 from eqprop.plots.tuning import agreement_map
@@ -12,8 +14,12 @@ __all__ = [
     "activities",
     "against_beta",
     "agreement_map",
+    "beside_published",
     "error_curves",
     "increments",
+    "proportional",
     "relative_errors",
     "settling",
+    "side_by_side",
+    "sweep",
 ]

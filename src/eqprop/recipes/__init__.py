@@ -5,13 +5,23 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 
-from eqprop.recipes import ernoult2019, ernoult2019_theorem
+from eqprop.recipes import ernoult2019, ernoult2019_theorem, ernoult2020, ernoult2020_theorem
 from eqprop.recipes.digits import digits
 from eqprop.recipes.published import Published, baseline
 from eqprop.theorem.experiment import Experiment
 from eqprop.training.run import Run
 
-__all__ = ["EXPERIMENTS", "RECIPES", "Published", "baseline", "experiment", "published", "recipe"]
+__all__ = [
+    "CONTINUAL",
+    "EXPERIMENTS",
+    "PUBLISHED",
+    "RECIPES",
+    "Published",
+    "baseline",
+    "experiment",
+    "published",
+    "recipe",
+]
 
 RECIPES: dict[str, Callable[[], Run]] = {
     "digits": digits,
@@ -23,6 +33,11 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "eb-1h-readme": ernoult2019.eb_1h_readme,
     "eb-2h": ernoult2019.eb_2h,
     "eb-2h-readme": ernoult2019.eb_2h_readme,
+    "cep-1h": ernoult2020.cep_1h,
+    "cep-2h": ernoult2020.cep_2h,
+    "cvf-1h": ernoult2020.cvf_1h,
+    "cvf-2h": ernoult2020.cvf_2h,
+    "vf-1h": ernoult2020.vf_1h,
 }
 """Every recipe by the name that the command line takes."""
 
@@ -46,7 +61,17 @@ FIGURES: dict[str, Callable[[], Experiment]] = {
     "p-2h": ernoult2019_theorem.p_2h,
     "p-3h": ernoult2019_theorem.p_3h,
 }
-"""Checks of the theorem, one for each figure of the paper."""
+"""Checks of the theorem, one for each figure of the paper of 2019."""
+
+CONTINUAL: dict[str, Callable[[], Experiment]] = {
+    "ep-p-1h": ernoult2020_theorem.ep_p_1h,
+    "cep-p-1h": ernoult2020_theorem.cep_p_1h,
+    "cvf-p-1h": ernoult2020_theorem.cvf_p_1h,
+    "ep-eb-1h": ernoult2020_theorem.ep_eb_1h,
+    "cep-eb-1h": ernoult2020_theorem.cep_eb_1h,
+    "cvf-eb-1h": ernoult2020_theorem.cvf_eb_1h,
+}
+"""Checks of the theorem of 2020."""
 
 AS_TRAINED = "-training"
 """Ends the name of a check of a training's own model and phases."""
@@ -54,11 +79,12 @@ AS_TRAINED = "-training"
 EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
     **FIGURES,
     **{f"{name}-exact": partial(exact_of, name) for name in FIGURES},
+    **CONTINUAL,
     **{f"{name}{AS_TRAINED}": partial(as_trained, name) for name in RECIPES},
 }
 """Every check of the theorem by the name that the command line takes."""
 
-PUBLISHED: tuple[Published, ...] = ernoult2019.PUBLISHED
+PUBLISHED: tuple[Published, ...] = ernoult2019.PUBLISHED + ernoult2020.PUBLISHED
 """Every published figure."""
 
 
@@ -91,10 +117,12 @@ def recipe(name: str) -> Run:
 
 
 def published(run: Run) -> tuple[Published, ...]:
-    """What was published of a run: nothing, if it differs from its recipe in more than seed and threads."""
+    """What was published of a run: nothing, if it differs from its recipe in more than seed, threads and the weights' angle."""
     if run.name not in RECIPES:
         return ()
-    original = replace(recipe(run.name), seed=run.seed, threads=run.threads)
-    methods = {original.to_json(): "EP", baseline(original).to_json(): "BPTT"}
+    original, angle = replace(recipe(run.name), seed=run.seed, threads=run.threads), getattr(run.model, "angle", 0.0)
+    if not getattr(original.model, "tied", True) and not getattr(run.model, "tied", True):
+        original = replace(original, model=replace(original.model, angle=angle))
+    methods = {original.to_json(): original.method, baseline(original).to_json(): "BPTT"}
     method = methods.get(run.to_json())
-    return tuple(line for line in PUBLISHED if (line.recipe, line.method) == (run.name, method))
+    return tuple(p for p in PUBLISHED if (p.recipe, p.method, p.angle) == (run.name, method, angle))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from eqprop.estimators import BPTT, EquilibriumProp
+from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp
 from eqprop.settle import as_settle
 from eqprop.training.run import Run
 
@@ -16,22 +16,24 @@ class Published:
 
     Attributes:
         recipe: the recipe's name.
-        method: "EP" or "BPTT".
+        method: `Run.method`: "EP", "C-EP", "VF", "C-VF" or "BPTT".
         test: mean test error.
         spread: standard deviation of the test error over runs.
         train: mean training error, if given.
         source: paper and table.
         remark: what the figure leaves open.
+        angle: initial angle between forward and feedback weights, in degrees.
         recalled: True while the number was not checked against the paper itself; it is shown with that remark.
     """
 
     recipe: str
-    method: Literal["EP", "BPTT"]
+    method: Literal["EP", "C-EP", "VF", "C-VF", "BPTT"]
     test: float
     spread: float
     train: float | None
     source: str
     remark: str = ""
+    angle: float = 0.0
     recalled: bool = True
 
 
@@ -42,7 +44,7 @@ def baseline(run: Run) -> Run:
         ValueError: if the run's estimator has no nudged phase to take K from.
     """
     estimator = run.estimator
-    if not isinstance(estimator, EquilibriumProp):
+    if not isinstance(estimator, EquilibriumProp | ContinualEP | ContinualSGD):
         raise ValueError(f"the baseline of a run by {type(estimator).__name__} is not defined: start from one by EP")
     free = as_settle("free_steps", estimator.free_steps).steps
     last = as_settle("nudged_steps", estimator.nudged_steps).steps + 1

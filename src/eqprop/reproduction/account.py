@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from eqprop.recipes import published
 from eqprop.report import Document, Picture, Section, Table
-from eqprop.reproduction.paper import Check, Paper, Row
-from eqprop.reproduction.tables import OWED, Findings, check_tables, failing, training_tables
+from eqprop.reproduction.paper import Check, Paper, Row, Sweep
+from eqprop.reproduction.studies import Study
+from eqprop.reproduction.tables import OWED, Findings, check_tables, failing, sweep_table, training_tables
 from eqprop.theorem.report import layer_errors
 from eqprop.theorem.result import Result
 from eqprop.training.summary import summarise
@@ -52,9 +53,11 @@ def account(paper: Paper, found: Findings, checks: list[Check], reduced: list[Ro
     sections = [
         Section("The claim", [paper.claim]),
         Section("In short", ["\n".join(f"- {line}" for line in in_short(paper, found, checks))]),
-        Section("The theorem", [*THEOREM, *check_tables(checks, found), *theorem_pictures(found, checks)]),
-        Section("Training", [TRAININGS, *training_tables(paper.rows(), found), *remarks(paper), *curves(paper, found)]),
+        Section("The theorem", [*THEOREM, *check_tables(checks, found), *theorem_pictures(paper, found, checks)]),
+        Section("Training", [TRAININGS, *training_tables(paper.rows, found), *remarks(paper), *curves(paper, found)]),
     ]
+    sections += [Section(study.title, studied(study, found)) for study in paper.studies]
+    sections += [Section(sweep.title, swept_over(sweep, found)) for sweep in paper.sweeps]
     if reduced:
         sections.append(Section("Reduced trainings", [REDUCED, *training_tables(reduced, found)]))
     sections.append(Section("How to make this again", [AGAIN.format(name=paper.name)]))
@@ -67,7 +70,7 @@ def in_short(paper: Paper, found: Findings, checks: list[Check]) -> Iterator[str
     sound = [result for result in done if not failing(result.summary)]
     yield f"**Theorem**: {len(done)} of {len(checks)} experiments run; all assumptions hold in {len(sound)} of them."
     yield from (swept(result) for result in sound if result.betas)
-    rows = paper.rows()
+    rows = paper.rows
     ran = sum(bool(found.trainings.get(row.command)) for row in rows)
     yield f"**Training**: {ran} of {len(rows)} rows of the table run; the others are marked “{OWED}”."
     yield from filter(None, (error_of(row, found) for row in rows))
@@ -96,10 +99,15 @@ def swept(result: Result) -> str:
     return f"`{name}`: the largest relative error is {high:.2g} at beta = {most:g} and {low:.2g} at beta = {least:g}."
 
 
-def theorem_pictures(found: Findings, checks: list[Check]) -> Iterator[Part]:
-    """Those of the checks that are there."""
+def theorem_pictures(paper: Paper, found: Findings, checks: list[Check]) -> Iterator[Part]:
+    """Those of the checks that are there; a check that stands beside others in a picture has none of its own."""
     yield from picture(found, "plots/errors", "Relative errors, layer by layer.")
+    together = [(c, list(picture(found, f"plots/{c.name}", c.caption))) for c in paper.columns]
+    yield from (drawn for _, pictures in together for drawn in pictures)
+    beside = {name for columns, pictures in together if pictures for name in columns.checks.values()}
     for check in checks:
+        if check.experiment.name in beside:
+            continue
         name = check.experiment.name
         where = f" ({check.place} of the paper)" if check.place != "–" else ""
         swept = f"{name}: relative error, and angle of the total update, against beta."
@@ -109,16 +117,35 @@ def theorem_pictures(found: Findings, checks: list[Check]) -> Iterator[Part]:
             yield from picture(found, f"theorem/{name}/plots/{which}", caption)
 
 
+def studied(study: Study, found: Findings) -> list[Part]:
+    """A computation: what it is, its table and its picture."""
+    facts = found.studies.get(study.name)
+    if facts is None:
+        return [study.text, f"{found.reasons.get(study.name, OWED)}."]
+    return [study.text, study.table(facts["found"]), *picture(found, f"plots/{study.name}", study.title)]
+
+
+def swept_over(sweep: Sweep, found: Findings) -> list[Part]:
+    """A figure of trainings: its table, with what was not run, and its picture."""
+    parts: list[Part] = [sweep.text, sweep_table(sweep, found), *picture(found, f"plots/{sweep.name}", sweep.title)]
+    owed = [row.command for row in sweep.rows() if row.command not in found.trainings]
+    if owed:
+        parts.append(
+            f"{len(owed)} of {len(sweep.rows())} trainings are {OWED}: `eqprop reproduce PAPER --train {sweep.name}`."
+        )
+    return parts
+
+
 def remarks(paper: Paper) -> Iterator[Part]:
     """What published figures leave open."""
-    said = dict.fromkeys(f"- {p.recipe}: {p.remark}." for row in paper.rows() for p in published(row.run) if p.remark)
+    said = dict.fromkeys(f"- {p.recipe}: {p.remark}." for row in paper.rows for p in published(row.run) if p.remark)
     if said:
         yield "\n".join(said)
 
 
 def curves(paper: Paper, found: Findings) -> Iterator[Part]:
     """Errors over the epochs of the trainings that are there."""
-    for name in paper.trainings:
+    for name in dict.fromkeys(row.run.name for row in paper.rows):
         caption = f"{name}: errors over the epochs; bands from the least to the most of several seeds."
         yield from picture(found, f"plots/training-{name}", caption)
 

@@ -1,20 +1,22 @@
 """What has been done already: results and finished trainings in folders, found by their resolved configuration."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from eqprop.files import DamagedError
 from eqprop.reproduction.paper import Check, Row
+from eqprop.reproduction.studies import Study
 from eqprop.theorem.result import INITIAL, Result, read
 from eqprop.training.folder import Folder
 from eqprop.training.rows import Row as Epoch
 from eqprop.training.run import Run
 from eqprop.training.session import read_run
 
-__all__ = ["Training", "find_result", "find_trainings", "result_in"]
+__all__ = ["Shelf", "Training", "find_result", "find_trainings", "key", "result_in", "study_in", "trainings_in"]
 
 
 @dataclass(frozen=True)
@@ -54,25 +56,52 @@ def answers(result: Result, check: Check) -> bool:
     return same and result.weights == INITIAL and set(check.betas) <= betas
 
 
+Shelf = Mapping[str, list[Training]]
+"""Finished trainings, in the order of their seeds, by their configuration with the seed left out."""
+
+
+def trainings_in(roots: Sequence[Path]) -> Shelf:
+    """Every finished training below some folders, the first of each seed; as run folders, or packed in ``trainings.jsonl``."""
+    found: dict[str, dict[int, Training]] = {}
+    for root in roots:
+        for training in (*in_folders(root), *packed(root)):
+            found.setdefault(key(training.run), {}).setdefault(training.run.seed, training)
+    return {config: [seeds[seed] for seed in sorted(seeds)] for config, seeds in found.items()}
+
+
 def find_trainings(row: Row, roots: Sequence[Path]) -> list[Training]:
     """The finished trainings of a line of the table, one a seed, in the order of seeds."""
-    wanted = row.run.to_json()
-    found: dict[int, Training] = {}
-    for config in (file for root in roots for file in sorted(root.rglob("config.json"))):
-        training = finished(config.parent, wanted)
-        if training is not None:
-            found.setdefault(training.run.seed, training)
-    return [found[seed] for seed in sorted(found)]
+    return trainings_in(roots).get(key(row.run), [])
 
 
-def finished(folder: Path, wanted: str) -> Training | None:
-    """The training of a folder, if it is that configuration and came to its end."""
+def study_in(file: Path, study: Study) -> dict[str, Any] | None:
+    """The facts of a file, if they are of just this computation."""
     try:
-        run = read_run(folder)
-        if replace(run, seed=0).to_json() != wanted:
-            return None
-        place = Folder(folder)
-        rows = place.rows()
-        return Training(run, rows, json.loads(place.environment.read_text())) if len(rows) == run.epochs else None
-    except (OSError, ValueError):
+        facts = dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
         return None
+    return facts if facts.get("key") == study.key else None
+
+
+def key(run: Run) -> str:
+    """A configuration as text, without its seed."""
+    return replace(run, seed=0).to_json()
+
+
+def in_folders(root: Path) -> Iterator[Training]:
+    """The finished trainings in run folders; what is not sound does not count."""
+    for config in sorted(root.rglob("config.json")):
+        with suppress(OSError, ValueError):
+            place, run = Folder(config.parent), read_run(config.parent)
+            rows = place.rows()
+            if len(rows) == run.epochs:
+                yield Training(run, rows, json.loads(place.environment.read_text()))
+
+
+def packed(root: Path) -> Iterator[Training]:
+    """Those that were packed into one file, a training a line."""
+    for file in sorted(root.rglob("trainings.jsonl")):
+        for line in file.read_text().splitlines():
+            with suppress(ValueError, KeyError):
+                facts = json.loads(line)
+                yield Training(Run.from_json(json.dumps(facts["config"])), facts["rows"], facts["environment"])

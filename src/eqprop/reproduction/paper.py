@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from eqprop.recipes import baseline, experiment, recipe
+from eqprop.recipes import baseline, recipe
+from eqprop.reproduction.studies import Study
 from eqprop.theorem.experiment import Experiment
 from eqprop.training.run import Run
 
-__all__ = ["PAPERS", "Check", "Paper", "Row"]
+__all__ = ["Check", "Columns", "Paper", "Row", "Sweep", "alone", "with_baseline"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,21 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """A picture of several checks side by side.
+
+    Attributes:
+        name: of the picture's file.
+        caption: what it shows.
+        checks: names of experiments by the heads of their columns.
+    """
+
+    name: str
+    caption: str
+    checks: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Row:
     """A line of the table of trainings: one recipe by one method.
 
@@ -39,9 +55,42 @@ class Row:
     command: str
     reduced: bool = False
 
+    @property
+    def folder(self) -> str:
+        """Where its run folders go: a name that tells it from other rows, and the method."""
+        words = self.command.removeprefix("eqprop train ").removesuffix(" --estimator bptt").split()
+        return f"{'-'.join(word.removeprefix('--').replace('.', '-') for word in words)}/{self.run.method.lower()}"
+
     def seed(self, seed: int) -> Run:
         """The same with another seed."""
         return replace(self.run, seed=seed)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Trainings that differ in one number, and the figure whose axis is that number.
+
+    Attributes:
+        name: as the command line and files take it.
+        title: of section and picture.
+        axis: what the number is.
+        text: what is shown, in a paragraph.
+        curves: for each label the trainings by their number.
+        known: for each label what was published, mean and standard deviation of the test error in percent, by number.
+        seeds: how many of each.
+    """
+
+    name: str
+    title: str
+    axis: str
+    text: str
+    curves: Mapping[str, Mapping[float, Row]]
+    known: Mapping[str, Mapping[float, tuple[float, float]]] = field(default_factory=dict)
+    seeds: int = 1
+
+    def rows(self) -> list[Row]:
+        """Every training."""
+        return [row for curve in self.curves.values() for row in curve.values()]
 
 
 @dataclass(frozen=True)
@@ -53,67 +102,45 @@ class Paper:
         title: authors, year and title.
         claim: what it says, in a paragraph.
         checks: experiments on its theorem.
-        trainings: recipes of its table of trainings.
+        rows: lines of its table of trainings.
         quick_checks: names of the checks of a reduced reproduction.
-        quick_trainings: recipes that it trains, and for how many epochs.
+        quick_rows: trainings of a reduced reproduction.
+        columns: pictures of several checks.
+        sweeps: figures of many trainings.
+        studies: computations that train nothing.
     """
 
     name: str
     title: str
     claim: str
     checks: tuple[Check, ...]
-    trainings: tuple[str, ...]
+    rows: tuple[Row, ...]
     quick_checks: tuple[str, ...]
-    quick_trainings: Mapping[str, int] = field(default_factory=dict)
+    quick_rows: tuple[Row, ...] = ()
+    columns: tuple[Columns, ...] = ()
+    sweeps: tuple[Sweep, ...] = ()
+    studies: tuple[Study, ...] = ()
 
-    def rows(self) -> list[Row]:
-        """Every line of the table, EP and BPTT in turn."""
-        return [row for name in self.trainings for row in pair(name)]
+    @property
+    def names(self) -> list[str]:
+        """Recipes of the table, and sweeps: what may be trained by name."""
+        return list(dict.fromkeys([*(row.run.name for row in self.rows), *(sweep.name for sweep in self.sweeps)]))
 
-    def quick_rows(self) -> list[Row]:
-        """The lines that a reduced reproduction trains."""
-        return [row for name, epochs in self.quick_trainings.items() for row in pair(name, epochs)]
+    def named(self, name: str, seeds: int) -> list[tuple[Row, int]]:
+        """The trainings of a recipe, so many seeds of each, or of a figure, which has its own number of seeds."""
+        swept = [(row, sweep.seeds) for sweep in self.sweeps if sweep.name == name for row in sweep.rows()]
+        return [*((row, seeds) for row in self.rows if row.run.name == name), *swept]
 
 
-def pair(name: str, epochs: int | None = None) -> list[Row]:
-    """A recipe by EP and by BPTT; for fewer epochs, if so many are named."""
+def with_baseline(name: str, epochs: int | None = None) -> tuple[Row, Row]:
+    """A recipe by its own method and by BPTT; for fewer epochs, if so many are named."""
+    own = alone(name, epochs)
+    return own, Row(baseline(own.run), f"{own.command} --estimator bptt", own.reduced)
+
+
+def alone(name: str, epochs: int | None = None) -> Row:
+    """A recipe by its own method; for fewer epochs, if so many are named."""
     whole = recipe(name)
-    run, reduced = (whole, False) if epochs is None else (replace(whole, epochs=epochs), epochs < whole.epochs)
-    words = f"eqprop train {name}" + f" --epochs {epochs}" * reduced
-    return [Row(run, words, reduced), Row(baseline(run), f"{words} --estimator bptt", reduced)]
-
-
-BETAS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-
-ERNOULT2019 = Paper(
-    "ernoult2019",
-    "Ernoult, Grollier, Querlioz, Bengio, Scellier 2019: Updates of Equilibrium Prop Match Gradients of Backprop Through Time "
-    "in an RNN with Static Input",
-    "In a convergent network at its steady state the increments of Equilibrium Propagation (EP) at step t of the nudged phase "
-    "equal minus the gradients that Backpropagation Through Time (BPTT) finds at step T - t of the free phase, for every "
-    "neuron and every weight, as the nudging strength beta goes to 0; and networks trained by the one come out as networks "
-    "trained by the other.",
-    (
-        Check(experiment("toy"), "Fig. 2"),
-        *(
-            Check(experiment(name), place)
-            for name, place in {
-                "eb-1h": "Figs. 3, 8",
-                "eb-2h": "Figs. 3, 9",
-                "eb-3h": "Figs. 3, 10",
-                "p-1h": "Figs. 3, 11",
-                "p-2h": "Figs. 3, 12",
-                "p-3h": "Figs. 3, 13",
-            }.items()
-        ),
-        Check(experiment("toy-exact"), "–", BETAS),
-        Check(experiment("eb-1h-exact"), "–", BETAS),
-        Check(experiment("p-1h-exact"), "–", BETAS),
-    ),
-    ("eb-1h", "eb-2h", "p-1h", "p-2h", "p-3h"),
-    ("toy", "eb-1h", "p-1h", "toy-exact", "p-1h-exact"),
-    {"digits": 20, "p-1h": 2},
-)
-
-PAPERS = {ERNOULT2019.name: ERNOULT2019}
-"""Every paper that ``eqprop reproduce`` knows."""
+    if epochs is None or epochs == whole.epochs:
+        return Row(whole, f"eqprop train {name}")
+    return Row(replace(whole, epochs=epochs), f"eqprop train {name} --epochs {epochs}", epochs < whole.epochs)

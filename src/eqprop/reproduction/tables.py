@@ -8,12 +8,12 @@ from typing import Any
 from eqprop.recipes import published
 from eqprop.report import Table
 from eqprop.reproduction.evidence import Training
-from eqprop.reproduction.paper import Check, Row
+from eqprop.reproduction.paper import Check, Row, Sweep
 from eqprop.theorem.report import layer_errors
 from eqprop.theorem.result import Result
-from eqprop.training.summary import summarise
+from eqprop.training.summary import Spread, summarise
 
-__all__ = ["OWED", "Findings", "check_tables", "failing", "training_tables"]
+__all__ = ["OWED", "Findings", "check_tables", "failing", "sweep_table", "training_tables"]
 
 CHECKS = ("experiment", "paper", "T", "K", "beta", "batch", "residual", "error, neurons", "error, weights", "angle")
 CHECKS += ("assumptions that fail",)
@@ -38,13 +38,27 @@ class Findings:
         folder: where results and pictures are.
         results: of the checks, by name.
         trainings: of the rows, by command.
-        reasons: why a check or a row could not be run, by the same keys.
+        reasons: why something could not be run, by the same keys.
+        studies: what computations found, by name.
     """
 
     folder: Path
     results: dict[str, Result] = field(default_factory=dict)
     trainings: dict[str, list[Training]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    studies: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def errors(self, sweep: Sweep) -> dict[str, dict[float, list[float]]]:
+        """Test errors in percent of the trainings of a figure that are there, by label and number."""
+        found = {
+            label: {
+                at: [100 * training.epochs[-1]["test_error"] for training in self.trainings[row.command]]
+                for at, row in curve.items()
+                if row.command in self.trainings
+            }
+            for label, curve in sweep.curves.items()
+        }
+        return {label: curve for label, curve in found.items() if curve}
 
 
 def check_tables(checks: Sequence[Check], found: Findings) -> list[Table]:
@@ -141,3 +155,19 @@ def hardware(environment: Mapping[str, Any]) -> str:
     """What it ran on."""
     threads = environment["threads"]
     return environment["gpu"] or f"{environment['cpu']}, {threads} thread{'s' * (threads > 1)}"
+
+
+def sweep_table(sweep: Sweep, found: Findings) -> Table:
+    """Test errors by number, a column for each label."""
+    errors = found.errors(sweep)
+    numbers = sorted({at for curve in (*sweep.curves.values(), *sweep.known.values()) for at in curve})
+    head = (sweep.axis, *sweep.curves, *sweep.known)
+    return Table(head, [[f"{at:g}", *sweep_cells(sweep, errors, at)] for at in numbers])
+
+
+def sweep_cells(sweep: Sweep, errors: Mapping[str, Mapping[float, list[float]]], at: float) -> list[str]:
+    """What every curve has at a number."""
+    own = [errors.get(label, {}).get(at) for label in sweep.curves]
+    cells = ["–" if several is None else Spread.of([e / 100 for e in several]).percent() for several in own]
+    known = [curve.get(at) for curve in sweep.known.values()]
+    return cells + ["–" if pair is None else f"{pair[0]:.2f} ± {pair[1]:.2f} %" for pair in known]

@@ -12,6 +12,8 @@ r"""What the theorem assumes, and whether it holds for a model, a batch and a be
 3. *Nudge*: the force must enter through ``D``; outside of the activation it does not, unless ``rho' = 1`` at the output.
 4. *Precision*: a state of size ``|s|`` is rounded by ``eps |s|`` every step, which EP divides by ``beta dt``. Estimated for each
    population, relative to the increments.
+5. *Slow weights*, of continual EP: the weights must hardly move while the phase lasts (Ernoult et al. 2020, theorem 1). Measured
+   for each population: how far its increments are from those with the weights at rest, relative to the larger of the two.
 """
 
 from collections.abc import Sequence
@@ -24,7 +26,7 @@ from eqprop.dynamics import Drive, Duality, State
 from eqprop.model import Model
 from eqprop.precision import full_precision
 
-__all__ = ["Assumption", "check", "share"]
+__all__ = ["Assumption", "check", "share", "slow"]
 
 STILL = 0.01
 """Largest share of the increments that may come from the free motion, or from rounding."""
@@ -99,6 +101,12 @@ def alternates(states: Sequence[State]) -> bool:
         return False
     now, before, earlier = (flat(state) for state in (states[-1], states[-2], states[-3]))
     return (now - earlier).norm().item() < 0.1 * (now - before).norm().item()
+
+
+def slow(moving: Sequence[Tensor], at_rest: Sequence[Tensor]) -> Assumption:
+    """Whether the increments are hardly others than they are with the weights at rest."""
+    found = [apart(m, r) for m, r in zip(moving, at_rest, strict=True)]
+    return small("slow weights", "the increments of population {} come of weights that move", found)
 
 
 def share(noise: Tensor, signal: Tensor, least: float = 0.0) -> float:

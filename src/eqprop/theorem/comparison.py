@@ -10,24 +10,28 @@ Memory grows with K, the weights' too (each has K increments and K gradients), a
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from eqprop.checks import nonzero, one_of, positive_int
+from eqprop.checks import nonzero, not_negative, one_of, positive_int
 from eqprop.dynamics import Drive, Duality, State
 from eqprop.estimators.ep import strengths
 from eqprop.model import Model
 from eqprop.precision import full_precision
+from eqprop.rates import as_rates
 from eqprop.settle import Settle, Solution, as_settle, settle
-from eqprop.theorem.assumptions import check
+from eqprop.theorem.assumptions import check, slow
 from eqprop.theorem.gradients import Gradient, by_step, of_cost, trainable
-from eqprop.theorem.increments import nudged, of_parameters, of_states
+from eqprop.theorem.increments import moving, nudged, of_parameters, of_states
 from eqprop.theorem.process import Process
 from eqprop.theorem.report import GDUReport, distances, labels
 
 __all__ = ["Backward", "Progress", "admit", "backward", "compare", "gdu"]
+
+Rates: TypeAlias = float | Sequence[float] | None
+"""How fast weights move inside a nudged phase; None: not at all."""
 
 Progress = Callable[[int, int], object]
 """Called as ``progress(done, total)``, in steps."""
@@ -68,6 +72,7 @@ def gdu(
     beta: float,
     nudging: Literal["one-sided", "centred"] = "one-sided",
     *,
+    rates: Rates = None,
     progress: Progress | None = None,
 ) -> GDUReport:
     """Hold EP's increments against BPTT's gradients, step by step. No parameter is changed, and no ``.grad``.
@@ -80,6 +85,8 @@ def gdu(
         nudged_steps: K, the nudged steps, and the last free steps that BPTT goes back over; at most T.
         beta: nudging strength.
         nudging: "one-sided" or "centred".
+        rates: of continual EP, at least 0: after every nudged step the weights of a copy move along their increments, at one rate
+            or at one for each connection, input-first. None leaves them at rest, as EP does.
         progress: called as ``progress(done, total)`` while the free phase goes on.
 
     Raises:
@@ -93,7 +100,7 @@ def gdu(
     """
     model.dynamics.admit(nonzero("beta", beta))
     one_of("nudging", nudging, ("one-sided", "centred"))
-    return compare(model, backward(model, x, y, free_steps, nudged_steps, progress=progress), beta, nudging)
+    return compare(model, backward(model, x, y, free_steps, nudged_steps, progress=progress), beta, nudging, rates)
 
 
 def backward(
@@ -143,17 +150,25 @@ def free_phase(
     return replace(end, steps=taken + last, trajectory=None), end.trajectory or ()
 
 
-def compare(model: Model, back: Backward, beta: float, nudging: Literal["one-sided", "centred"]) -> GDUReport:
-    """The half of `gdu` that depends on beta; errors as there."""
-    duality, steps = back.duality[0], len(back.gradients)
+def compare(
+    model: Model, back: Backward, beta: float, nudging: Literal["one-sided", "centred"], rates: Rates = None
+) -> GDUReport:
+    """The half of `gdu` that depends on beta and rates; errors as there."""
+    duality, steps, betas = back.duality[0], len(back.gradients), strengths(nudging, beta, None)
     with torch.inference_mode(False):
-        phases = nudged(model, back.drive, back.target, back.free, steps, strengths(nudging, beta, None))
-        states = of_states(phases, duality.dt)
-        parameters = of_parameters(model, back.x, back.free, phases)
+        phases = nudged(model, back.drive, back.target, back.free, steps, betas)
+        states = at_rest = of_states(phases, duality.dt)
+        if rates is None:
+            parameters = of_parameters(model, back.x, back.free, phases)
+        else:
+            phases, parameters = moving(model, back.x, back.target, back.free, steps, betas, rates)
+            states = of_states(phases, duality.dt)
         for name, grad in of_cost(model, back.target, back.free.state, trainable(model))[1].items():
             parameters[name][0] -= grad
-        assumptions = check(model, back.x, back.drive, duality.dt, back.states, states, of_neurons(back), beta)
-    neurons = [Process(ep, bptt) for ep, bptt in zip(states, of_neurons(back), strict=True)]
+        against = of_neurons(back)
+        assumptions = check(model, back.x, back.drive, duality.dt, back.states, states, against, beta)
+        assumptions += [] if rates is None else [slow(states, at_rest)]
+    neurons = [Process(ep, bptt) for ep, bptt in zip(states, against, strict=True)]
     return GDUReport(
         neurons,
         {
@@ -165,6 +180,7 @@ def compare(model: Model, back: Backward, beta: float, nudging: Literal["one-sid
         back.free.steps,
         beta,
         nudging,
+        None if rates is None else as_rates(rates, not_negative),
         duality.dt,
         "dL/du" if duality.through and any(bool((d != 1).any()) for d in duality.slopes) else "dL/ds",
         assumptions,

@@ -7,12 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from eqprop.checks import instance, natural, one_of, positive_int
+from eqprop.checks import instance, natural, not_negative, one_of, positive_int
 from eqprop.data import hold_out, load
 from eqprop.data.batches import Batches
-from eqprop.estimators import EquilibriumProp
+from eqprop.estimators import ContinualEP, ContinualSGD, EquilibriumProp
 from eqprop.model import Model
-from eqprop.settle import as_settle
+from eqprop.rates import as_rates
+from eqprop.settle import Settle, as_settle
 from eqprop.theorem.comparison import Backward, Progress, backward
 from eqprop.training.codec import from_json, to_json
 from eqprop.training.run import KINDS, MODELS, Data, ModelSpec, Run, drawn, one_of_classes
@@ -20,6 +21,9 @@ from eqprop.training.seeding import BATCH, WEIGHTS, generator, seeded
 from eqprop.training.session import check_classes, fitted
 
 __all__ = ["RANDOM", "Experiment"]
+
+NUDGED = ("free_steps", "nudged_steps", "beta", "nudging")
+"""What every estimator has that nudges."""
 
 RANDOM = "random"
 """In the place of a data set's name: inputs drawn from U[0, 1], and one class for the whole batch, drawn too."""
@@ -33,7 +37,7 @@ class Experiment:
         name: of the recipe it came from.
         data: the data set, whose first training batch is taken, and the batch's size; "random" draws inputs and a class.
         model: specification of the network.
-        estimator: EP's T, K, beta and nudging; "random-sign" counts as "one-sided".
+        estimator: T, K, beta and nudging of EP or continual EP; "random-sign" counts as "one-sided". Continual EP names its rates.
         dtype: "float32" or "float64".
         seed: of weights and of the batch.
         threads: of the CPU.
@@ -51,7 +55,7 @@ class Experiment:
     name: str
     data: Data
     model: ModelSpec
-    estimator: EquilibriumProp
+    estimator: EquilibriumProp | ContinualSGD
     dtype: Literal["float32", "float64"] = "float32"
     seed: int = 0
     threads: int = 1
@@ -60,9 +64,14 @@ class Experiment:
         instance("name", self.name, str)
         instance("data", self.data, Data)
         one_of_classes("model", self.model, MODELS)
+        one_of_classes("estimator", self.estimator, (EquilibriumProp, ContinualSGD))
+        if isinstance(self.estimator, ContinualSGD) and self.estimator.rates is None:
+            raise ValueError("`rates` is left out: a check has no optimiser to take it from")
         free, nudged = self.phases
         if nudged > free:
             raise ValueError(f"`nudged_steps` must be at most the {free} free steps, got {nudged}")
+        if isinstance(nudge := self.estimator.nudged_steps, Settle) and nudge.tol is not None:
+            raise ValueError(f"`nudged_steps` must be a plain number of steps here, got {nudge.steps}:{nudge.tol:g}")
         one_of("dtype", self.dtype, ("float32", "float64"))
         natural("seed", self.seed)
         positive_int("threads", self.threads, most=1024)
@@ -76,20 +85,29 @@ class Experiment:
             ValueError: if it does not train by EP.
         """
         estimator = run.estimator
-        if not isinstance(estimator, EquilibriumProp):
+        if isinstance(estimator, ContinualEP) or (isinstance(estimator, ContinualSGD) and estimator.rates is None):
+            free, nudged, beta, nudging = (getattr(estimator, name) for name in NUDGED)
+            estimator = ContinualSGD(free, nudged, beta, run.optimiser.rates, nudging)
+        if not isinstance(estimator, EquilibriumProp | ContinualSGD):
             raise ValueError(f"a check of the theorem needs a run by EP, got one by {type(estimator).__name__}")
         return cls(run.name, run.data, run.model, estimator, seed=run.seed, threads=run.threads)
 
     @property
     def phases(self) -> tuple[int, int]:
         """T and K."""
-        estimator = instance("estimator", self.estimator, EquilibriumProp)
+        estimator = self.estimator
         return as_settle("free_steps", estimator.free_steps).steps, as_settle("nudged", estimator.nudged_steps).steps
 
     @property
     def nudging(self) -> Literal["one-sided", "centred"]:
         """How the phases are nudged."""
         return "centred" if self.estimator.nudging == "centred" else "one-sided"
+
+    @property
+    def rates(self) -> tuple[float, ...] | None:
+        """How fast weights move inside the nudged phase; None where they are at rest."""
+        rates = self.estimator.rates if isinstance(self.estimator, ContinualSGD) else None
+        return None if rates is None else as_rates(rates, not_negative)
 
     def to_json(self) -> str:
         """The experiment as JSON text; paths are left out."""

@@ -17,7 +17,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Agreement", "Process", "angle_between"]
+from eqprop.angles import angle_between
+
+__all__ = ["Agreement", "Process"]
 
 
 class Agreement(NamedTuple):
@@ -98,14 +100,3 @@ class Process:
     def stuck(self) -> float:
         """Fraction of components that EP never moves although BPTT has a gradient for them."""
         return ((self.ep == 0).all(0) & (self.bptt != 0).any(0)).double().mean().item()
-
-
-def angle_between(a: list[Tensor], b: list[Tensor]) -> float:
-    """Angle in degrees of two lists of tensors, each taken as one vector; 0 if both vanish, 90 if one does."""
-    dot, a2, b2 = (
-        sum(float((p.double() * q.double()).sum()) for p, q in zip(left, right, strict=True))
-        for left, right in ((a, b), (a, a), (b, b))
-    )
-    if a2 == 0 or b2 == 0:
-        return 0.0 if a2 == b2 else 90.0
-    return math.degrees(math.acos(max(-1.0, min(1.0, dot / math.sqrt(a2 * b2)))))

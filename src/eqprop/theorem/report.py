@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from eqprop.angles import angle_between
 from eqprop.network import Network
 from eqprop.theorem.assumptions import Assumption, share
-from eqprop.theorem.process import Agreement, Process, angle_between
+from eqprop.theorem.process import Agreement, Process
 
 __all__ = ["GDUReport", "distances", "labels", "layer_errors"]
 
@@ -30,6 +31,7 @@ class GDUReport:
         steps: T, the steps of the free phase that were taken.
         beta: nudging strength.
         nudging: "one-sided" or "centred".
+        rates: at which the weights moved inside the nudged phase (continual EP); None if they were at rest.
         dt: duration of a step; ``Delta_s`` is divided by ``beta dt``, ``Delta_theta`` by ``beta``.
         against: "dL/ds", or "dL/du" where the theorem is about pre-activations.
         assumptions: what the theorem assumes, and whether it holds.
@@ -44,6 +46,7 @@ class GDUReport:
     steps: int
     beta: float
     nudging: Literal["one-sided", "centred"]
+    rates: tuple[float, ...] | None
     dt: float
     against: Literal["dL/ds", "dL/du"]
     assumptions: list[Assumption]
@@ -135,6 +138,7 @@ class GDUReport:
             "nudged_steps": self.nudged_steps,
             "beta": self.beta,
             "nudging": self.nudging,
+            "rates": None if self.rates is None else list(self.rates),
             "samples": len(self.residual),
             "dtype": str(self.residual.dtype).removeprefix("torch."),
             "dt": self.dt,

@@ -68,9 +68,9 @@ def conduct(
     begun = time.monotonic()
     with threads(experiment.threads):
         back = experiment.backward(model, *batch, progress)
-        report = compare(model, back, experiment.estimator.beta, experiment.nudging)
+        report = compare(model, back, experiment.estimator.beta, experiment.nudging, experiment.rates)
         summary = report.summary()
-        further = [compare(model, back, beta, experiment.nudging).summary() for beta in betas]
+        further = [compare(model, back, beta, experiment.nudging, experiment.rates).summary() for beta in betas]
         found = environment(batch[0].device)
     return report, Result(experiment, summary, further, weights, time.monotonic() - begun, found)
 

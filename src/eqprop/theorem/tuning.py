@@ -23,7 +23,7 @@ from eqprop.model import Model
 from eqprop.settle import Settle, Solution, settle
 from eqprop.theorem.comparison import admit
 from eqprop.theorem.gradients import by_step, trainable
-from eqprop.theorem.increments import Nudged, gradient, nudged
+from eqprop.theorem.increments import Move, Nudged, gradient, nudged
 from eqprop.theorem.process import Process
 
 __all__ = ["Cell", "Grid", "cheapest", "tune"]
@@ -100,9 +100,9 @@ class Cell:
 
 
 def cheapest(cells: Iterable[Cell], wanted: float) -> Cell | None:
-    """Of the cells that agree in at least a fraction ``wanted`` of the signs the one of fewest steps; of these the best."""
+    """Of the cells that agree in a fraction ``wanted`` of the signs the one of fewest steps; of these that of the least error."""
     enough = [cell for cell in cells if cell.same_sign >= wanted]
-    return min(enough, key=lambda cell: (cell.cost, -cell.same_sign), default=None)
+    return min(enough, key=lambda cell: (cell.cost, cell.relative_error), default=None)
 
 
 def tune(
@@ -182,9 +182,10 @@ def estimate(model: Model, x: Tensor, free: Solution, phases: Sequence[Nudged], 
     """EP's estimate after so many nudged steps, for the network's parameters."""
     dynamics, network = model.dynamics, model.network
     with torch.no_grad():
-        ends = [(beta, free.activity, dynamics.activity(network, states[steps])) for beta, states in phases]
+        ends = [(beta, dynamics.activity(network, states[steps])) for beta, states in phases]
+        moves = [Move(beta, free.activity, free.activity, end) for beta, end in ends]
         given = dynamics.encode(network, x)
-    return relaxing(dict(zip(trainable(model), gradient(model, given, free.activity, ends), strict=True)))
+    return relaxing(dict(zip(trainable(model), gradient(model, given, moves), strict=True)))
 
 
 def relaxing(parameters: Mapping[str, Tensor]) -> list[Tensor]:

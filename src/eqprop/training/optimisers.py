@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
 from torch.optim import SGD as TorchSGD
 from torch.optim import Adam as TorchAdam
 from torch.optim import AdamW as TorchAdamW
 from torch.optim import Optimizer
 
-from eqprop.checks import fraction, not_negative, positive
+from eqprop.checks import fraction, not_negative
 from eqprop.model import Model
+from eqprop.rates import as_rates, by_owner
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimiser"]
 
@@ -125,14 +125,6 @@ class AdamW(Optimiser):
         return TorchAdamW(groups(model, self.rates), betas=self.betas, weight_decay=self.weight_decay)
 
 
-def as_rates(rates: float | Sequence[float]) -> tuple[float, ...]:
-    """Learning rates as a tuple of positive numbers."""
-    several = tuple(rates) if isinstance(rates, Sequence) and not isinstance(rates, str) else (rates,)
-    if not several:
-        raise ValueError("`rates` is empty: give one learning rate, or one for each connection")
-    return tuple(positive("rates", rate) for rate in several)
-
-
 def as_betas(betas: tuple[float, float]) -> tuple[float, float]:
     """The two decay rates of Adam."""
     if not isinstance(betas, Sequence) or len(betas) != 2:
@@ -145,12 +137,5 @@ def groups(model: Model, rates: float | Sequence[float]) -> list[dict[str, Any]]
     rates = as_rates(rates)
     if len(rates) == 1:
         return [{"params": list(model.parameters()), "lr": rates[0]}]
-    owners: list[nn.Module] = list(dict.fromkeys(model.network.connections))  # once where two edges share one
-    if isinstance(model.cost, nn.Module) and any(True for _ in model.cost.parameters()):
-        owners.append(model.cost)
-    if len(rates) != len(owners):
-        raise ValueError(
-            f"`rates` names {len(rates)} learning rates, but the model has {len(owners)} connections "
-            "(a readout counts as one): give one rate for all, or one for each"
-        )
-    return [{"params": list(owner.parameters()), "lr": rate} for owner, rate in zip(owners, rates, strict=True)]
+    owners = by_owner(model, rates, "optimiser")
+    return [{"params": list(owner.parameters()), "lr": rate} for owner, rate in owners]

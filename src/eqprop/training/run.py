@@ -7,7 +7,7 @@ from eqprop.architectures import MLP, Toy
 from eqprop.checks import instance, natural, positive_int
 from eqprop.costs import CrossEntropyReadout, SquaredError
 from eqprop.dynamics import EnergyDescent, Prototypical
-from eqprop.estimators import BPTT, EquilibriumProp, ImplicitDiff
+from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff
 from eqprop.model import Model
 from eqprop.settle import Settle, as_settle
 from eqprop.training.codec import LOCAL, from_json, to_json
@@ -18,7 +18,7 @@ from eqprop.training.seeding import WEIGHTS, seeded
 __all__ = ["Data", "Run"]
 
 ModelSpec: TypeAlias = MLP | Toy
-EstimatorSpec: TypeAlias = EquilibriumProp | BPTT | ImplicitDiff
+EstimatorSpec: TypeAlias = EquilibriumProp | ContinualEP | ContinualSGD | BPTT | ImplicitDiff
 OptimiserSpec: TypeAlias = SGD | Adam | AdamW
 ScheduleSpec: TypeAlias = Constant | Cosine | StepDecay
 
@@ -104,8 +104,11 @@ class Run:
 
     @property
     def method(self) -> str:
-        """The estimator by the name that papers give it: "EP", "BPTT", "ImplicitDiff"."""
-        return "EP" if isinstance(self.estimator, EquilibriumProp) else type(self.estimator).__name__
+        """The rule by the name that papers give it: "EP", "C-EP", "VF", "C-VF" (untied weights), "BPTT", "ImplicitDiff"."""
+        rule = "EP" if getattr(self.model, "tied", True) else "VF"
+        if isinstance(self.estimator, ContinualEP | ContinualSGD):
+            return f"C-{rule}"
+        return rule if isinstance(self.estimator, EquilibriumProp) else type(self.estimator).__name__
 
     @property
     def title(self) -> str:
@@ -162,7 +165,7 @@ def one_of_classes(name: str, value: object, classes: tuple[type, ...]) -> None:
 
 
 MODELS = (MLP, Toy)
-ESTIMATORS = (EquilibriumProp, BPTT, ImplicitDiff)
+ESTIMATORS = (EquilibriumProp, ContinualEP, ContinualSGD, BPTT, ImplicitDiff)
 OPTIMISERS = (SGD, Adam, AdamW)
 SCHEDULES = (Constant, Cosine, StepDecay)
 KINDS = (

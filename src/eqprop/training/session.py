@@ -15,11 +15,13 @@ from eqprop.checks import one_of
 from eqprop.data import hold_out
 from eqprop.data import load as load_data
 from eqprop.data.batches import Batches
+from eqprop.estimators.base import bound
 from eqprop.files import DamagedError, write_atomic
 from eqprop.model import Model
 from eqprop.training import checkpoint
 from eqprop.training.environment import environment
 from eqprop.training.folder import Folder, Row
+from eqprop.training.probe import probe_of
 from eqprop.training.reports import Report
 from eqprop.training.run import Run
 from eqprop.training.seeding import REST, seeded
@@ -73,7 +75,13 @@ class Session:
             reports=reports,
             checkpoint_every=checkpoint_every,
             config=self.run.to_json(),
+            probe=probe_of(self.run, self.model, *self._first_samples()),
         )
+
+    def _first_samples(self) -> tuple[Tensor, Tensor]:
+        """A batch that is the same in every epoch."""
+        size = self.run.data.batch_size
+        return self.train.x[:size], self.train.y[:size]
 
 
 def prepare(
@@ -92,7 +100,7 @@ def prepare(
         RuntimeError: if the data are damaged, or the device is not there.
     """
     model = run.build().to(device)
-    run.optimiser.build(model)
+    bound(run.estimator, model, run.optimiser.build(model))
     model.dynamics.admit(getattr(run.estimator, "beta", 0.0))
     split = load_data(run.data.name, run.data.root, progress)
     train, validation = split.train, None

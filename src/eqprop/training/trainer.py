@@ -19,13 +19,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from eqprop.checks import instance, not_negative, positive_int
-from eqprop.estimators import Estimator
+from eqprop.estimators.base import Estimator, bound
 from eqprop.model import Model
 from eqprop.settle import Solution
 from eqprop.training import checkpoint
 from eqprop.training.evaluation import evaluate
 from eqprop.training.folder import Folder, Row
 from eqprop.training.interrupts import Interrupted, Interrupts
+from eqprop.training.probe import Probe
 from eqprop.training.reports import Report
 from eqprop.training.rows import choose, make_row, warn_if_stuck
 from eqprop.training.seeding import ESTIMATOR, generator
@@ -48,6 +49,7 @@ class Trainer:
         reports: who is told of batches and epochs.
         checkpoint_every: seconds between checkpoints within an epoch; there is one at the end of every epoch in any case.
         config: what decides the training, as text. It is kept in every checkpoint, and `resume` refuses another one's.
+        probe: looks at model and estimator after every epoch; what it gives stands in the epoch's row.
 
     Raises:
         ValueError: if an argument is not what it must be.
@@ -72,10 +74,11 @@ class Trainer:
         reports: Sequence[Report] = (),
         checkpoint_every: float = 60.0,
         config: str | None = None,
+        probe: Probe | None = None,
     ) -> None:
         self.model = instance("model", model, Model)
-        self.estimator = estimator
         self.optimizer = instance("optimizer", optimizer, Optimizer)
+        self.estimator = bound(estimator, model, optimizer)
         if isinstance(scheduler, ReduceLROnPlateau):
             raise ValueError("`scheduler` is a ReduceLROnPlateau, which wants a measure every epoch: take another one")
         self.scheduler = scheduler
@@ -83,6 +86,7 @@ class Trainer:
         self.reports = tuple(reports)
         self.checkpoint_every = not_negative("checkpoint_every", checkpoint_every)
         self.config = config
+        self.probe = probe
         self.generator = generator(seed, ESTIMATOR)
         self.device = next(model.parameters()).device
         self.rows: list[Row] = []
@@ -206,8 +210,9 @@ class Trainer:
             torch.set_rng_state(drawn)  # the tests begin anew
             self._save()
             raise
+        more = {} if self.probe is None else dict(self.probe(self.model, self.estimator))
         rates = [group["lr"] for group in self.optimizer.param_groups]
-        return make_row(self.epoch + 1, scores, rates, self._spent + time.monotonic() - self._since)
+        return make_row(self.epoch + 1, scores, rates, self._spent + time.monotonic() - self._since) | more
 
     def _finish(self, row: Row) -> None:
         """Close an epoch: log it, keep the weights if they are the best yet, go over to the next."""

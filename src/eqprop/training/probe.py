@@ -1,0 +1,73 @@
+r"""Angles of a training, once an epoch: feedback weights to forward ones, and the update to BPTT's gradient.
+
+Ernoult et al. (2020) look at the first as what local learning makes of untied weights, and at the second, ``Psi(Delta, -nabla)`` of
+their section 4.3, as what decides how well it learns. Both are looked at on one batch, the same throughout; nothing changes.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eqprop.angles import angle_between
+from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp
+from eqprop.estimators.base import Estimator
+from eqprop.model import Model
+from eqprop.settle import as_settle
+from eqprop.training.run import Run
+from eqprop.training.seeding import ESTIMATOR, generator
+from eqprop.untied import Untied
+
+__all__ = ["Probe", "probe_of", "update_angle", "weight_angles"]
+
+Probe = Callable[[Model, Estimator], Mapping[str, Any]]
+"""Looks at a model and what trains it, after an epoch, and gives what is to stand in the epoch's row."""
+
+
+def probe_of(run: Run, model: Model, x: Tensor, y: Tensor) -> Probe | None:
+    """The angles, where a run has any: its weights move inside the phase, or have feedback weights beside them.
+
+    Args:
+        run: which training.
+        model: its model.
+        x: inputs ``(B, *shape)`` of the batch to look at.
+        y: their targets.
+    """
+    estimator = run.estimator
+    if not isinstance(estimator, ContinualEP | ContinualSGD | EquilibriumProp):
+        return None
+    untied = any(isinstance(c, Untied) for c in model.network.connections)
+    if isinstance(estimator, EquilibriumProp) and not untied:
+        return None
+    free = as_settle("free_steps", estimator.free_steps).steps
+    bptt = BPTT(estimator.free_steps, min(free, as_settle("nudged_steps", estimator.nudged_steps).steps))
+
+    def angles(model: Model, estimator: Estimator) -> dict[str, Any]:
+        return {"weight_angles": weight_angles(model), "update_angle": update_angle(model, estimator, bptt, x, y)}
+
+    return angles
+
+
+def weight_angles(model: Model) -> list[float]:
+    """Angle in degrees between forward and feedback weights of each untied connection."""
+    untied = (c for c in model.network.connections if isinstance(c, Untied))
+    return [angle_between([c.upward.weight.detach()], [c.feedback.detach()]) for c in untied]
+
+
+def update_angle(model: Model, estimator: Estimator, bptt: BPTT, x: Tensor, y: Tensor) -> float:
+    """Angle in degrees between an estimator's whole update and BPTT's gradient: all weights of the network, no biases.
+
+    A sign that the estimator draws is the same at every call; between the losses of `ContinualEP` the weights are at rest.
+    """
+    return angle_between(whole(model, estimator, x, y), whole(model, bptt, x, y))
+
+
+def whole(model: Model, estimator: Estimator, x: Tensor, y: Tensor) -> list[Tensor]:
+    """The sum of the gradients of an estimator's losses; the model's own ``.grad`` are left alone."""
+    weights = [p for p in model.network.parameters() if p.requires_grad and p.dim() > 1]
+    sums = [torch.zeros_like(p) for p in weights]
+    for loss in estimator(model, x, y, generator=generator(0, ESTIMATOR)):
+        found = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+        sums = [total + part for total, part in zip(sums, found, strict=True)]
+    return sums
