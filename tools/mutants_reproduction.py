@@ -8,7 +8,7 @@ TUNED, GIVEN, DOCUMENT = "theorems/test_tuning.py", "training/test_experiment.py
 GDU, TUNE, ALL = (f"training/test_cli_{name}.py" for name in ("gdu", "tune", "reproduce"))
 TUN, EXP, RES = (f"theorem/{name}.py" for name in ("tuning", "experiment", "result"))
 EVI, TAB, PAP, ACC = (f"reproduction/{name}.py" for name in ("evidence", "tables", "paper", "account"))
-REP, CLI, SUB, DOC = "cli/reproduce.py", "cli/gdu.py", "cli/subject.py", "report.py"
+REP, WRK, CLI, SUB, DOC = "cli/reproduce.py", "cli/reproducing.py", "cli/gdu.py", "cli/subject.py", "report.py"
 
 SETTINGS = [
     Mutant(
@@ -39,7 +39,9 @@ SETTINGS = [
         "cheapest whatever was wanted", TUN, "if cell.same_sign >= wanted]", "if cell.same_sign >= 0 * wanted]", TUNED
     ),
     Mutant("cheapest above what was wanted", TUN, "cell.same_sign >= wanted", "cell.same_sign > wanted", TUNED),
-    Mutant("worst of the cheapest", TUN, "(cell.cost, -cell.same_sign)", "(cell.cost, cell.same_sign)", TUNED),
+    Mutant(
+        "worst of the cheapest", TUN, "(cell.cost, cell.relative_error)", "(cell.cost, -cell.relative_error)", TUNED
+    ),
     Mutant("best layer for the worst", TUN, "min(agreements[1:]),", "max(agreements[1:]),", TUNED),
     Mutant("readout counted in the grid", TUN, 'if name.startswith("network.")]', "if name]", TUNED),
     Mutant("error relative to EP", TUN, "norm = target.norm().item()", "norm = whole.norm().item()", TUNED),
@@ -86,8 +88,8 @@ EXPERIMENTS = [
     Mutant(
         "further strengths at the first one",
         RES,
-        "compare(model, back, beta, experiment.nudging)",
-        "compare(model, back, experiment.estimator.beta, experiment.nudging)",
+        "compare(model, back, beta, experiment.nudging",
+        "compare(model, back, experiment.estimator.beta, experiment.nudging",
         GIVEN,
     ),
     Mutant(
@@ -132,57 +134,63 @@ ACCOUNTS = [
     Mutant(
         "training of another configuration taken",
         EVI,
-        "if replace(run, seed=0).to_json() != wanted:",
-        'if run.name != json.loads(wanted)["name"]:',
+        "return replace(run, seed=0).to_json()",
+        "return run.name + run.method",
         ALL,
     ),
     Mutant(
         "training of one seed alone taken",
         EVI,
-        "replace(run, seed=0).to_json() != wanted",
-        "run.to_json() != wanted",
+        "return replace(run, seed=0).to_json()",
+        "return run.to_json()",
         ALL,
     ),
-    Mutant("training half done taken", EVI, "if len(rows) == run.epochs else None", "", ALL),
+    Mutant("training half done taken", EVI, "if len(rows) == run.epochs:", "if rows:", ALL),
     Mutant("fresh takes from the records", REP, "[] if options.fresh or not", "[] if not", ALL),
-    Mutant("quick takes from the records", REP, "None if options.quick else taken(", "None if False else taken(", ALL),
-    Mutant("what is there is done again", REP, "if result_in(place, check) is None:", "if True:", ALL),
-    Mutant("all seeds trained again", REP, "if seed not in there]", "if seed + 1]", ALL),
+    Mutant("quick takes from the records", WRK, "None if work.quick else taken(", "None if False else taken(", ALL),
+    Mutant("what is there is done again", WRK, "if result_in(place, check) is None:", "if True:", ALL),
+    Mutant("all seeds trained again", REP, "if seed not in done]", "if seed + 1]", ALL),
     Mutant(
         "quick and whole trainings in one folder",
-        REP,
-        'name = row.run.name + f"-{row.run.epochs}-epochs" * row.reduced',
-        "name = row.run.name",
+        PAP,
+        "return f\"{'-'.join(word.removeprefix('--').replace('.', '-') for word in words)}/",
+        'return f"{words[0]}/',
         ALL,
     ),
     Mutant(
         "training of another configuration gone on with",
-        REP,
+        WRK,
         "elif read_run(folder).to_json() != row.seed(seed).to_json():",
         "elif False:",
         ALL,
     ),
     Mutant(
         "missing data stop the rest",
-        REP,
+        WRK,
         "except (FileNotFoundError, DataError) as error:",
         "except KeyError as error:",
         ALL,
     ),
     Mutant(
         "message of missing data in the account",
-        REP,
+        WRK,
         "found.reasons[key] = (\n",
         "found.reasons[key] = str(error) or (\n",
         ALL,
     ),
-    Mutant("BPTT's row trained by EP", PAP, "Row(baseline(run), f", "Row(run, f", ALL),
-    Mutant("reduced rows in the whole table", PAP, "for row in pair(name)]", "for row in pair(name, 1)]", ALL),
+    Mutant("BPTT's row trained by EP", PAP, "Row(baseline(own.run), f", "Row(own.run, f", ALL),
+    Mutant(
+        "reduced rows in the whole table",
+        "reproduction/ernoult2019.py",
+        "for row in with_baseline(name))",
+        "for row in with_baseline(name, 1))",
+        ALL,
+    ),
     Mutant(
         "published errors of BPTT beside EP",
         "recipes/__init__.py",
-        "(line.recipe, line.method) == (run.name, method)",
-        "line.recipe == run.name and method",
+        "(p.recipe, p.method, p.angle) == (run.name, method, angle)",
+        "p.recipe == run.name and method",
         ALL,
     ),
     Mutant("residual for the angle", TAB, "s['angle']:.2g", "s['residual']:.2g", ALL),

@@ -29,9 +29,13 @@ INCREMENTS = [
     Mutant(
         "phases added, not averaged", INC, "torch.stack(of_phases).mean(0)", "torch.stack(of_phases).sum(0)", CENTRED
     ),
-    Mutant("contrasts added, not averaged", INC, "len(pairs) * beta)", "beta)", CENTRED),
+    Mutant("contrasts added, not averaged", INC, "len(moves) * m.beta)", "m.beta)", CENTRED),
     Mutant(
-        "increments from the first state on", INC, "(beta, path[t], path[t + 1])", "(beta, path[0], path[t + 1])", SUMS
+        "increments from the first state on",
+        INC,
+        "free.activity, path[t], path[t + 1])",
+        "free.activity, path[0], path[t + 1])",
+        SUMS,
     ),
     Mutant("increments with the raw input", INC, "given = model.dynamics.encode(network, x)", "given = x", ONE_SIDED),
     Mutant(
@@ -160,7 +164,7 @@ MEASURED = [
     ),
     Mutant("zeros agree", PRO, "- zeros) / (n - zeros)", ") / n", MEASURES),
     Mutant("cosine to the gradient itself", PRO, "[*-self.bptt]", "[*self.bptt]", MEASURES),
-    Mutant("two zeros at right angles", PRO, "return 0.0 if a2 == b2 else 90.0", "return 90.0", MEASURES),
+    Mutant("two zeros at right angles", "angles.py", "return 0.0 if a2 == b2 else 90.0", "return 90.0", MEASURES),
     Mutant("mask off by one", REP, "distance * mask)", "(distance - 1) * mask)", MEASURES),
     Mutant(
         "first step counted all the same", REP, "process.since(int(not first)) for name", "process for name", MEASURES
