@@ -93,7 +93,7 @@ DRAWINGS = {
 def drawn(monkeypatch):
     """The figures, instead of files."""
     figures = []
-    for module in (plots.theorem, plots.tuning):
+    for module in (plots.curves, plots.errors, plots.tuning):
         monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
     return figures
 

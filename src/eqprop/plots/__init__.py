@@ -5,8 +5,9 @@ data give the same bytes.
 """
 
 from eqprop.plots.columns import side_by_side
-from eqprop.plots.sweep import beside_published, proportional, sweep
-from eqprop.plots.theorem import against_beta, increments, relative_errors
+from eqprop.plots.curves import increments
+from eqprop.plots.errors import against_beta, relative_errors
+from eqprop.plots.sweeps import beside_published, proportional, sweep
 from eqprop.plots.training import activities, error_curves, settling
 from eqprop.plots.tuning import agreement_map
 

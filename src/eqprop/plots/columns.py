@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from eqprop.checks import natural, positive_int
 from eqprop.plots.canvas import canvas, save, small_print
-from eqprop.plots.theorem import Panel, choose, draw_panel, keys
+from eqprop.plots.curves import Panel, choose, draw_panel, keys
 from eqprop.theorem.report import GDUReport
 
 if TYPE_CHECKING:

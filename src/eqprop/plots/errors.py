@@ -1,184 +1,19 @@
-"""Pictures of the theorem of Ernoult et al. (2019): increments beside gradients, how far apart they are, and what beta changes."""
+"""How far increments and gradients are apart: by layer, and against beta."""
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import ceil, floor, log10, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from eqprop.checks import natural, positive_int
-from eqprop.plots.canvas import PALETTE, canvas, placed, save, scientific, small_print, symbol, whole_numbers, wrapped
-from eqprop.theorem.process import Process
-from eqprop.theorem.report import GDUReport, is_weight
+from eqprop.plots.canvas import PALETTE, canvas, placed, save, scientific, small_print, symbol, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["against_beta", "increments", "relative_errors"]
+__all__ = ["against_beta", "relative_errors"]
 
 POPULATION, WEIGHT, BIAS = "#0072B2", "#E69F00", "#999999"
-
-
-def increments(
-    report: GDUReport,
-    path: Path,
-    *,
-    components: int | Mapping[str, Sequence[int]] = 5,
-    seed: int = 0,
-    accumulated: bool = False,
-    title: str = "",
-) -> None:
-    """EP's increments (dashed) on minus BPTT's gradients (solid) against t: a panel for each population and each weight.
-
-    Each colour is one component. Of populations the batch means are drawn, as the papers do.
-
-    Args:
-        report: what `eqprop.gdu` found.
-        path: where to write, without an ending.
-        components: how many components to draw at random in each panel, those first for which BPTT's gradient is not zero
-            throughout (many pixels are always black); or the components themselves, as places in the flattened population or
-            weight, for keys of ``report.populations`` and ``report.parameters``; panels that are not named get 5 at random.
-        seed: of the random choice.
-        accumulated: draw the sums up to t in the place of the single steps.
-        title: of the picture; beta, T and K if left out.
-
-    Raises:
-        ValueError: if a name has no panel, or a component is not there.
-        ModuleNotFoundError: if matplotlib is not installed.
-    """
-    panels = choose(report, components, natural("seed", seed))
-    if accumulated:
-        panels = [[panel.accumulated() for panel in kind] for kind in panels]
-    with small_print():
-        save(draw_increments(panels, signs(report, accumulated), title or settings(report)), path)
-
-
-@dataclass(frozen=True, eq=False)
-class Panel:
-    """The components of one process that are drawn.
-
-    Attributes:
-        title: what it is.
-        process: ``(K, n)``.
-    """
-
-    title: str
-    process: Process
-
-    def accumulated(self) -> "Panel":
-        """The sums up to each t."""
-        return Panel(self.title, self.process.accumulated())
-
-
-def choose(report: GDUReport, components: int | Mapping[str, Sequence[int]], seed: int) -> list[list[Panel]]:
-    """The panels of the populations, and those of the weights."""
-    populations = {name: process.batch_mean() for name, process in report.populations.items()}
-    weights = {name: process for name, process in report.parameters.items() if is_weight(name, process)}
-    titles = {name: symbol(name) for name in populations} | {name: weight(report.labels[name]) for name in weights}
-    titles[list(populations)[-1]] += " (output)"
-    given = components if isinstance(components, Mapping) else {}
-    for name in given:
-        if name not in titles:
-            raise ValueError(f"`components` names {name!r}, which has no panel: there are {', '.join(titles)}")
-    count = 5 if isinstance(components, Mapping) else positive_int("components", components)
-    generator = torch.Generator().manual_seed(seed)
-
-    def panel(name: str, process: Process) -> Panel:
-        ep, bptt = (side.detach().flatten(1) for side in (process.ep, process.bptt))
-        places = inside(name, given[name], bptt.shape[1]) if name in given else drawn(bptt, count, generator)
-        return Panel(titles[name], Process(ep[:, places].cpu(), bptt[:, places].cpu()))
-
-    return [[panel(*item) for item in kind.items()] for kind in (populations, weights) if kind]
-
-
-def weight(label: str) -> str:
-    """The title of a weight's panel."""
-    return symbol(label) + " (feedback)" * label.endswith(" feedback")
-
-
-def drawn(bptt: Tensor, count: int, generator: torch.Generator) -> list[int]:
-    """So many components of ``(K, n)``, in order; those that are zero at every step only where the others do not suffice."""
-    moving = (bptt != 0).any(0).cpu()
-    order = torch.rand(len(moving), generator=generator, dtype=torch.float64) + moving
-    return sorted(order.topk(min(count, len(moving))).indices.tolist())
-
-
-def inside(name: str, places: Sequence[int], n: int) -> list[int]:
-    """The places, if there are such."""
-    for place in places:
-        if natural("components", place) >= n:
-            raise ValueError(f"`components` of {name!r} must be below {n}, got {place}")
-    return [*places]
-
-
-def settings(report: GDUReport) -> str:
-    """Beta, T and K."""
-    sign = r"\pm" if report.nudging == "centred" else ""
-    return rf"$\beta = {sign}{scientific(report.beta)}$, $T = {report.steps}$, $K = {report.nudged_steps}$"
-
-
-def signs(report: GDUReport, accumulated: bool) -> list[str]:
-    """What the heights are, for populations and for weights."""
-    total = r"\sum" if accumulated else ""
-    by = "u" if report.against == "dL/du" else "s"
-    return [
-        rf"${total}\Delta_s$, $-{total}\nabla_{{\!{by}}}$",
-        rf"${total}\Delta_\theta$, $-{total}\nabla_{{\!\theta}}$",
-    ]
-
-
-def draw_increments(panels: list[list[Panel]], heights: Sequence[str], title: str) -> "Figure":
-    """Populations above, weights below, legend at the foot."""
-    rows = [(height, row) for height, kind in zip(heights, panels, strict=False) for row in wrapped(kind)]
-    columns = max(len(row) for _, row in rows)
-    figure = canvas(0.5 + 1.55 * columns, 0.7 + 1.3 * len(rows))
-    grid = placed(figure, [row for _, row in rows])
-    for (height, _), line in zip(rows, grid, strict=True):
-        line[0][0].set_ylabel(height)
-        for axes, panel in line:
-            draw_panel(axes, panel)
-    for axes, _ in grid[-1]:
-        axes.set_xlabel("step $t$")
-    figure.suptitle(title)
-    figure.legend(handles=keys(len(rows[0][1][0].process.ep)), loc="outside lower center", ncols=2, frameon=False)
-    return figure
-
-
-def draw_panel(axes: Any, panel: Panel) -> None:
-    """Every component, first as BPTT has it and then as EP has it, in its colour."""
-    ep, bptt = panel.process.ep, -panel.process.bptt
-    for side, look in zip((bptt, ep), looks(len(ep)), strict=True):
-        for n, curve in enumerate(side.T):
-            axes.plot(range(len(curve)), curve, color=PALETTE[n % len(PALETTE)], **look)
-    axes.set_title(panel.title, y=1.0, pad=13)  # above the power of ten
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
-    whole_numbers(axes, most=5)
-    if len(ep) == 1:
-        axes.set(xlim=(-1, 1), xticks=[0], ymargin=0.2)
-    if not ep.any() and not bptt.any():
-        axes.set(ylim=(-1, 1), yticks=[0])
-
-
-def looks(steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Of BPTT, solid and translucent, and of EP, dashed; a single step is a dot and a cross."""
-    if steps == 1:
-        return {"marker": "o", "markersize": 7, "alpha": 0.4, "linestyle": ""}, {"marker": "x", "linestyle": ""}
-    solid = {"linewidth": 3.2, "alpha": 0.4, "solid_capstyle": "butt"}
-    return solid, {"linewidth": 1.1, "linestyle": (0, (3, 2))}
-
-
-def keys(steps: int) -> list[Any]:
-    """What solid and dashed mean."""
-    from matplotlib.lines import Line2D
-
-    labels = (r"BPTT, $-\nabla(t)$", r"EP, $\Delta(t)$")
-    return [
-        Line2D([], [], color="black", label=label, **look) for label, look in zip(labels, looks(steps), strict=True)
-    ]
 
 
 def relative_errors(errors: Mapping[str, Mapping[str, float]], path: Path, title: str = "") -> None:
