@@ -32,7 +32,8 @@ ERRORS = {  # EP: test, deviation, train; BPTT: the same
 
 
 def test_the_names():
-    assert set(RECIPES) == set(TABLE) | {"digits", "cep-1h", "cep-2h", "cvf-1h", "cvf-2h", "vf-1h"}
+    others = {"digits", "cep-1h", "cep-2h", "cvf-1h", "cvf-2h", "vf-1h"}
+    assert set(RECIPES) == set(TABLE) | others | {f"hardware-{rule}" for rule in ("ep", "centred", "cep", "cvf")}
 
 
 @pytest.mark.parametrize("name", TABLE)
