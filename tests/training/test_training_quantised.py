@@ -75,6 +75,16 @@ def test_rounding_is_unbiased_and_goes_to_a_neighbour(update):
     assert (after - start).var().item() == pytest.approx(h**2 * p * (1 - p), rel=0.25)
 
 
+def test_every_weight_has_a_draw_of_its_own():
+    """The rounding of one says nothing of another's."""
+    n, span, bits = 2000, 1.0, 5
+    half = torch.full((n, 3, 2), 0.5 * span / top(bits))
+    up = (moved(torch.zeros(n, 3, 2), half, span, top(bits)) > 0).double().reshape(n, 6) - 0.5
+    together = 4 * up.t() @ up / n
+    assert (together - torch.eye(6).double()).abs().max() < 5 / n**0.5
+    assert up.mean(0).abs().max() < 2.5 / n**0.5
+
+
 def test_what_has_no_update_does_not_move():
     """Also far up a fine grid, where a level divided by the spacing is no whole number in single precision."""
     weight = on_grid(torch.rand(100_000) * 2 - 1, 1.0, top(16))

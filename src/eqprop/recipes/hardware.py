@@ -1,8 +1,10 @@
 """What analog hardware would do to each rule: trainings of one network at one budget, made worse in one respect at a time.
 
 EP, centred EP, C-EP and C-VF learn the 8x8 digits with the same network, phases, batches and epochs; the rates are each rule's
-own, by validation error on ideal hardware, the smaller of two that are as good. C-VF has feedback weights of its own, at angle 0, and a beta of random sign, as its
-paper has it. The continual rules are `ContinualEP`, whose every step inside the phase is the optimiser's, so that it is rounded.
+own, by validation error on ideal hardware, the smaller of two that are as good. C-VF has feedback weights of its own, at angle 0.
+Its paper draws the sign of beta for every batch; here it is centred, which is the same on average and, at this budget, learns where
+random signs hover at the brink of collapse. The continual rules are `ContinualEP`, whose every step inside the phase is the
+optimiser's, so that it is rounded.
 
     noise       on every unit, at every step, in training and in tests         `Noisy`
     mismatch    of each synapse's feedback, drawn once                         `Mismatched`
@@ -72,7 +74,7 @@ def cep() -> Run:
 
 def cvf() -> Run:
     """C-VF: the same with feedback weights of their own."""
-    return on_digits("hardware-cvf", ContinualEP(T, K, BETA, nudging="random-sign"), (0.07,), tied=False)
+    return on_digits("hardware-cvf", ContinualEP(T, K, BETA, nudging="centred"), (0.1,), tied=False)
 
 
 def with_noise(run: Run, std: float) -> Run:
