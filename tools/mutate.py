@@ -17,12 +17,13 @@ from pathlib import Path
 
 from mutant import Mutant
 from mutants_core import CORE
+from mutants_hardware import HARDWARE
 from mutants_training import TRAINING
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 300  # seconds for one mutant's tests; a mutant that hangs them is caught
 
-MUTANTS = [*CORE, *TRAINING]
+MUTANTS = [*CORE, *TRAINING, *HARDWARE]
 
 
 def text(mutant: Mutant) -> str:
