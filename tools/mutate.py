@@ -18,6 +18,7 @@ from pathlib import Path
 from mutant import Mutant
 from mutants_continual import CONTINUAL
 from mutants_core import CORE
+from mutants_hardware import HARDWARE
 from mutants_reproduction import REPRODUCTION
 from mutants_theorem import THEOREM
 from mutants_training import TRAINING
@@ -25,7 +26,7 @@ from mutants_training import TRAINING
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 300  # seconds for one mutant's tests; a mutant that hangs them is caught
 
-MUTANTS = [*CORE, *CONTINUAL, *THEOREM, *TRAINING, *REPRODUCTION]
+MUTANTS = [*CORE, *CONTINUAL, *THEOREM, *TRAINING, *REPRODUCTION, *HARDWARE]
 
 
 def text(mutant: Mutant) -> str:

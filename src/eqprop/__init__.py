@@ -26,8 +26,10 @@ from eqprop.estimators import (
     ImplicitDiff,
     as_loss,
 )
+from eqprop.mismatch import Mismatched
 from eqprop.model import Model, relax
 from eqprop.network import Network, Population
+from eqprop.noise import Noisy
 from eqprop.settle import Settle, Solution
 from eqprop.theorem import GDUReport, gdu
 from eqprop.training import Run, Trainer, load
@@ -51,8 +53,10 @@ __all__ = [
     "Estimator",
     "GDUReport",
     "ImplicitDiff",
+    "Mismatched",
     "Model",
     "Network",
+    "Noisy",
     "Population",
     "Prototypical",
     "Run",

@@ -12,10 +12,11 @@ from itertools import pairwise
 from torch import nn
 
 from eqprop.activations import Activation, as_activation
-from eqprop.checks import angle_in_degrees, positive_int
+from eqprop.checks import angle_in_degrees, not_negative, positive_int
 from eqprop.connections import Dense
 from eqprop.costs import Cost, SquaredError
 from eqprop.dynamics import Dynamics, EnergyDescent, Prototypical
+from eqprop.mismatch import Mismatched
 from eqprop.model import Model
 from eqprop.network import Network, Population
 from eqprop.settle import Settle, as_settle
@@ -37,10 +38,12 @@ class MLP:
         settle: how long ``model(x)`` settles; 30 steps if left out.
         tied: False gives every connection between relaxing populations feedback weights of its own.
         angle: initial angle between forward and feedback weights in degrees; needs ``tied=False``.
+        mismatch: standard deviation of each synapse's feedback, relative to what is written; drawn after all weights, which
+            are the same ones as without. See `Mismatched`.
 
     Raises:
         ValueError: if there are fewer than two sizes, a size is not a positive whole number, an activation is unknown,
-            or there is an angle between tied weights.
+            there is an angle between tied weights, or the mismatch is negative or not finite.
 
     >>> len(list(MLP((4, 8, 3)).build().parameters()))
     4
@@ -54,6 +57,7 @@ class MLP:
     settle: int | Settle | None = None
     tied: bool = True
     angle: float = 0.0
+    mismatch: float = 0.0
 
     def __post_init__(self) -> None:
         if isinstance(self.sizes, int) or len(self.sizes) < 2:
@@ -66,17 +70,23 @@ class MLP:
         angle_in_degrees("angle", self.angle)
         if self.tied and self.angle != 0:
             raise ValueError(f"`angle` is {self.angle!r}, but tied weights are their own feedback: add `tied=False`")
+        not_negative("mismatch", self.mismatch)
 
     def build(self) -> Model:
         """Draw the weights and put the model together."""
         rho = [self.activation] * (len(self.sizes) - 1) + [self.output_activation or self.activation]
         populations = [Population(n, r) for n, r in zip(self.sizes, rho, strict=True)]
-        edges = [(n, n + 1, self._connection(n, *ends)) for n, ends in enumerate(pairwise(self.sizes))]
-        return Model(Network(populations, edges), self.dynamics, fresh(self.cost), self.settle or 30)
+        written = [self._connection(n, *ends) for n, ends in enumerate(pairwise(self.sizes))]
+        cost = fresh(self.cost)
+        edges = [(n, n + 1, self._as_made(n, connection)) for n, connection in enumerate(written)]
+        return Model(Network(populations, edges), self.dynamics, cost, self.settle or 30)
 
     def _connection(self, pre: int, n_pre: int, n_post: int) -> Dense | Untied:
         forward = Dense(n_pre, n_post)
         return forward if self.tied or pre == 0 else Untied(forward, self.angle)
+
+    def _as_made(self, pre: int, written: Dense | Untied) -> Dense | Untied | Mismatched:
+        return Mismatched(written, self.mismatch) if self.mismatch and pre else written
 
 
 @dataclass(frozen=True)
@@ -145,6 +155,7 @@ def mlp(
     settle: int | Settle | None = None,
     tied: bool = True,
     angle: float = 0.0,
+    mismatch: float = 0.0,
 ) -> Model:
     """``MLP(...).build()``: see `MLP` for the arguments and what they raise.
 
@@ -153,9 +164,8 @@ def mlp(
     >>> import eqprop as ep
     >>> model = ep.mlp([784, 512, 10], activation="sigmoid", settle=30)
     """
-    return MLP(
-        sizes, activation, output_activation, dynamics or Prototypical(), cost or SquaredError(), settle, tied, angle
-    ).build()
+    dynamics, cost = dynamics or Prototypical(), cost or SquaredError()
+    return MLP(sizes, activation, output_activation, dynamics, cost, settle, tied, angle, mismatch).build()
 
 
 def toy(

@@ -23,7 +23,7 @@ OF_A_RUN = {
     "--name", "--epochs", "--seed", "--threads", "--device", "--checkpoint-every", "--tensorboard", "--plots", "--out", "--seeds",
     "--data.name", "--data.batch-size", "--data.validation", "--data.root",
     "--model.sizes", "--model.activation", "--model.output-activation", "--model.settle", "--model.tied", "--model.angle",
-    "--model.dynamics.nudge",
+    "--model.mismatch", "--model.dynamics.nudge",
     "--estimator.free-steps", "--estimator.nudged-steps", "--estimator.beta", "--estimator.nudging",
     "--optimiser.rates", "--optimiser.momentum", "--optimiser.weight-decay", "--schedule.floor",
 }  # fmt: skip

@@ -43,7 +43,8 @@ AT_ANGLES = {  # C-VF by the initial angle: test, deviation, train
 
 
 def test_the_names():
-    assert set(RECIPES) == {*TABLE, *CONTINUAL, "vf-1h", "digits"}
+    hardware = {f"hardware-{rule}" for rule in ("ep", "centred", "cep", "cvf")}
+    assert set(RECIPES) == {*TABLE, *CONTINUAL, "vf-1h", "digits", *hardware}
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -10,7 +10,7 @@ import torch
 
 import eqprop as ep
 from eqprop.activations import NAMED
-from eqprop.training import SGD, Adam, AdamW, Constant, Cosine, Data, Run, StepDecay
+from eqprop.training import SGD, Adam, AdamW, Constant, Cosine, Data, QuantisedSGD, Run, StepDecay
 from eqprop.training.codec import decode, encode
 from eqprop.training.run import KINDS
 
@@ -18,6 +18,7 @@ MODELS = {
     "default": ep.MLP((64, 10)),
     "deep": ep.MLP([64, 12, 11, 10], "tanh", output_activation="identity", settle=25),
     "untied": ep.MLP((64, 12, 10), "sigmoid", dynamics=ep.Prototypical("inside"), tied=False, angle=22.5),
+    "mismatched": ep.MLP((64, 12, 10), dynamics=ep.Noisy(ep.Prototypical("inside"), 0.1), mismatch=0.3),
     "energy": ep.MLP((64, 12, 10), dynamics=ep.EnergyDescent(dt=0.5, clamp=False, output_derivative=False)),
     "tolerance": ep.MLP((64, 10), settle=ep.Settle(50, tol=1e-3, check_every=2)),
     "readout": ep.MLP((64, 12), cost=ep.CrossEntropyReadout(12, 10)),
@@ -42,6 +43,7 @@ OPTIMISERS = {
     "momentum": SGD([0.08, 0.04], momentum=0.9, weight_decay=1e-4),
     "adam": Adam((1e-3, 1e-4), betas=(0.8, 0.99), weight_decay=0.1),
     "adamw": AdamW(),
+    "quantised": QuantisedSGD((0.1, 0.05), weight_bits=5, update_bits=4, span=2.0),
 }
 SCHEDULES = {"constant": Constant(), "cosine": Cosine(1e-5), "step": StepDecay(3, 0.5)}
 
@@ -98,6 +100,7 @@ def test_the_file_is_readable():
             "settle": {"type": "Settle", "steps": 40, "tol": 0.01, "check_every": 5},
             "tied": True,
             "angle": 0.0,
+            "mismatch": 0.0,
         },
         "estimator": {
             "type": "EquilibriumProp",
@@ -300,11 +303,13 @@ WRITTEN = {
     "SGD": {"rates": [0.1, 0.2]},
     "Adam": {},
     "AdamW": {"betas": [0.9, 0.99]},
+    "QuantisedSGD": {"rates": [0.1, 0.2], "weight_bits": 5},
     "Constant": {},
     "Cosine": {"floor": 0.01},
     "StepDecay": {"every": 3},
     "Prototypical": {"nudge": "inside"},
     "EnergyDescent": {"dt": 0.5},
+    "Noisy": {"dynamics": {"type": "Prototypical"}, "std": 0.1},
     "SquaredError": {},
     "CrossEntropyReadout": {"features": 12, "classes": 10},
     "Settle": {"steps": 20, "tol": 0.001},

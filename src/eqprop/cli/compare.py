@@ -35,7 +35,7 @@ class Compare:
     means: Annotated[Means, tyro.conf.arg(name="")] = field(default_factory=Means)
     out: Annotated[Path | None, LeftOut] = None
     seeds: int = 1
-    optimiser: Annotated[Literal["sgd", "adam", "adamw"] | None, LeftOut] = None
+    optimiser: Annotated[Literal["sgd", "adam", "adamw", "quantised"] | None, LeftOut] = None
     schedule: Annotated[Literal["constant", "cosine", "step"] | None, LeftOut] = None
 
     def __post_init__(self) -> None:

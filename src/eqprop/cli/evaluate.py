@@ -12,6 +12,7 @@ from eqprop.cli.parse import parse
 from eqprop.cli.show import table
 from eqprop.cli.study import runs_in
 from eqprop.training.evaluation import evaluate
+from eqprop.training.seeding import REST, seeded
 from eqprop.training.session import load, prepare, read_run, threads
 from eqprop.training.tally import Score
 
@@ -46,7 +47,7 @@ def main(words: list[str]) -> int:
     model = load(folder, options.which).to(options.device)
     session = prepare(replace(run, data=replace(run.data, root=options.root)), options.device)
     parts = {"train": session.train, "validation": session.validation, "test": session.test}
-    with threads(run.threads):
+    with threads(run.threads), seeded(run.seed, REST):
         lines = [line(part, evaluate(model, batches)) for part, batches in parts.items() if batches is not None]
     table(("part", "samples", "cost", "error", "residual", "steps"), lines)
     return 0

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from eqprop.cli.parse import parse
 from eqprop.cli.show import say, table
-from eqprop.dynamics import EnergyDescent, Prototypical
+from eqprop.dynamics import Dynamics, EnergyDescent, Prototypical
+from eqprop.noise import Noisy
 from eqprop.rates import as_rates
 from eqprop.recipes import PUBLISHED, RECIPES
 from eqprop.training.run import Run
@@ -48,7 +49,14 @@ def line(run: Run) -> list[str]:
         *steps,
         rates,
         str(run.epochs),
-        f"{DYNAMICS[type(run.model.dynamics)]}, {run.model.activation}",
+        f"{described(run.model.dynamics)}, {run.model.activation}",
         known.get(run.method, "–"),
         known.get("BPTT", "–"),
     ]
+
+
+def described(dynamics: Dynamics) -> str:
+    """The dynamics in a word or two."""
+    if isinstance(dynamics, Noisy):
+        return described(dynamics.dynamics) + (f", noise {dynamics.std:g}" if dynamics.std else "")
+    return DYNAMICS[type(dynamics)]

@@ -12,6 +12,7 @@ from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, 
 from eqprop.recipes import baseline
 from eqprop.settle import as_settle
 from eqprop.training.optimisers import SGD, Adam, AdamW
+from eqprop.training.quantised import QuantisedSGD
 from eqprop.training.run import Run
 from eqprop.training.schedules import Constant, Cosine, StepDecay
 
@@ -29,6 +30,7 @@ PARTS: dict[str, dict[str, Callable[[Run], Run]]] = {
         "sgd": lambda run: replace(run, optimiser=SGD(run.optimiser.rates)),
         "adam": lambda run: replace(run, optimiser=Adam()),
         "adamw": lambda run: replace(run, optimiser=AdamW()),
+        "quantised": lambda run: replace(run, optimiser=QuantisedSGD(run.optimiser.rates)),
     },
     "schedule": {
         "constant": lambda run: replace(run, schedule=Constant()),

@@ -42,7 +42,7 @@ class Train:
     out: Annotated[Path | None, LeftOut] = None
     seeds: int = 1
     estimator: Annotated[Literal["ep", "continual-ep", "continual-sgd", "bptt", "implicit"] | None, LeftOut] = None
-    optimiser: Annotated[Literal["sgd", "adam", "adamw"] | None, LeftOut] = None
+    optimiser: Annotated[Literal["sgd", "adam", "adamw", "quantised"] | None, LeftOut] = None
     schedule: Annotated[Literal["constant", "cosine", "step"] | None, LeftOut] = None
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from eqprop.cli.subject import can_draw, first_word, new_folder, put_weights, tr
 from eqprop.cli.train import LeftOut, folder_name
 from eqprop.dynamics import Prototypical
 from eqprop.files import write_atomic
+from eqprop.noise import Noisy
 from eqprop.recipes import RECIPES, recipe
 from eqprop.report import markdown_table
 from eqprop.theorem.experiment import Experiment
@@ -94,6 +95,7 @@ def around(steps: int) -> tuple[int, ...]:
 def strengths(own: Experiment) -> tuple[float, ...]:
     """A quarter, half, one and two times the strength, as far as the dynamics bear it."""
     beta, dynamics = own.estimator.beta, own.model.dynamics
+    dynamics = dynamics.dynamics if isinstance(dynamics, Noisy) else dynamics
     outside = isinstance(dynamics, Prototypical) and dynamics.nudge == "outside"
     tried = [factor * beta for factor in (0.25, 0.5, 1.0, 2.0)]
     return tuple(b for b in tried if not outside or abs(b) <= max(0.6, abs(beta)))

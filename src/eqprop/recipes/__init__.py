@@ -5,7 +5,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 
-from eqprop.recipes import ernoult2019, ernoult2019_theorem, ernoult2020, ernoult2020_theorem
+from eqprop.recipes import ernoult2019, ernoult2019_theorem, ernoult2020, ernoult2020_theorem, hardware
 from eqprop.recipes.digits import digits
 from eqprop.recipes.published import Published, baseline
 from eqprop.theorem.experiment import Experiment
@@ -38,6 +38,10 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "cvf-1h": ernoult2020.cvf_1h,
     "cvf-2h": ernoult2020.cvf_2h,
     "vf-1h": ernoult2020.vf_1h,
+    "hardware-ep": hardware.ep,
+    "hardware-centred": hardware.centred,
+    "hardware-cep": hardware.cep,
+    "hardware-cvf": hardware.cvf,
 }
 """Every recipe by the name that the command line takes."""
 

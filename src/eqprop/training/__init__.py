@@ -2,6 +2,7 @@
 
 from eqprop.training.evaluation import evaluate
 from eqprop.training.optimisers import SGD, Adam, AdamW
+from eqprop.training.quantised import QuantisedSGD
 from eqprop.training.run import Data, Run
 from eqprop.training.schedules import Constant, Cosine, StepDecay
 from eqprop.training.session import Session, load, prepare, proceed, start
@@ -14,6 +15,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "Data",
+    "QuantisedSGD",
     "Run",
     "Session",
     "StepDecay",

@@ -1,7 +1,7 @@
 r"""Angles of a training, once an epoch: feedback weights to forward ones, and the update to BPTT's gradient.
 
 Ernoult et al. (2020) look at the first as what local learning makes of untied weights, and at the second, ``Psi(Delta, -nabla)`` of
-their section 4.3, as what decides how well it learns. Both are looked at on one batch, the same throughout; nothing changes.
+their section 4.3, as what decides how well it learns. Both are looked at on one batch, the same throughout; it changes nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,11 +13,11 @@ from torch import Tensor
 from eqprop.angles import angle_between
 from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp
 from eqprop.estimators.base import Estimator
+from eqprop.mismatch import both_ways
 from eqprop.model import Model
 from eqprop.settle import as_settle
 from eqprop.training.run import Run
-from eqprop.training.seeding import ESTIMATOR, generator
-from eqprop.untied import Untied
+from eqprop.training.seeding import ESTIMATOR, REST, generator, seeded
 
 __all__ = ["Probe", "probe_of", "update_angle", "weight_angles"]
 
@@ -26,7 +26,7 @@ Probe = Callable[[Model, Estimator], Mapping[str, Any]]
 
 
 def probe_of(run: Run, model: Model, x: Tensor, y: Tensor) -> Probe | None:
-    """The angles, where a run has any: its weights move inside the phase, or have feedback weights beside them.
+    """The angles, where a run has any: its weights move inside the phase, or have feedback that differs from them.
 
     Args:
         run: which training.
@@ -37,8 +37,7 @@ def probe_of(run: Run, model: Model, x: Tensor, y: Tensor) -> Probe | None:
     estimator = run.estimator
     if not isinstance(estimator, ContinualEP | ContinualSGD | EquilibriumProp):
         return None
-    untied = any(isinstance(c, Untied) for c in model.network.connections)
-    if isinstance(estimator, EquilibriumProp) and not untied:
+    if isinstance(estimator, EquilibriumProp) and not weight_angles(model):
         return None
     free = as_settle("free_steps", estimator.free_steps).steps
     bptt = BPTT(estimator.free_steps, min(free, as_settle("nudged_steps", estimator.nudged_steps).steps))
@@ -50,17 +49,19 @@ def probe_of(run: Run, model: Model, x: Tensor, y: Tensor) -> Probe | None:
 
 
 def weight_angles(model: Model) -> list[float]:
-    """Angle in degrees between forward and feedback weights of each untied connection."""
-    untied = (c for c in model.network.connections if isinstance(c, Untied))
-    return [angle_between([c.upward.weight.detach()], [c.feedback.detach()]) for c in untied]
+    """Angle in degrees between forward and feedback weights, as they act, of each connection where these differ."""
+    pairs = (both_ways(c) for c in model.network.connections)
+    return [angle_between([pair[0].detach()], [pair[1].detach()]) for pair in pairs if pair is not None]
 
 
 def update_angle(model: Model, estimator: Estimator, bptt: BPTT, x: Tensor, y: Tensor) -> float:
     """Angle in degrees between an estimator's whole update and BPTT's gradient: all weights of the network, no biases.
 
-    A sign that the estimator draws is the same at every call; between the losses of `ContinualEP` the weights are at rest.
+    A sign that the estimator draws is the same at every call, and so is noise on the states; between the losses of `ContinualEP`
+    the weights are at rest.
     """
-    return angle_between(whole(model, estimator, x, y), whole(model, bptt, x, y))
+    with seeded(0, REST):
+        return angle_between(whole(model, estimator, x, y), whole(model, bptt, x, y))
 
 
 def whole(model: Model, estimator: Estimator, x: Tensor, y: Tensor) -> list[Tensor]:

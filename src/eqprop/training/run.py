@@ -9,9 +9,11 @@ from eqprop.costs import CrossEntropyReadout, SquaredError
 from eqprop.dynamics import EnergyDescent, Prototypical
 from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff
 from eqprop.model import Model
+from eqprop.noise import Noisy
 from eqprop.settle import Settle, as_settle
 from eqprop.training.codec import LOCAL, from_json, to_json
 from eqprop.training.optimisers import SGD, Adam, AdamW
+from eqprop.training.quantised import QuantisedSGD
 from eqprop.training.schedules import Constant, Cosine, StepDecay
 from eqprop.training.seeding import WEIGHTS, seeded
 
@@ -19,7 +21,7 @@ __all__ = ["Data", "Run"]
 
 ModelSpec: TypeAlias = MLP | Toy
 EstimatorSpec: TypeAlias = EquilibriumProp | ContinualEP | ContinualSGD | BPTT | ImplicitDiff
-OptimiserSpec: TypeAlias = SGD | Adam | AdamW
+OptimiserSpec: TypeAlias = SGD | Adam | AdamW | QuantisedSGD
 ScheduleSpec: TypeAlias = Constant | Cosine | StepDecay
 
 
@@ -166,10 +168,10 @@ def one_of_classes(name: str, value: object, classes: tuple[type, ...]) -> None:
 
 MODELS = (MLP, Toy)
 ESTIMATORS = (EquilibriumProp, ContinualEP, ContinualSGD, BPTT, ImplicitDiff)
-OPTIMISERS = (SGD, Adam, AdamW)
+OPTIMISERS = (SGD, Adam, AdamW, QuantisedSGD)
 SCHEDULES = (Constant, Cosine, StepDecay)
 KINDS = (
     Run, Data, *MODELS, *ESTIMATORS, *OPTIMISERS, *SCHEDULES,
-    Prototypical, EnergyDescent, SquaredError, CrossEntropyReadout, Settle,
+    Prototypical, EnergyDescent, Noisy, SquaredError, CrossEntropyReadout, Settle,
 )  # fmt: skip
 """Every class that a configuration may name."""
