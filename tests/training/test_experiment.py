@@ -16,7 +16,7 @@ from eqprop.architectures import MLP, Toy
 from eqprop.data import load
 from eqprop.data.batches import Batches
 from eqprop.files import DamagedError
-from eqprop.recipes import EXPERIMENTS, RECIPES, baseline, experiment, recipe
+from eqprop.recipes import CONTINUAL, EXPERIMENTS, RECIPES, baseline, experiment, recipe
 from eqprop.theorem.experiment import RANDOM, Experiment
 from eqprop.theorem.result import INITIAL, conduct, read, write
 from eqprop.training import Data, start
@@ -110,7 +110,7 @@ def test_a_text_that_is_none(change, message):
         ({"model": ep.mlp([64, 6, 10])}, r"`model` of a run must be an object of class MLP, Toy"),
         ({"model": MLP}, r"`model` of a run must be an object of class MLP, Toy"),
         ({"model": MLP((64, 10), ep.Activation(torch.atan, name="own"))}, r"a file cannot carry"),
-        ({"estimator": ep.BPTT(12, 4)}, r"`estimator` must be an object of class EquilibriumProp, got .* BPTT"),
+        ({"estimator": ep.BPTT(12, 4)}, r"`estimator` must be an EquilibriumProp or a ContinualSGD, got BPTT"),
         ({"estimator": ep.EquilibriumProp(12, 13, 0.1)}, r"`nudged_steps` must be at most the 12 free steps, got 13"),
         (
             {"estimator": ep.EquilibriumProp(ep.Settle(12, 1e-3), 13, 0.1)},
@@ -142,8 +142,12 @@ def test_how_it_is_nudged(asked, done):
 def test_the_check_of_a_training_is_on_its_own_model_and_phases(name):
     run = replace(recipe(name), seed=5, threads=2)
     one = Experiment.of_run(run)
+    estimator = run.estimator
+    if not isinstance(estimator, ep.EquilibriumProp):  # a continual rule, whose rates are the optimiser's
+        phases = (estimator.free_steps, estimator.nudged_steps, estimator.beta)
+        estimator = ep.ContinualSGD(*phases, run.optimiser.rates, estimator.nudging)
     assert (one.name, one.data, one.model, one.estimator, one.seed, one.threads) == (
-        run.name, run.data, run.model, run.estimator, 5, 2,
+        run.name, run.data, run.model, estimator, 5, 2,
     )  # fmt: skip
     assert one.dtype == "float32"
     named = experiment(f"{name}-training")
@@ -467,7 +471,7 @@ FIGURES = {
 
 def test_the_names():
     exact, trainings = ({f"{name}{end}" for name in of} for of, end in ((FIGURES, "-exact"), (RECIPES, "-training")))
-    assert set(EXPERIMENTS) == set(FIGURES) | exact | trainings
+    assert set(EXPERIMENTS) == set(FIGURES) | exact | trainings | set(CONTINUAL)
 
 
 @pytest.mark.parametrize("name", [*FIGURES, *(f"{name}-exact" for name in FIGURES)])
@@ -499,3 +503,34 @@ def test_the_name_of_a_figure_goes_before_that_of_a_training():
     assert experiment("digits") == experiment("digits-training")
     with pytest.raises(ValueError, match=r"there is no recipe 'p-4h': did you mean 'p-"):
         experiment("p-4h")
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "phases", "dt", "angle"),
+    [
+        ("ep-p-1h", "EP", (150, 10, 0.01), 1.0, None),
+        ("cep-p-1h", "C-EP", (150, 10, 0.01), 1.0, None),
+        ("cvf-p-1h", "C-VF", (150, 10, 0.01), 1.0, 0.0),
+        ("ep-eb-1h", "EP", (800, 80, 0.005), 0.08, None),
+        ("cep-eb-1h", "C-EP", (800, 80, 0.005), 0.08, None),
+        ("cvf-eb-1h", "C-VF", (800, 80, 0.005), 0.08, 45.0),
+    ],
+)
+def test_an_experiment_of_2020_has_the_numbers_of_its_figure(name, rule, phases, dt, angle):
+    one = experiment(name)
+    estimator = one.estimator
+    assert (estimator.free_steps, estimator.nudged_steps, estimator.beta, one.nudging) == (*phases, "one-sided")
+    assert one.rates == (None if rule == "EP" else (2e-5,))
+    assert (one.model.sizes, one.model.activation, one.data.batch_size) == ((784, 512, 10), "tanh", 1)
+    assert (one.model.tied, one.model.angle) == (angle is None, angle or 0.0)
+    assert getattr(one.model.dynamics, "dt", 1.0) == dt
+
+
+def test_a_check_of_continual_ep_names_its_rates():
+    with pytest.raises(ValueError, match="`rates` is left out: a check has no optimiser to take it from"):
+        small(estimator=ep.ContinualSGD(12, 4, 0.1))
+
+
+def test_a_tolerance_of_the_nudged_phase_is_refused():
+    with pytest.raises(ValueError, match=r"`nudged_steps` must be a plain number of steps here, got 4:0\.1"):
+        small(estimator=ep.EquilibriumProp(12, ep.Settle(4, 0.1), 0.1))

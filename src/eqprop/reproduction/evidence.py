@@ -10,6 +10,7 @@ from typing import Any
 from eqprop.files import DamagedError
 from eqprop.reproduction.paper import Check, Row
 from eqprop.reproduction.studies import Study
+from eqprop.theorem.experiment import Experiment
 from eqprop.theorem.result import INITIAL, Result, read
 from eqprop.training.folder import Folder
 from eqprop.training.rows import Row as Epoch
@@ -78,9 +79,14 @@ def study_in(file: Path, study: Study) -> dict[str, Any] | None:
     """The facts of a file, if they are of just this computation."""
     try:
         facts = dict(json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError):
+        return facts if [resolved(text) for text in facts["key"]] == study.key else None
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    return facts if facts.get("key") == study.key else None
+
+
+def resolved(text: str) -> str:
+    """An experiment's text with the fields that it did not have when it was written, at their defaults; other text as it is."""
+    return Experiment.from_json(text).to_json() if text.startswith("{") else text
 
 
 def key(run: Run) -> str:

@@ -64,7 +64,8 @@ class Experiment:
         instance("name", self.name, str)
         instance("data", self.data, Data)
         one_of_classes("model", self.model, MODELS)
-        one_of_classes("estimator", self.estimator, (EquilibriumProp, ContinualSGD))
+        if not isinstance(self.estimator, EquilibriumProp | ContinualSGD):
+            raise ValueError(f"`estimator` must be an EquilibriumProp or a ContinualSGD, got {self.estimator!r}")
         if isinstance(self.estimator, ContinualSGD) and self.estimator.rates is None:
             raise ValueError("`rates` is left out: a check has no optimiser to take it from")
         free, nudged = self.phases
