@@ -15,6 +15,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from eqprop.files import write_atomic
 from eqprop.reproduction.evidence import in_folders
 from eqprop.theorem.result import read
 from eqprop.training.folder import Folder
@@ -37,7 +38,7 @@ def run(folder: Path) -> Path:
         sys.exit(f"{folder} is not finished")
     committed(json.loads(place.environment.read_text()), folder)
     to = RECORDS / run.name / f"{run.method.lower()}-seed-{run.seed}"
-    to.mkdir(parents=True)
+    new(to).mkdir(parents=True)
     for file in (place.config, place.metrics, place.environment):
         shutil.copyfile(file, to / file.name)
     return to
@@ -49,32 +50,40 @@ def check(folder: Path) -> Path:
     if result is None:
         sys.exit(f"{folder} is not finished")
     committed(result.environment, folder)
-    return Path(shutil.copytree(folder, RECORDS / "theorem" / result.experiment.name))
+    return Path(shutil.copytree(folder, new(RECORDS / "theorem" / result.experiment.name)))
 
 
 def study(file: Path) -> Path:
     """A computation of a paper."""
     committed(json.loads(file.read_text())["environment"], file)
-    to = RECORDS / "studies" / file.name
+    to = new(RECORDS / "studies" / file.name)
     to.parent.mkdir(parents=True, exist_ok=True)
-    if to.exists():
-        sys.exit(f"{to} is there already")
     return Path(shutil.copyfile(file, to))
 
 
 def pack(name: str, folder: Path) -> Path:
     """Many trainings in one file."""
-    to = RECORDS / name / "trainings.jsonl"
-    to.parent.mkdir(parents=True)
-    with to.open("x") as file:
-        for training in in_folders(folder):
-            committed(training.environment, folder)
-            facts = {"config": json.loads(training.run.to_json()), "environment": training.environment}
-            file.write(json.dumps(facts | {"rows": training.epochs}) + "\n")
+    to = new(RECORDS / name / "trainings.jsonl")
+    lines = []
+    for training in in_folders(folder):
+        committed(training.environment, f"{training.run.title} in {folder}")
+        facts = {"config": json.loads(training.run.to_json()), "environment": training.environment}
+        lines.append(json.dumps(facts | {"rows": training.epochs}) + "\n")
+    if not lines:
+        sys.exit(f"{folder} holds no finished training")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(to, "".join(lines))
     return to
 
 
-def committed(environment: dict[str, object], path: Path) -> None:
+def new(to: Path) -> Path:
+    """A place where nothing is yet."""
+    if to.exists():
+        sys.exit(f"{to} is there already")
+    return to
+
+
+def committed(environment: dict[str, object], path: Path | str) -> None:
     """Refuse what ran on code that nobody can go back to."""
     commit = environment["commit"]
     if commit is None or str(commit).endswith("-dirty"):
@@ -85,6 +94,8 @@ def main() -> None:
     """Record everything named."""
     words = sys.argv[1:]
     if not words:
+        sys.exit(__doc__)
+    if words[0].startswith("--") and (words[0] != "--pack" or len(words) != 3):
         sys.exit(__doc__)
     if words[0] == "--pack":
         print(pack(words[1], Path(words[2])))

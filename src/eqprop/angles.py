@@ -9,11 +9,13 @@ __all__ = ["angle_between"]
 
 
 def angle_between(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
-    """Angle in degrees of two lists of tensors, each taken as one vector; 0 if both vanish, 90 if one does."""
+    """Angle in degrees of two lists of tensors, each taken as one vector; 0 if both vanish, 90 if one does, NaN if a number is not
+    finite."""
     dot, a2, b2 = (
         sum(float((p.double() * q.double()).sum()) for p, q in zip(left, right, strict=True))
         for left, right in ((a, b), (a, a), (b, b))
     )
     if a2 == 0 or b2 == 0:
         return 0.0 if a2 == b2 else 90.0
-    return math.degrees(math.acos(max(-1.0, min(1.0, dot / math.sqrt(a2 * b2)))))
+    cosine = dot / math.sqrt(a2 * b2)
+    return math.degrees(math.acos(max(-1.0, min(1.0, cosine)))) if math.isfinite(cosine) else math.nan

@@ -15,7 +15,7 @@ from eqprop.cli.pictures import drawable
 from eqprop.cli.show import counting, download_progress, say
 from eqprop.cli.study import Means, carry_out
 from eqprop.cli.subject import can_draw
-from eqprop.data import DataError
+from eqprop.data import DataError, load
 from eqprop.files import write_atomic
 from eqprop.report import html, markdown
 from eqprop.reproduction.account import account
@@ -24,6 +24,7 @@ from eqprop.reproduction.paper import Check, Columns, Paper, Row
 from eqprop.reproduction.studies import Study
 from eqprop.reproduction.tables import Findings
 from eqprop.theorem import GDUReport
+from eqprop.theorem.experiment import RANDOM
 from eqprop.theorem.report import layer_errors
 from eqprop.theorem.result import Result, conduct, write
 from eqprop.training.environment import environment
@@ -73,7 +74,7 @@ def checked(check: Check, work: Work) -> str:
     name = check.experiment.name
     place = work.found.folder / "theorem" / name
     said = "is there"
-    if result_in(place, check) is None:
+    if result_in(place, check) is None or (drawable() and not (place / "plots" / "increments.svg").exists()):
         first = None if work.quick else taken(check, place, work)
         said = first or attempt(lambda: carried_out(check, place, work), name, check.experiment.data.name, work)
         if name in work.found.reasons and (instead := taken(check, place, work)):
@@ -120,7 +121,9 @@ def columns(paper: Paper, work: Work) -> None:
     for picture in paper.columns:
         path = work.found.folder / "plots" / picture.name
         if drawable() and not path.with_name(f"{path.name}.svg").exists():
-            attempt(partial(beside, picture, path, by_name, work), picture.name, "mnist", work)
+            data = next(iter(by_name[name] for name in picture.checks.values())).experiment.data.name
+            done = attempt(partial(beside, picture, path, by_name, work), picture.name, data, work)
+            say(f"{picture.name}: {done}")
 
 
 def beside(picture: Columns, path: Path, checks: dict[str, Check], work: Work) -> str:
@@ -182,6 +185,8 @@ def attempt(work: Callable[[], str], key: str, data: str, state: Work) -> str:
     try:
         return work()
     except (FileNotFoundError, DataError) as error:
+        if available(data, state.root):
+            raise  # something else is missing
         state.found.reasons[key] = (
             f"not run: {data} is not on this machine (`eqprop data fetch {data}`)"
             if isinstance(error, FileNotFoundError)
@@ -190,6 +195,14 @@ def attempt(work: Callable[[], str], key: str, data: str, state: Work) -> str:
         return f"not run: {str(error).splitlines()[0]}"
     except FloatingPointError as error:
         raise Failed(f"{key}: {error}") from None
+
+
+def available(data: str, root: str | None) -> bool:
+    """Whether a data set is there, or needs not be."""
+    try:
+        return data == RANDOM or bool(load(data, root))
+    except (FileNotFoundError, DataError):
+        return False
 
 
 def swept(paper: Paper) -> list[Row]:

@@ -18,6 +18,7 @@ from eqprop.cli.show import counting, download_progress, say, table
 from eqprop.cli.subject import can_draw, first_word, new_folder, put_weights, trained_folder, vacant, writing
 from eqprop.cli.train import LeftOut, folder_name
 from eqprop.dynamics import Prototypical
+from eqprop.estimators import EquilibriumProp
 from eqprop.files import write_atomic
 from eqprop.noise import Noisy
 from eqprop.recipes import RECIPES, recipe
@@ -35,7 +36,9 @@ HEAD = ("T", "K", "beta", "steps a batch", "residual", "same sign", "worst layer
 LEGEND = """\
 EP's gradient against that of BPTT over all T steps, means over {batches}, {weights} weights, {nudging}.
 Same sign: fraction of weights and biases; worst layer: the same where it is lowest; relative error: of the whole gradient;
-residual: largest motion in the last step."""
+residual: largest motion in the last step.{continual}"""
+
+CONTINUAL = " The weights are at rest in the nudged phase: continual EP's own gradient is further away."
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,8 @@ def main(words: list[str]) -> int:
         cells, weights, found = tried(options, grid, trained)
     best = cheapest(cells, options.wanted)
     batches = f"{options.batches} batch{'es' * (options.batches > 1)}"
-    legend = LEGEND.format(batches=batches, weights=weights, nudging=grid.nudging)
+    moving = "" if isinstance(options.run.estimator, EquilibriumProp) else CONTINUAL
+    legend = LEGEND.format(batches=batches, weights=weights, nudging=grid.nudging, continual=moving)
     said = [markdown_table(HEAD, rows(cells)), legend, advice(options, cells, best)]
     table(HEAD, rows(cells))
     say("\n" + "\n\n".join(said[1:]))

@@ -34,6 +34,7 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "eb-2h": ernoult2019.eb_2h,
     "eb-2h-readme": ernoult2019.eb_2h_readme,
     "cep-1h": ernoult2020.cep_1h,
+    "cep-1h-readme": ernoult2020.cep_1h_readme,
     "cep-2h": ernoult2020.cep_2h,
     "cvf-1h": ernoult2020.cvf_1h,
     "cvf-2h": ernoult2020.cvf_2h,

@@ -65,7 +65,7 @@ def p_3h() -> Experiment:
 
 
 def exact(experiment: Experiment) -> Experiment:
-    """The same with dynamics that meet the theorem's assumptions, in double precision."""
+    """The same with the output's derivative, or the inner nudge, in double precision; whether it settles is another matter."""
     model = experiment.model
     dynamics = (
         replace(model.dynamics, output_derivative=True)

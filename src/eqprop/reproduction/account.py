@@ -26,11 +26,13 @@ THEOREM = (
     "the output of the energy-based networks; *nudge*, where it enters outside of the activation, as in the paper's prototypical "
     "networks; *steady state*, where the free phase had not come to rest; *precision*, where rounding errors show once they "
     "are divided by beta.\n"
-    "- Experiments named `-exact` meet every assumption, in double precision: their error must fall with beta.",
+    "- *slow weights* is of continual EP alone, and fails where the weights move enough within a phase to change its increments.\n"
+    "- Experiments named `-exact` have the derivative and the inner nudge, in double precision: at a steady state their error must "
+    "fall with beta.",
 )
 TRAININGS = (
     "Errors in percent after the last epoch, mean ± standard deviation over seeds; last five: mean of the test errors after the "
-    "last five epochs. Published figures are over five runs, and as recalled. Times were taken while other work ran."
+    "last five epochs. Published figures are over five runs, and as remembered from the paper, not checked against it."
 )
 REDUCED = "For a first look only: fewer epochs than were published, or a data set of our own."
 AGAIN = (
@@ -57,7 +59,7 @@ def account(paper: Paper, found: Findings, checks: list[Check], reduced: list[Ro
         Section("Training", [TRAININGS, *training_tables(paper.rows, found), *remarks(paper), *curves(paper, found)]),
     ]
     sections += [Section(study.title, studied(study, found)) for study in paper.studies]
-    sections += [Section(sweep.title, swept_over(sweep, found)) for sweep in paper.sweeps]
+    sections += [Section(sweep.title, swept_over(paper, sweep, found)) for sweep in paper.sweeps]
     if reduced:
         sections.append(Section("Reduced trainings", [REDUCED, *training_tables(reduced, found)]))
     sections.append(Section("How to make this again", [AGAIN.format(name=paper.name)]))
@@ -102,6 +104,7 @@ def swept(result: Result) -> str:
 def theorem_pictures(paper: Paper, found: Findings, checks: list[Check]) -> Iterator[Part]:
     """Those of the checks that are there; a check that stands beside others in a picture has none of its own."""
     yield from picture(found, "plots/errors", "Relative errors, layer by layer.")
+    yield from (f"{c.name}: {found.reasons[c.name]}." for c in paper.columns if c.name in found.reasons)
     together = [(c, list(picture(found, f"plots/{c.name}", c.caption))) for c in paper.columns]
     yield from (drawn for _, pictures in together for drawn in pictures)
     beside = {name for columns, pictures in together if pictures for name in columns.checks.values()}
@@ -110,9 +113,9 @@ def theorem_pictures(paper: Paper, found: Findings, checks: list[Check]) -> Iter
             continue
         name = check.experiment.name
         where = f" ({check.place} of the paper)" if check.place != "–" else ""
-        swept = f"{name}: relative error, and angle of the total update, against beta."
+        by_beta = f"{name}: relative error, and angle of the total update, against beta."
         plain = f"{name}{where}: EP's increments (dashed) and minus BPTT's gradients (solid), some units and synapses."
-        which, caption = ("betas", swept) if check.betas else ("increments", plain)
+        which, caption = ("betas", by_beta) if check.betas else ("increments", plain)
         if name in found.results:
             yield from picture(found, f"theorem/{name}/plots/{which}", caption)
 
@@ -125,14 +128,13 @@ def studied(study: Study, found: Findings) -> list[Part]:
     return [study.text, study.table(facts["found"]), *picture(found, f"plots/{study.name}", study.title)]
 
 
-def swept_over(sweep: Sweep, found: Findings) -> list[Part]:
+def swept_over(paper: Paper, sweep: Sweep, found: Findings) -> list[Part]:
     """A figure of trainings: its table, with what was not run, and its picture."""
     parts: list[Part] = [sweep.text, sweep_table(sweep, found), *picture(found, f"plots/{sweep.name}", sweep.title)]
     owed = [row.command for row in sweep.rows() if row.command not in found.trainings]
     if owed:
-        parts.append(
-            f"{len(owed)} of {len(sweep.rows())} trainings are {OWED}: `eqprop reproduce PAPER --train {sweep.name}`."
-        )
+        command = f"eqprop reproduce {paper.name} --train {sweep.name}"
+        parts.append(f"{len(owed)} of {len(sweep.rows())} trainings are {OWED}: `{command}`.")
     return parts
 
 

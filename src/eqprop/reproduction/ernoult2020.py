@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from eqprop.architectures import MLP
 from eqprop.recipes import CONTINUAL, PUBLISHED, recipe
+from eqprop.reproduction.hardware import imperfections
 from eqprop.reproduction.paper import Check, Columns, Paper, Row, Sweep, alone
 from eqprop.reproduction.studies import dependence_on_the_rate, update_angles
 
@@ -71,6 +72,6 @@ ERNOULT2020 = Paper(
             {"EP": "ep-p-1h", "C-EP": "cep-p-1h", "C-VF": "cvf-p-1h"},
         ),
     ),
-    sweeps=(initial_angles(),),
+    sweeps=(initial_angles(), *imperfections()),
     studies=(update_angles(), dependence_on_the_rate()),
 )

@@ -107,7 +107,15 @@ def in_folders(root: Path) -> Iterator[Training]:
 def packed(root: Path) -> Iterator[Training]:
     """Those that were packed into one file, a training a line."""
     for file in sorted(root.rglob("trainings.jsonl")):
-        for line in file.read_text().splitlines():
-            with suppress(ValueError, KeyError):
-                facts = json.loads(line)
-                yield Training(Run.from_json(json.dumps(facts["config"])), facts["rows"], facts["environment"])
+        with suppress(OSError, ValueError):
+            yield from (training for line in file.read_text().splitlines() if (training := unpacked(line)) is not None)
+
+
+def unpacked(line: str) -> Training | None:
+    """The finished training of a line, if there is one."""
+    try:
+        facts = json.loads(line)
+        training = Training(Run.from_json(json.dumps(facts["config"])), facts["rows"], dict(facts["environment"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+    return training if len(training.epochs) == training.run.epochs else None

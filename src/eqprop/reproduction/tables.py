@@ -153,8 +153,8 @@ def duration(seconds: float) -> str:
 
 def hardware(environment: Mapping[str, Any]) -> str:
     """What it ran on."""
-    threads = environment["threads"]
-    return environment["gpu"] or f"{environment['cpu']}, {threads} thread{'s' * (threads > 1)}"
+    threads = environment.get("threads", "?")
+    return environment.get("gpu") or f"{environment.get('cpu')}, {threads} thread{'s' * (threads != 1)}"
 
 
 def sweep_table(sweep: Sweep, found: Findings) -> Table:

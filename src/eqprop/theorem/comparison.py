@@ -8,7 +8,7 @@ at its steady state, then for every t < K, as beta -> 0,
 Memory grows with K, the weights' too (each has K increments and K gradients), and not with T.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -86,7 +86,8 @@ def gdu(
         beta: nudging strength.
         nudging: "one-sided" or "centred".
         rates: of continual EP, at least 0: after every nudged step the weights of a copy move along their increments, at one rate
-            or at one for each connection, input-first. None leaves them at rest, as EP does.
+            or at one for each connection, input-first. None leaves them at rest, as EP does; so does 0, but untied weights then
+            pair every step with its own activities and not with the free ones.
         progress: called as ``progress(done, total)`` while the free phase goes on.
 
     Raises:
@@ -169,12 +170,13 @@ def compare(
         assumptions = check(model, back.x, back.drive, duality.dt, back.states, states, against, beta)
         assumptions += [] if rates is None else [slow(states, at_rest)]
     neurons = [Process(ep, bptt) for ep, bptt in zip(states, against, strict=True)]
+    processes = {
+        name: Process(ep, torch.stack([g.parameters[name] for g in back.gradients])) for name, ep in parameters.items()
+    }
+    check_finite({f"population {n}": p for n, p in enumerate(neurons, start=1)} | processes)
     return GDUReport(
         neurons,
-        {
-            name: Process(ep, torch.stack([g.parameters[name] for g in back.gradients]))
-            for name, ep in parameters.items()
-        },
+        processes,
         [torch.stack(path).diff(dim=0) / (abs(beta) * duality.dt) for path in zip(*back.states, strict=True)],
         back.free.residual,
         back.free.steps,
@@ -187,6 +189,14 @@ def compare(
         labels(model.network, list(parameters)),
         distances(model.network),
     )
+
+
+def check_finite(processes: Mapping[str, Process]) -> None:
+    """Raise FloatingPointError if EP or BPTT went out of bounds, and name where."""
+    for name, process in processes.items():
+        for side, values in (("EP's increments", process.ep), ("BPTT's gradients", process.bptt)):
+            if not torch.isfinite(values).all():
+                raise FloatingPointError(f"{side} of {name} are not finite: the states are unstable; lower the weights")
 
 
 def admit(model: Model, betas: Sequence[float]) -> None:

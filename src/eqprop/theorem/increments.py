@@ -99,12 +99,12 @@ def moving(
         with torch.no_grad():
             given = private.dynamics.encode(private.network, x)
             moves = [learn_from(private, x, target, beta, path) for beta, path in zip(betas, paths, strict=True)]
+        for path in paths:
+            check_finite(path[-1:], t + 1)
         enter(found, t, gradient(private, given, moves))
         with torch.no_grad():
             for name, p in parameters.items():
                 p.add_(found[name][t], alpha=rate[p])
-    for path in paths:
-        check_finite(path[1:], 1)
     return [(beta, tuple(path)) for beta, path in zip(betas, paths, strict=True)], found
 
 

@@ -99,6 +99,21 @@ def read(folder: Path) -> Result | None:
         return None
     try:
         experiment, report, facts = (file.read_text() for file in files)
-        return Result(Experiment.from_json(experiment), environment=json.loads(facts), **json.loads(report))
-    except (ValueError, TypeError) as error:
+        result = Result(Experiment.from_json(experiment), environment=json.loads(facts), **json.loads(report))
+        if not whole(result):
+            raise ValueError("entries are missing")
+        return result
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DamagedError(f"{folder} does not hold the result of a check: {error}") from None
+
+
+SUMMARY = {"beta", "residual", "angle", "assumptions", "populations", "parameters"}
+"""What is read of a summary, beside other things …"""
+
+MACHINE = {"cpu", "gpu", "threads"}
+"""… and of an environment."""
+
+
+def whole(result: Result) -> bool:
+    """Whether everything is there that others read."""
+    return result.environment.keys() >= MACHINE and all(s.keys() >= SUMMARY for s in (result.summary, *result.betas))

@@ -4,6 +4,7 @@ Ernoult et al. (2020) look at the first as what local learning makes of untied w
 their section 4.3, as what decides how well it learns. Both are looked at on one batch, the same throughout; it changes nothing.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,7 +44,11 @@ def probe_of(run: Run, model: Model, x: Tensor, y: Tensor) -> Probe | None:
     bptt = BPTT(estimator.free_steps, min(free, as_settle("nudged_steps", estimator.nudged_steps).steps))
 
     def angles(model: Model, estimator: Estimator) -> dict[str, Any]:
-        return {"weight_angles": weight_angles(model), "update_angle": update_angle(model, estimator, bptt, x, y)}
+        try:
+            update = update_angle(model, estimator, bptt, x, y)
+        except FloatingPointError:  # on this batch; the training has a say of its own on its batches
+            update = math.nan
+        return {"weight_angles": weight_angles(model), "update_angle": update if math.isfinite(update) else None}
 
     return angles
 
