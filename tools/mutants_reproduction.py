@@ -107,7 +107,13 @@ EXPERIMENTS = [
         "if not files[0].is_file():",
         GIVEN,
     ),
-    Mutant("damage as it comes", RES, "except (ValueError, TypeError) as error:", "except KeyError as error:", GIVEN),
+    Mutant(
+        "damage as it comes",
+        RES,
+        "except (OSError, ValueError, TypeError, AttributeError) as error:",
+        "except KeyError as error:",
+        GIVEN,
+    ),
     Mutant(
         "folder made before there is anything to keep",
         CLI,
@@ -148,7 +154,7 @@ ACCOUNTS = [
     Mutant("training half done taken", EVI, "if len(rows) == run.epochs:", "if rows:", ALL),
     Mutant("fresh takes from the records", REP, "[] if options.fresh or not", "[] if not", ALL),
     Mutant("quick takes from the records", WRK, "None if work.quick else taken(", "None if False else taken(", ALL),
-    Mutant("what is there is done again", WRK, "if result_in(place, check) is None:", "if True:", ALL),
+    Mutant("what is there is done again", WRK, "if result_in(place, check) is None or (", "if True or (", ALL),
     Mutant("all seeds trained again", REP, "if seed not in done]", "if seed + 1]", ALL),
     Mutant(
         "quick and whole trainings in one folder",
