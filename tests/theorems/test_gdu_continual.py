@@ -118,3 +118,14 @@ def test_weights_that_run_away_are_told_of():
     model = zoo.model("linear-output", ep.Prototypical(nudge="inside"))
     with pytest.raises(FloatingPointError, match="in which the weights move"):
         ep.gdu(model, *zoo.batch(model), 50, 50, BETA, rates=1e200)
+
+
+def test_a_linear_network_that_explodes_is_told_of_and_not_called_aligned():
+    """Its states are finite, but the backward pass overflows: no angle is better than one of 0 degrees."""
+    torch.manual_seed(0)
+    model = ep.mlp([5, 30, 10], activation="identity", dynamics=ep.EnergyDescent(clamp=False))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        ep.gdu(model, torch.rand(3, 5), torch.tensor([0, 1, 2]), 100, 100, 1e-2)

@@ -534,3 +534,25 @@ def test_a_check_of_continual_ep_names_its_rates():
 def test_a_tolerance_of_the_nudged_phase_is_refused():
     with pytest.raises(ValueError, match=r"`nudged_steps` must be a plain number of steps here, got 4:0\.1"):
         small(estimator=ep.EquilibriumProp(12, ep.Settle(4, 0.1), 0.1))
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("report.json", {"betas": [{}]}),
+        ("report.json", {"betas": 3}),
+        ("report.json", {"summary": {}}),
+        ("environment.json", None),
+        ("environment.json", {}),
+    ],
+)
+def test_a_result_without_what_others_read_is_damaged(tmp_path, file, change):
+    one = small()
+    model = one.build()
+    _, result = conduct(one, model, one.batch(model))
+    write(result, tmp_path)
+    path = tmp_path / file
+    kept = json.loads(path.read_text()) if file == "report.json" else {}
+    path.write_text(json.dumps(None if change is None else kept | change))
+    with pytest.raises(DamagedError, match="does not hold the result of a check"):
+        read(tmp_path)
