@@ -294,9 +294,9 @@ def test_a_batch_that_does_not_fit():
         tune(model, [(x[:, 1:], y)], GRID)
 
 
-def cell(cost, same_sign, beta=0.1):
+def cell(cost, same_sign, error=1.0):
     """A cell of which only this counts."""
-    return Cell(cost - 1, 1, beta, cost, 0.0, same_sign, 0.0, 1.0, 0.0)
+    return Cell(cost - 1, 1, 0.1, cost, 0.0, same_sign, 0.0, error, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def cell(cost, same_sign, beta=0.1):
         ([(30, 0.99), (20, 0.95), (10, 0.8)], 0.9, 1),  # the fewest steps of those that agree enough
         ([(30, 0.99), (20, 0.95), (10, 0.8)], 0.8, 2),  # just enough is enough
         ([(30, 0.99), (20, 0.95), (10, 0.8)], 0.96, 0),
-        ([(20, 0.92), (20, 0.97), (20, 0.95)], 0.9, 1),  # of the same cost the best
+        ([(20, 0.92, 0.5), (20, 0.97, 0.2), (20, 0.98, 0.4)], 0.9, 1),  # of the same cost that of the least error
         ([(30, 0.99), (20, 0.95)], 0.995, None),
         ([], 0.0, None),
     ],

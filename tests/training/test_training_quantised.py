@@ -144,7 +144,7 @@ def test_a_parameter_without_gradient_stays():
 def test_continual_sgd_is_refused():
     model = mlp()
     optimizer = QuantisedSGD(0.1).build(model)
-    with pytest.raises(ValueError, match="the optimiser is another: Quantised; give `rates`, or use ContinualEP"):
+    with pytest.raises(ValueError, match="the optimiser is another Quantised: give `rates`, or use ContinualEP"):
         ep.ContinualSGD(8, 4, 0.2).bind(model, optimizer)
 
 
