@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from eqprop.checks import not_negative
-from eqprop.connections import Connection, Dense, DenseWire, Ends, Wire
+from eqprop.connections import Connection, Ends, Wire
+from eqprop.dense import Dense, DenseWire
 from eqprop.untied import Untied
 
 __all__ = ["Mismatched", "both_ways"]
