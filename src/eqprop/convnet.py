@@ -61,8 +61,8 @@ class ConvNet:
 
     Raises:
         ValueError: if a number is not a whole one in its range, there are as many of them as neither one nor one a convolution, an
-            image becomes empty, a skip joins what it cannot, an activation or a pooling is unknown, max pooling lies below
-            activities that can be negative, or there is an angle between tied weights.
+            image becomes empty, a skip joins what it cannot, an activation or a pooling is unknown, or there is an angle between
+            tied weights; on a build, if max pooling lies below activities that can be negative.
 
     >>> [p.shape for p in ConvNet((1, 28, 28), (32, 64)).build().network.populations]
     [(1, 28, 28), (32, 12, 12), (64, 4, 4), (10,)]
@@ -87,13 +87,13 @@ class ConvNet:
     angle: float = 0.0
 
     def __post_init__(self) -> None:
-        self._set("input_shape", tuple(positive_int("input_shape", n) for n in self.input_shape))
+        for name in ("input_shape", "channels", "dense"):
+            self._set(name, counts(name, getattr(self, name)))
         if len(self.input_shape) != 3:
             raise ValueError(f"`input_shape` must be (channels, height, width), got {self.input_shape!r}")
-        for name in ("channels", "dense"):
-            self._set(name, tuple(positive_int(name, n) for n in getattr(self, name)))
         if not self.channels:
             raise ValueError("`channels` must name at least one image population; without any, take `mlp`")
+        self._set("skips", tuple(map(pair, self.skips)))
         for name, check in (("kernel_size", positive_int), ("padding", natural), ("stride", positive_int)):
             for value in each(name, getattr(self, name), len(self.channels)):
                 check(name, value)
@@ -108,7 +108,6 @@ class ConvNet:
         angle_in_degrees("angle", self.angle)
         if self.tied and self.angle != 0:
             raise ValueError(f"`angle` is {self.angle!r}, but tied weights are their own feedback: add `tied=False`")
-        self._set("skips", tuple((int(pre), int(post)) for pre, post in self.skips))
         shapes = self.shapes()
         for skip in self.skips:
             strided(skip, shapes[: len(self.channels) + 1])
@@ -173,6 +172,28 @@ class ConvNet:
             for parameter in forward.parameters():
                 parameter.mul_(gain)
         return forward if self.tied or pre == 0 else Untied(forward, self.angle)
+
+
+def counts(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    """Whole numbers of at least 1.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        raise ValueError(f"`{name}` must be a list of whole numbers, got {values!r}")
+    return tuple(positive_int(name, n) for n in values)
+
+
+def pair(skip: Sequence[int]) -> tuple[int, int]:
+    """Two populations.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    if not isinstance(skip, Sequence) or len(skip) != 2:
+        raise ValueError(f"`skips` must be pairs of populations, got {skip!r}")
+    return natural("skips", skip[0]), natural("skips", skip[1])
 
 
 def each(name: str, value: T | Sequence[T], n: int) -> tuple[T, ...]:

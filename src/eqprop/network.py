@@ -228,10 +228,12 @@ class Network(nn.Module):
         where = f"edge {pre} -> {post}: {connection} does not fit populations of shapes {shapes[0]} and {shapes[1]}"
         try:
             with torch.no_grad():
-                up, down = connection.both(a, b)
-        except (RuntimeError, IndexError) as error:
+                up = connection.up(a, b)
+                down = connection.down(b, a) if up.shape == b.shape else None
+        except (RuntimeError, IndexError, ValueError) as error:
             raise ValueError(f"{where} ({error})") from None
-        if up.shape != b.shape or down.shape != a.shape:
-            raise ValueError(f"{where}: its currents have shapes {tuple(up.shape[1:])} and {tuple(down.shape[1:])}")
+        for name, current, s in (("upwards", up, b), ("downwards", down, a)):
+            if current is not None and current.shape != s.shape:
+                raise ValueError(f"{where}: its current {name} has shape {tuple(current.shape[1:])}")
         if pre:
             connection.admit(self.populations[post].activation)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from eqprop.activations import Activation
-from eqprop.checks import angle_in_degrees, instance
+from eqprop.checks import angle_in_degrees
 from eqprop.connections import Connection, Ends, TwoWay, Wire
 
 __all__ = ["Untied"]
@@ -50,7 +50,9 @@ class Untied(Connection):
     def __init__(self, forward: TwoWay, angle: float = 0.0) -> None:
         super().__init__()
         angle_in_degrees("angle", angle)
-        self.upward = copy.deepcopy(instance("forward", forward, TwoWay))
+        if not isinstance(forward, TwoWay):
+            raise ValueError(f"`forward` must be a Dense or a Conv2d, got {forward!r}")
+        self.upward = copy.deepcopy(forward)
         self.feedback = nn.Parameter(turned(self.upward.weight.detach(), angle))
 
     def phi(self, pre: Tensor, post: Tensor) -> Tensor:
