@@ -168,7 +168,7 @@ def test_a_float32_contrast_keeps_the_digits_of_a_small_difference():
 
 @pytest.mark.parametrize("activation", ["tanh", "identity"])
 def test_max_pooling_below_negative_activities_is_refused_with_the_reason(activation):
-    with pytest.raises(ValueError, match="max pooling below .* can be negative, has no steady state .*avg"):
+    with pytest.raises(ValueError, match=r"max pooling below .* can be negative, has no steady state .*avg"):
         ep.convnet((1, 8, 8), (2, 3), kernel_size=3, padding=1, activation=activation)
     ep.convnet((1, 8, 8), (2, 3), kernel_size=3, padding=1, activation=activation, pool="avg")
     ep.convnet(
@@ -210,7 +210,7 @@ def test_initial_weights_are_those_of_torch():
 
 
 def test_an_image_that_does_not_fit_is_refused_by_the_network():
-    with pytest.raises(ValueError, match="edge 0 -> 1: .*does not fit populations of shapes"):
+    with pytest.raises(ValueError, match=r"edge 0 -> 1: .*does not fit populations of shapes"):
         ep.Network([ep.Population((1, 8, 8)), ep.Population((2, 5, 5))], [(0, 1, ep.Conv2d(1, 2, 3))])
-    with pytest.raises(ValueError, match="edge 0 -> 1: .*does not fit"):
+    with pytest.raises(ValueError, match=r"edge 0 -> 1: .*does not fit"):
         ep.Network([ep.Population((1, 2, 2)), ep.Population((2, 1, 1))], [(0, 1, ep.Conv2d(1, 2, 5))])

@@ -69,6 +69,7 @@ FIGURES: dict[str, Callable[[], Experiment]] = {
     "p-1h": ernoult2019_theorem.p_1h,
     "p-2h": ernoult2019_theorem.p_2h,
     "p-3h": ernoult2019_theorem.p_3h,
+    "p-conv": ernoult2019_theorem.p_conv,
 }
 """Checks of the theorem, one for each figure of the paper of 2019."""
 
