@@ -1,7 +1,9 @@
-"""A dozen tiny networks that every law runs over: chains, skips, laterals, mixed activations, users' own connections."""
+"""A dozen tiny networks that every law runs over: chains, skips, laterals, images, mixed activations, users' own connections."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,11 +47,11 @@ SMOOTH = ep.Activation(lambda u: torch.atan(u), name="arctangent")  # a user's o
 
 @dataclass(frozen=True)
 class Graph:
-    """Sizes (the input first), activations of the relaxing populations, and edges."""
+    """Sizes or shapes (the input first), activations of the relaxing populations, and edges."""
 
-    sizes: tuple[int, ...]
+    sizes: tuple[int | tuple[int, ...], ...]
     activations: tuple[str | ep.Activation, ...]
-    edges: tuple[tuple[int, int, Callable[[int, int], ep.Connection]], ...]
+    edges: tuple[tuple[int, int, Callable[[Any, Any], ep.Connection]], ...]
 
     def network(self) -> ep.Network:
         rho = (self.activations[0], *self.activations)
@@ -59,6 +61,16 @@ class Graph:
 
 def no_bias(n_pre: int, n_post: int) -> ep.Dense:
     return ep.Dense(n_pre, n_post, bias=False)
+
+
+def head(pre: tuple[int, ...], n_post: int) -> ep.Dense:
+    """A dense connection from an image."""
+    return ep.Dense(prod(pre), n_post)
+
+
+def conv(kernel: int, **choices: Any) -> Callable[[Any, Any], ep.Conv2d]:
+    """A convolution between images."""
+    return lambda pre, post: ep.Conv2d(pre[0], post[0], kernel, **choices)
 
 
 D = ep.Dense
@@ -79,6 +91,22 @@ GRAPHS = {
         (4, 5, 3), ("tanh", "tanh"), ((0, 1, Promised), (0, 2, LowRank), (1, 2, Promised), (1, 2, D))
     ),
     "own-lateral": Graph((4, 5, 3), ("tanh", "tanh"), ((0, 1, D), (1, 1, LowRank), (1, 2, D))),
+    "images": Graph(
+        ((1, 6, 7), (2, 3, 4), (2, 2, 2), 3),
+        ("sigmoid", "sigmoid", "tanh"),
+        ((0, 1, conv(2, pool="max", padding=1)), (1, 2, conv(2, pool="max", padding=1, bias=False)), (2, 3, head)),
+    ),
+    "residual-images": Graph(
+        ((2, 5, 5), (2, 5, 5), (2, 2, 2), (1, 2, 2), 3),
+        ("tanh", "sigmoid", "tanh", "tanh"),
+        (
+            (0, 1, conv(3, padding=1)),
+            (1, 2, conv(2, pool="avg")),
+            (2, 3, conv(1, pool="softmax", pool_size=1)),
+            (1, 3, conv(3, stride=2)),
+            (3, 4, head),
+        ),
+    ),
     "nonlinear-connection": Graph((4, 4, 4), ("tanh", "tanh"), ((0, 1, Bump), (0, 1, D), (1, 2, Bump), (1, 2, D))),
 }
 

@@ -100,7 +100,7 @@ CONTINUAL = [
     ),
     Mutant(
         "tied wire moves up the gradient",
-        "connections.py",
+        "dense.py",
         "right, alpha=-sizes[0]",
         "right, alpha=sizes[0]",
         REFERENCE,

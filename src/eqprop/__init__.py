@@ -13,8 +13,11 @@
 
 from eqprop.activations import Activation
 from eqprop.architectures import MLP, Toy, mlp, toy
-from eqprop.connections import Connection, Dense
+from eqprop.connections import Connection
+from eqprop.convnet import ConvNet, convnet
+from eqprop.convolution import Conv2d
 from eqprop.costs import Cost, CrossEntropyReadout, SquaredError
+from eqprop.dense import Dense
 from eqprop.dynamics import Dynamics, EnergyDescent, Prototypical
 from eqprop.equilibrium import Equilibrium
 from eqprop.estimators import (
@@ -43,6 +46,8 @@ __all__ = [
     "Connection",
     "ContinualEP",
     "ContinualSGD",
+    "Conv2d",
+    "ConvNet",
     "Cost",
     "CrossEntropyReadout",
     "Dense",
@@ -67,6 +72,7 @@ __all__ = [
     "Trainer",
     "Untied",
     "as_loss",
+    "convnet",
     "gdu",
     "load",
     "mlp",

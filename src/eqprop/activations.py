@@ -37,6 +37,7 @@ class Activation:
             of prototypical dynamics needs it.
         name: what ``repr`` and messages call it.
         overwrite: `unit` again, but free to write its result over its argument; the settling loop prefers it.
+        lowest: no activity is below it. Max pooling needs one that is never negative above it.
 
     >>> import torch
     >>> Activation(torch.sin, name="sine").derivative(torch.zeros(2))
@@ -50,6 +51,7 @@ class Activation:
     potential: Callable[[Tensor], Tensor] | None = None
     name: str = "custom"
     overwrite: Callable[[Tensor], Tensor] | None = None
+    lowest: float = float("-inf")
 
     def __repr__(self) -> str:
         return f"Activation({self.name!r})"
@@ -123,10 +125,14 @@ def _half_square(s: Tensor) -> Tensor:
 
 
 NAMED = {
-    "sigmoid": Activation(torch.sigmoid, 4.0, -2.0, _logistic_slope, _logistic_potential, "sigmoid", torch.sigmoid_),
-    "hard_sigmoid": Activation(_clamp_1, slope=_hard_slope, potential=_half_square, name="hard_sigmoid"),
-    "tanh": Activation(torch.tanh, slope=_tanh_slope, potential=_tanh_potential, name="tanh", overwrite=torch.tanh_),
-    "relu6": Activation(_clamp_6, slope=_relu6_slope, potential=_half_square, name="relu6"),
+    "sigmoid": Activation(
+        torch.sigmoid, 4.0, -2.0, _logistic_slope, _logistic_potential, "sigmoid", torch.sigmoid_, lowest=0.0
+    ),
+    "hard_sigmoid": Activation(_clamp_1, slope=_hard_slope, potential=_half_square, name="hard_sigmoid", lowest=0.0),
+    "tanh": Activation(
+        torch.tanh, slope=_tanh_slope, potential=_tanh_potential, name="tanh", overwrite=torch.tanh_, lowest=-1.0
+    ),
+    "relu6": Activation(_clamp_6, slope=_relu6_slope, potential=_half_square, name="relu6", lowest=0.0),
     "identity": Activation(_identity, slope=_one, potential=_half_square, name="identity"),
 }
 

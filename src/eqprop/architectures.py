@@ -13,8 +13,8 @@ from torch import nn
 
 from eqprop.activations import Activation, as_activation
 from eqprop.checks import angle_in_degrees, not_negative, positive_int
-from eqprop.connections import Dense
 from eqprop.costs import Cost, SquaredError
+from eqprop.dense import Dense
 from eqprop.dynamics import Dynamics, EnergyDescent, Prototypical
 from eqprop.mismatch import Mismatched
 from eqprop.model import Model

@@ -5,32 +5,21 @@ sample, to ``Phi``. The currents that it sends are the partial derivatives of th
 
     up = dphi/dpost   (into post)          down = dphi/dpre   (into pre),
 
-so that one set of weights serves both directions, the second by its adjoint. For a dense layer
-``phi = <post, W pre + b>``, hence ``up = W pre + b`` and ``down = W^T post``.
-
-Its contrast is the sum over samples of ``phi(a) - phi(b)`` between two states; its gradient is the connection's part of
-the EP estimate. For a dense layer that is the difference of two outer products,
-
-    post_a^T pre_a - post_b^T pre_b  =  (post_a - post_b)^T pre_a + post_b^T (pre_a - pre_b),
-
-taken in the form on the right: EP divides it by a small beta, and a product of differences does not lose the digits
-that a difference of products does.
+so that one set of weights serves both directions, the second by its adjoint. Its contrast is the sum over samples of
+``phi(a) - phi(b)`` between two states; its gradient is the connection's part of the EP estimate.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-from eqprop.checks import positive_int
+from eqprop.activations import Activation
 
-__all__ = ["Connection", "Dense", "DenseWire", "Ends", "Wire", "pairing"]
+__all__ = ["Connection", "Ends", "TwoWay", "Wire"]
 
 
 class Ends(NamedTuple):
@@ -46,9 +35,21 @@ class Wire(ABC):
     Made anew whenever the weights may have changed; differentiable with respect to them.
     """
 
+    pre: int
+    post: int
+
     @abstractmethod
+    def add_up(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
+        """Add the scaled current into post for the activities ``a`` to the list ``u``, both by population."""
+
+    @abstractmethod
+    def add_down(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
+        """Add the scaled current into pre; nothing if that is the input."""
+
     def add(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
-        """Add this connection's scaled currents for the activities ``a`` to the list ``u``, both by population."""
+        """Add both currents; a wire whose directions share work does it here."""
+        self.add_up(u, a)
+        self.add_down(u, a)
 
 
 class Connection(nn.Module, ABC):
@@ -117,6 +118,13 @@ class Connection(nn.Module, ABC):
         """The part of the current into post that depends on no activity and that `wire` therefore leaves out."""
         return None
 
+    def admit(self, post: Activation) -> None:
+        """Refuse an activation of the upper population with which the dynamics cannot settle; asked where pre relaxes.
+
+        Raises:
+            ValueError: if there is a reason.
+        """
+
     def wire(self, pre: int, post: int, gains: Sequence[float]) -> Wire:
         """This connection, ready to carry currents between the populations ``pre`` and ``post`` in a settling loop.
 
@@ -128,6 +136,43 @@ class Connection(nn.Module, ABC):
         return _AnyWire(self, pre, post, gains[pre], gains[post])
 
 
+class TwoWay(Connection):
+    """A connection linear in its weights and in ``post``, whose weights may be replaced by others on the way down.
+
+    Attributes:
+        weight: upwards, and downwards unless replaced.
+        bias: of the upper population, or None.
+    """
+
+    linear = True
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
+    @abstractmethod
+    def feed_back(self, feedback: Tensor, post: Tensor, pre: Tensor | None) -> Tensor:
+        """The current into pre through weights ``feedback``, of the shape of ``weight``."""
+
+    @abstractmethod
+    def contrast_back(self, feedback: Tensor, free: Ends, a: Ends, b: Ends) -> Tensor:
+        """The contrast where ``feedback`` are weights of their own: see `eqprop.untied`."""
+
+    @abstractmethod
+    def wire_back(self, feedback: Tensor, pre: int, post: int, gains: Sequence[float]) -> Wire:
+        """The wire whose way down goes through ``feedback``."""
+
+    def down(self, post: Tensor, pre: Tensor | None = None) -> Tensor:
+        """The current into pre, in its shape; where ``pre`` is an image it must be given."""
+        return self.feed_back(self.weight, post, pre)
+
+    def both(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
+        """``(up, down)``."""
+        return self.up(pre), self.down(post, pre)
+
+    def wire(self, pre: int, post: int, gains: Sequence[float]) -> Wire:
+        """The wire with one set of weights."""
+        return self.wire_back(self.weight, pre, post, gains)
+
+
 @dataclass(frozen=True)
 class _AnyWire(Wire):
     connection: Connection
@@ -136,138 +181,15 @@ class _AnyWire(Wire):
     gain_pre: float
     gain_post: float
 
+    def add_up(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
+        u[self.post] = torch.add(u[self.post], self.connection.up(a[self.pre], a[self.post]), alpha=self.gain_post)
+
+    def add_down(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
+        if self.pre:
+            u[self.pre] = torch.add(u[self.pre], self.connection.down(a[self.post], a[self.pre]), alpha=self.gain_pre)
+
     def add(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
         up, down = self.connection.both(a[self.pre], a[self.post])
         u[self.post] = torch.add(u[self.post], up, alpha=self.gain_post)
         if self.pre:
             u[self.pre] = torch.add(u[self.pre], down, alpha=self.gain_pre)
-
-
-class Dense(Connection):
-    """All-to-all weights: ``phi = <post, W pre + b>``, with PyTorch's default initialisation of `torch.nn.Linear`.
-
-    Args:
-        n_pre: units of the lower population.
-        n_post: units of the upper population.
-        bias: whether post has a bias.
-
-    Attributes:
-        weight: ``(n_post, n_pre)``.
-        bias: ``(n_post,)`` or None.
-
-    Raises:
-        ValueError: if a size is not a positive whole number.
-
-    >>> Dense(3, 2).weight.shape
-    torch.Size([2, 3])
-    """
-
-    linear = True
-
-    def __init__(self, n_pre: int, n_post: int, bias: bool = True) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(positive_int("n_post", n_post), positive_int("n_pre", n_pre)))
-        self.bias = nn.Parameter(torch.empty(n_post)) if bias else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw W and b from U(-1/sqrt(n_pre), 1/sqrt(n_pre)), as `torch.nn.Linear` does."""
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        if self.bias is not None:
-            bound = 1 / math.sqrt(self.weight.shape[1])
-            nn.init.uniform_(self.bias, -bound, bound)
-
-    def extra_repr(self) -> str:
-        """Sizes, as `print(model)` shows them."""
-        n_post, n_pre = self.weight.shape
-        return f"{n_pre}, {n_post}, bias={self.bias is not None}"
-
-    def phi(self, pre: Tensor, post: Tensor) -> Tensor:
-        """``<post, W pre + b>``: ``(B,)``."""
-        return (self.up(pre) * post).sum(1)
-
-    def up(self, pre: Tensor, post: Tensor | None = None) -> Tensor:
-        """``W pre + b``: ``(B, n_post)``."""
-        return F.linear(pre, self.weight, self.bias)
-
-    def down(self, post: Tensor, pre: Tensor | None = None) -> Tensor:
-        """``W^T post``: ``(B, n_pre)``."""
-        return post @ self.weight
-
-    def both(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
-        """``(W pre + b, W^T post)``."""
-        return self.up(pre), self.down(post)
-
-    def contrast(self, free: Ends, a: Ends, b: Ends) -> Tensor:
-        """``<W, post_a^T pre_a - post_b^T pre_b> + <b, sum(post_a - post_b)>``: the gradient is the bracket itself."""
-        step = a.post - b.post
-        if a.pre is b.pre:  # a static input
-            return pairing(self.weight, self.bias, step, a.pre, step)
-        return pairing(self.weight, self.bias, *factors(a, b), step)
-
-    def offset(self) -> Tensor | None:
-        """The bias."""
-        return self.bias
-
-    def wire(self, pre: int, post: int, gains: Sequence[float]) -> Wire:
-        """Both products, each with its addition and its gain in one call."""
-        return DenseWire(self.weight.t(), self.weight, pre, post, gains[pre], gains[post])
-
-
-def factors(a: Ends, b: Ends) -> tuple[Tensor, Tensor]:
-    """``left`` and ``right``, so that ``left^T right = post_a^T pre_a - post_b^T pre_b``: a product of differences."""
-    return torch.cat([a.post - b.post, b.post]), torch.cat([a.pre, a.pre - b.pre])
-
-
-class _Pairing(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, bias: Tensor | None, left: Tensor, right: Tensor, step: Tensor) -> Tensor:
-        ctx.save_for_backward(weight, left, right, step)
-        return weight.new_zeros(())
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        weight, left, right, step = ctx.saved_tensors
-        of_weight, of_bias, _, of_right, _ = ctx.needs_input_grad
-        left = left * slopes[0]
-        return (
-            left.t() @ right if of_weight else None,
-            step.sum(0) * slopes[0] if of_bias else None,
-            None,
-            left @ weight if of_right else None,
-            None,
-        )
-
-
-def pairing(weight: Tensor, bias: Tensor | None, left: Tensor, right: Tensor, step: Tensor) -> Tensor:
-    """A scalar with the gradient, in ``weight``, ``bias`` and ``right``, of ``<weight, left^T right> + <bias, sum step>``.
-
-    Its value is 0: the true one would cost passes over matrices of the weights' size, and nobody reads it. The gradient
-    takes the one product that it must.
-    """
-    return _Pairing.apply(weight, bias, left, right, step)  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True)
-class DenseWire(Wire):
-    """Right factors of the products upwards, ``(n_pre, n_post)``, and downwards, ``(n_post, n_pre)``."""
-
-    up: Tensor
-    down: Tensor
-    pre: int
-    post: int
-    gain_pre: float
-    gain_post: float
-
-    def add(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
-        """One product, addition and gain in each direction."""
-        u[self.post] = torch.addmm(u[self.post], a[self.pre], self.up, alpha=self.gain_post)
-        if self.pre:
-            u[self.pre] = torch.addmm(u[self.pre], a[self.post], self.down, alpha=self.gain_pre)
-
-    def moved(self, free: Ends, a: Ends, b: Ends, sizes: Sequence[float]) -> "DenseWire":
-        """The wire after its weights went down the gradient of `Dense.contrast`, by ``sizes[0]``; the old one stays."""
-        left, right = factors(a, b)
-        weight = torch.addmm(self.down, left.t(), right, alpha=-sizes[0])
-        return DenseWire(weight.t(), weight, self.pre, self.post, self.gain_pre, self.gain_post)

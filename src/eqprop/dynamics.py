@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from eqprop.checks import one_of, positive
+from eqprop.images import channels_last
 from eqprop.network import Activities, Drive, Network
 
 __all__ = ["Duality", "Dynamics", "EnergyDescent", "Force", "Prototypical"]
@@ -94,7 +95,7 @@ class Dynamics(ABC):
 
 def zeros(network: Network, x: Tensor) -> State:
     """The zero state for the batch of ``x``."""
-    return tuple(x.new_zeros(x.shape[0], *p.shape) for p in network.relaxing)
+    return tuple(channels_last(x.new_zeros(x.shape[0], *p.shape)) for p in network.relaxing)
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from eqprop.activations import Activation
 from eqprop.checks import not_negative
-from eqprop.connections import Connection, Dense, DenseWire, Ends, Wire
+from eqprop.connections import Connection, Ends, TwoWay, Wire
 from eqprop.untied import Untied
 
 __all__ = ["Mismatched", "both_ways"]
 
 
 class Mismatched(Connection):
-    """A dense connection, tied or untied, whose feedback deviates from what is written by a fixed factor a synapse.
+    """A connection, tied or untied, whose feedback deviates from what is written by a fixed factor a synapse.
 
     Args:
         written: the connection as the rule knows it; its weights are this one's.
@@ -35,11 +36,12 @@ class Mismatched(Connection):
     Attributes:
         written: the connection.
         std: as given.
-        deviation: ``xi``, ``(n_post, n_pre)``, drawn from torch's default generator; a buffer, saved with the weights.
+        deviation: ``xi``, of the weights' shape, drawn from torch's default generator; a buffer, saved with the weights.
 
     Raises:
-        ValueError: if ``written`` is neither a `Dense` nor an `Untied`, or ``std`` is negative or not finite.
+        ValueError: if ``written`` is neither a `Dense` nor a `Conv2d` nor an `Untied`, or ``std`` is negative or not finite.
 
+    >>> from eqprop import Dense
     >>> Mismatched(Dense(3, 2), std=0.1).deviation.shape
     torch.Size([2, 3])
     """
@@ -47,10 +49,10 @@ class Mismatched(Connection):
     linear = True
     deviation: Tensor
 
-    def __init__(self, written: Dense | Untied, std: float) -> None:
+    def __init__(self, written: TwoWay | Untied, std: float) -> None:
         super().__init__()
-        if not isinstance(written, Dense | Untied):
-            raise ValueError(f"`written` must be a Dense or an Untied connection, got {written!r}")
+        if not isinstance(written, TwoWay | Untied):
+            raise ValueError(f"`written` must be a Dense, a Conv2d or an Untied connection, got {written!r}")
         self.written = written
         self.std = not_negative("std", std)
         self.register_buffer("deviation", torch.randn_like(feedback_of(written).detach()))
@@ -60,7 +62,7 @@ class Mismatched(Connection):
         return f"std={self.std}"
 
     def feedback(self) -> Tensor:
-        """``V``, the feedback weights that act: ``(n_post, n_pre)``."""
+        """``V``, the feedback weights that act."""
         return feedback_of(self.written) * (1 + self.std * self.deviation)
 
     def phi(self, pre: Tensor, post: Tensor) -> Tensor:
@@ -74,12 +76,12 @@ class Mismatched(Connection):
         return self.written.up(pre)
 
     def down(self, post: Tensor, pre: Tensor | None = None) -> Tensor:
-        """``V^T post``: ``(B, n_pre)``."""
-        return post @ self.feedback()
+        """``V^T post``: in the shape of ``pre``, which must be given where it is an image."""
+        return forward_of(self.written).feed_back(self.feedback(), post, pre)
 
     def both(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
         """``(W pre + b, V^T post)``."""
-        return self.up(pre), self.down(post)
+        return self.up(pre), self.down(post, pre)
 
     def contrast(self, free: Ends, a: Ends, b: Ends) -> Tensor:
         """That of the written connection, at the activities that the deviating one gave."""
@@ -89,23 +91,27 @@ class Mismatched(Connection):
         """The bias."""
         return self.written.offset()
 
+    def admit(self, post: Activation) -> None:
+        """As the written connection."""
+        self.written.admit(post)
+
     def wire(self, pre: int, post: int, gains: Sequence[float]) -> Wire:
-        """The products with ``W`` and with ``V``, which is computed once a phase."""
-        return DenseWire(forward_of(self.written).t(), self.feedback(), pre, post, gains[pre], gains[post])
+        """The ways up by ``W`` and down by ``V``, which is computed once a phase."""
+        return forward_of(self.written).wire_back(self.feedback(), pre, post, gains)
 
 
-def forward_of(written: Dense | Untied) -> Tensor:
-    """Weights upwards."""
-    return written.upward.weight if isinstance(written, Untied) else written.weight
+def forward_of(written: TwoWay | Untied) -> TwoWay:
+    """The connection upwards."""
+    return written.upward if isinstance(written, Untied) else written
 
 
-def feedback_of(written: Dense | Untied) -> Tensor:
+def feedback_of(written: TwoWay | Untied) -> Tensor:
     """Weights downwards, as written."""
     return written.feedback if isinstance(written, Untied) else written.weight
 
 
 def both_ways(connection: nn.Module) -> tuple[Tensor, Tensor] | None:
-    """Forward and feedback weights as they act, where the two differ: ``(n_post, n_pre)`` each."""
+    """Forward and feedback weights as they act, where the two differ."""
     if isinstance(connection, Mismatched):
-        return forward_of(connection.written), connection.feedback()
+        return forward_of(connection.written).weight, connection.feedback()
     return (connection.upward.weight, connection.feedback) if isinstance(connection, Untied) else None

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from eqprop.activations import Activation, as_activation
 from eqprop.checks import instance, positive_int
 from eqprop.connections import Connection, Ends, Wire
+from eqprop.images import channels_last
 from eqprop.precision import full_precision
 
 __all__ = ["Activities", "Compared", "Drive", "Edge", "Network", "Population"]
@@ -161,7 +162,8 @@ class Network(nn.Module):
         """
         gain = [0.0, *(gains or [1.0] * len(self.relaxing))]
         offsets = shifts or [0.0] * len(self.relaxing)
-        constant = [x.new_full((x.shape[0], *p.shape), shift) for p, shift in zip(self.relaxing, offsets, strict=True)]
+        shapes = [(x.shape[0], *p.shape) for p in self.relaxing]
+        constant = [channels_last(x.new_full(shape, shift)) for shape, shift in zip(shapes, offsets, strict=True)]
         wires = []
         with full_precision(x):
             for pre, post, connection in self.edges():
@@ -226,8 +228,12 @@ class Network(nn.Module):
         where = f"edge {pre} -> {post}: {connection} does not fit populations of shapes {shapes[0]} and {shapes[1]}"
         try:
             with torch.no_grad():
-                up, down = connection.both(a, b)
-        except (RuntimeError, IndexError) as error:
+                up = connection.up(a, b)
+                down = connection.down(b, a) if up.shape == b.shape else None
+        except (RuntimeError, IndexError, ValueError) as error:
             raise ValueError(f"{where} ({error})") from None
-        if up.shape != b.shape or down.shape != a.shape:
-            raise ValueError(f"{where}: its currents have shapes {tuple(up.shape[1:])} and {tuple(down.shape[1:])}")
+        for name, current, s in (("upwards", up, b), ("downwards", down, a)):
+            if current is not None and current.shape != s.shape:
+                raise ValueError(f"{where}: its current {name} has shape {tuple(current.shape[1:])}")
+        if pre:
+            connection.admit(self.populations[post].activation)

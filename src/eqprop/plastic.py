@@ -25,7 +25,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from eqprop.connections import Connection, Dense, DenseWire, Ends
+from eqprop.connections import Connection, Ends
+from eqprop.dense import Dense, DenseWire
 from eqprop.network import Compared, Drive, Edge, Network
 from eqprop.precision import full_precision
 from eqprop.untied import Untied
@@ -34,10 +35,11 @@ __all__ = ["Plastic", "movable", "summed"]
 
 
 def movable(network: Network) -> bool:
-    """Whether every connection is a `Dense` or an `Untied` one, and no two share weights."""
+    """Whether every connection is dense, tied or untied, between vectors, and no two share weights."""
     weights = [p for _, _, connection in network.edges() for p in connection.parameters()]
-    kinds = {type(connection) for connection in network.connections}
-    return kinds <= {Dense, Untied} and len(weights) == len(set(weights))
+    kinds = {type(c.upward if isinstance(c, Untied) else c) for c in network.connections}
+    vectors = all(len(p.shape) == 1 for p in network.populations)
+    return kinds <= {Dense} and vectors and len(weights) == len(set(weights))
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +96,7 @@ class Plastic:
 def weights_of(connection: Connection) -> tuple[nn.Parameter, nn.Parameter | None, nn.Parameter]:
     """Forward weights, bias, feedback weights."""
     if isinstance(connection, Untied):
+        assert isinstance(connection.upward, Dense)
         return connection.upward.weight, connection.upward.bias, connection.feedback
     assert isinstance(connection, Dense)
     return connection.weight, connection.bias, connection.weight

@@ -12,19 +12,19 @@ one of the nudged states, the centred estimate would lose an order of beta.
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from eqprop.checks import angle_in_degrees, instance
-from eqprop.connections import Connection, Dense, DenseWire, Ends, Wire, pairing
+from eqprop.activations import Activation
+from eqprop.checks import angle_in_degrees
+from eqprop.connections import Connection, Ends, TwoWay, Wire
 
 __all__ = ["Untied"]
 
 
 class Untied(Connection):
-    """A dense connection with feedback weights of its own.
+    """A dense connection or a convolution with feedback weights of its own.
 
     The feedback weights start as the forward ones, each entry's sign flipped with probability ``(1 - cos angle) / 2``, so
     that the expected angle between the two is ``angle`` (Ernoult et al. 2020, appendix).
@@ -35,21 +35,24 @@ class Untied(Connection):
 
     Attributes:
         upward: the forward connection.
-        feedback: ``(n_post, n_pre)``, as the forward weights; used transposed, downwards.
+        feedback: of the forward weights' shape; used transposed, downwards.
 
     Raises:
-        ValueError: if the angle is not within 0 and 180 degrees, or ``forward`` is not a `Dense`.
+        ValueError: if the angle is not within 0 and 180 degrees, or ``forward`` is neither a `Dense` nor a `Conv2d`.
 
+    >>> from eqprop import Dense
     >>> Untied(Dense(3, 2)).feedback.shape
     torch.Size([2, 3])
     """
 
     linear = True
 
-    def __init__(self, forward: Dense, angle: float = 0.0) -> None:
+    def __init__(self, forward: TwoWay, angle: float = 0.0) -> None:
         super().__init__()
         angle_in_degrees("angle", angle)
-        self.upward = copy.deepcopy(instance("forward", forward, Dense))
+        if not isinstance(forward, TwoWay):
+            raise ValueError(f"`forward` must be a Dense or a Conv2d, got {forward!r}")
+        self.upward = copy.deepcopy(forward)
         self.feedback = nn.Parameter(turned(self.upward.weight.detach(), angle))
 
     def phi(self, pre: Tensor, post: Tensor) -> Tensor:
@@ -61,37 +64,28 @@ class Untied(Connection):
         return self.upward.up(pre)
 
     def down(self, post: Tensor, pre: Tensor | None = None) -> Tensor:
-        """``W_b^T post``: ``(B, n_pre)``."""
-        return post @ self.feedback
+        """``W_b^T post``: in the shape of ``pre``, which must be given where it is an image."""
+        return self.upward.feed_back(self.feedback, post, pre)
 
     def both(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
         """``(W_f pre + b, W_b^T post)``."""
-        return self.up(pre), self.down(post)
+        return self.up(pre), self.down(post, pre)
 
     def contrast(self, free: Ends, a: Ends, b: Ends) -> Tensor:
         """``<W_f pre* + b, post_a - post_b> + <W_b^T post*, pre_a - pre_b>``."""
-        step = a.post - b.post
-        forward = pairing(self.upward.weight, self.upward.bias, step, free.pre, step)
-        return forward + pairing(self.feedback, None, free.post, a.pre - b.pre, step)
+        return self.upward.contrast_back(self.feedback, free, a, b)
 
     def offset(self) -> Tensor | None:
         """The bias."""
-        return self.upward.bias
+        return self.upward.offset()
+
+    def admit(self, post: Activation) -> None:
+        """As the forward connection."""
+        self.upward.admit(post)
 
     def wire(self, pre: int, post: int, gains: Sequence[float]) -> Wire:
-        """The products with the two matrices."""
-        return UntiedWire(self.upward.weight.t(), self.feedback, pre, post, gains[pre], gains[post])
-
-
-@dataclass(frozen=True)
-class UntiedWire(DenseWire):
-    """A wire whose two factors are weights of their own."""
-
-    def moved(self, free: Ends, a: Ends, b: Ends, sizes: Sequence[float]) -> "UntiedWire":
-        """The wire after both went down the gradient of `Untied.contrast`, by ``sizes``; the old one stays."""
-        forward = torch.addmm(self.up.t(), (a.post - b.post).t(), free.pre, alpha=-sizes[0])
-        feedback = torch.addmm(self.down, free.post.t(), a.pre - b.pre, alpha=-sizes[1])
-        return UntiedWire(forward.t(), feedback, self.pre, self.post, self.gain_pre, self.gain_post)
+        """The ways up and down by weights of their own."""
+        return self.upward.wire_back(self.feedback, pre, post, gains)
 
 
 def turned(weight: Tensor, angle: float) -> Tensor:

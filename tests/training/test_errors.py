@@ -191,7 +191,7 @@ CONSTRUCTORS |= {
     ),
     "untied forward": (
         lambda: ep.Untied(zoo.LowRank(3, 3)),
-        r"`forward` must be an object of class Dense, got an object of class LowRank",
+        r"`forward` must be a Dense or a Conv2d, got LowRank\(\)",
     ),
     "angle text": (lambda: ep.Untied(ep.Dense(2, 2), "a"), r"`angle` must be between 0 and 180 degrees, got 'a'"),
     "no shape": (lambda: ep.Population(()), r"`shape` must be a whole number of at least 1, got \(\)"),

@@ -14,6 +14,7 @@ from eqprop.activations import Activation, as_activation
 from eqprop.checks import positive
 from eqprop.data.augment import Augment
 from eqprop.data.normalise import Normalise
+from eqprop.pooling import PoolName
 from eqprop.settle import Settle
 
 __all__ = ["REGISTRY"]
@@ -133,6 +134,36 @@ def several(metavar: str, read: Callable[[str], Any], nargs: int | Literal["*"] 
     )
 
 
+def one_or_several(metavar: str, read: Callable[[str], Any]) -> Spec:
+    """One word for all, or one for each."""
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=metavar,
+        instance_from_str=lambda words: read(words[0]) if len(words) == 1 else tuple(map(read, named(words))),
+        is_instance=lambda value: isinstance(value, int | float | Sequence),
+        str_from_instance=lambda value: [f"{part}" for part in (value if isinstance(value, Sequence) else [value])],
+    )
+
+
+def pair(word: str) -> tuple[int, int]:
+    """``0-2`` joins population 0 to population 2."""
+    pre, dash, post = word.partition("-")
+    if not (pre and dash and post):
+        raise ValueError(f"must be PRE-POST, such as 0-2, got {word!r}")
+    return whole(pre), whole(post)
+
+
+def pairs() -> Spec:
+    """Pairs of populations; the word "None" stands for none."""
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="PRE-POST ...",
+        instance_from_str=lambda words: () if words == ["None"] else tuple(map(pair, named(words))),
+        is_instance=lambda value: isinstance(value, Sequence),
+        str_from_instance=lambda value: [f"{pre}-{post}" for pre, post in value] or ["None"],
+    )
+
+
 def rates_or_none() -> Spec:
     """Learning rates, or the word "None"."""
     return PrimitiveConstructorSpec(
@@ -164,9 +195,15 @@ def numbers(info: PrimitiveTypeInfo) -> Spec | None:
         return several("FLOAT FLOAT ...", real)
     if get_origin(info.type) is tuple and get_args(info.type) == (float, float):
         return several("FLOAT FLOAT", real, 2)
-    if members(info.type) - {NoneType} == {float, Sequence[float]}:  # one learning rate, or one a connection
-        return several("RATE [RATE ...]", real) if NoneType not in members(info.type) else rates_or_none()
-    return None
+    if get_origin(info.type) is tuple and get_args(info.type) == (int, int, int):
+        return several("INT INT INT", whole, 3)
+    if info.type == Sequence[tuple[int, int]]:
+        return pairs()
+    if members(info.type) == {int, Sequence[int]}:  # one for all convolutions, or one for each
+        return one_or_several("INT [INT ...]", whole)
+    if members(info.type) == {float, Sequence[float]}:  # one for all connections, or one for each
+        return one_or_several("FLOAT [FLOAT ...]", real)
+    return rates_or_none() if members(info.type) == {float, Sequence[float], NoneType} else None
 
 
 @REGISTRY.primitive_rule
@@ -210,16 +247,16 @@ def folders(info: PrimitiveTypeInfo) -> Spec | None:
 
 @REGISTRY.primitive_rule
 def choices(info: PrimitiveTypeInfo) -> Spec | None:
-    """One of some words, or nothing; that is said by leaving the option out, not by the word "None"."""
+    """One of some words, or nothing; that is said by leaving the option out, except of a pooling, which a recipe may have."""
     found = members(info.type)
     literals = [kind for kind in found if get_origin(kind) is Literal]
     if NoneType not in found or len(literals) != 1 or len(found) != 2:
         return None
-    words = tuple(map(str, get_args(literals[0])))
+    words = tuple(map(str, get_args(literals[0]))) + ("None",) * (literals[0] == PoolName)
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar=f"{{{','.join(words)}}}",
-        instance_from_str=lambda given: given[0],
+        instance_from_str=lambda given: None if given[0] == "None" else given[0],
         is_instance=lambda value: value is None or value in words,
         str_from_instance=lambda value: [str(value)],
         choices=words,

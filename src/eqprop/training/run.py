@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from eqprop.architectures import MLP, Toy
 from eqprop.checks import instance, natural, positive_int
+from eqprop.convnet import ConvNet
 from eqprop.costs import CrossEntropyReadout, SquaredError
 from eqprop.data.augment import Augment
 from eqprop.data.normalise import Normalise
@@ -21,7 +22,7 @@ from eqprop.training.seeding import WEIGHTS, seeded
 
 __all__ = ["Data", "Run"]
 
-ModelSpec: TypeAlias = MLP | Toy
+ModelSpec: TypeAlias = MLP | ConvNet | Toy
 EstimatorSpec: TypeAlias = EquilibriumProp | ContinualEP | ContinualSGD | BPTT | ImplicitDiff
 OptimiserSpec: TypeAlias = SGD | Adam | AdamW | QuantisedSGD
 ScheduleSpec: TypeAlias = Constant | Cosine | StepDecay
@@ -158,7 +159,7 @@ def drawn(spec: ModelSpec, seed: int, free_steps: int | Settle) -> Model:
     Raises:
         ValueError: if its parts do not fit each other, or into memory.
     """
-    if isinstance(spec, MLP) and spec.settle is None:
+    if isinstance(spec, MLP | ConvNet) and spec.settle is None:
         spec = replace(spec, settle=as_settle("free_steps", free_steps))
     try:
         with seeded(seed, WEIGHTS):
@@ -178,7 +179,7 @@ def one_of_classes(name: str, value: object, classes: tuple[type, ...]) -> None:
         )
 
 
-MODELS = (MLP, Toy)
+MODELS = (MLP, ConvNet, Toy)
 ESTIMATORS = (EquilibriumProp, ContinualEP, ContinualSGD, BPTT, ImplicitDiff)
 OPTIMISERS = (SGD, Adam, AdamW, QuantisedSGD)
 SCHEDULES = (Constant, Cosine, StepDecay)

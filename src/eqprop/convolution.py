@@ -1,0 +1,276 @@
+r"""Convolutions between images, with a pooling on the way up.
+
+``phi = <post, P(W * pre) + b>``, with ``*`` the cross-correlation of `torch.nn.Conv2d` and P a pooling (`eqprop.pooling`); the
+state above is the pooled image (Ernoult et al. 2019, section 4.3 and appendix). Hence
+
+    up = P(W * pre) + b          down = W *^T (dP/dz^T post),      dP/dz at z = W * pre,
+
+with the transposed convolution ``*^T`` of the same kernel, stride and padding. One convolution of ``pre`` serves the pooled
+current and the way back. For all the poolings here the bias, one a channel, may stand outside.
+
+*Average pooling is a convolution.* The mean over windows of ``p x p`` of a convolution with stride ``s`` is the convolution with
+the kernel spread by that mean, ``k + (p - 1) s`` wide, and stride ``p s``:
+
+    mean_p(W * pre)  =  V *_{ps} pre,             V[a] = 1/p^2 sum of W[a - i s] over the p^2 offsets i.
+
+It computes only what is kept: for ``k = 5, p = 2, s = 1`` 36 products a unit in the place of 100, upwards and downwards, and its
+transposed convolution is the exact adjoint, whatever the size of the image.
+
+The contrast is a difference of two correlations of ``q = dP/dz^T post`` with ``pre``, taken as a product of differences, as in
+`eqprop.dense`, in one call for both states:
+
+    q_a . pre_a - q_b . pre_b  =  (q_a - q_b) . pre_a + q_b . (pre_a - pre_b).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
+
+from eqprop.activations import Activation
+from eqprop.checks import natural, one_of, positive_int
+from eqprop.connections import Ends, TwoWay, Wire
+from eqprop.images import channels_last
+from eqprop.pooling import MaxPool, NoPool, Pool, PoolName, SoftmaxPool
+
+__all__ = ["Conv2d"]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A correlation with a kernel ``(c_post, c_pre, k, k)``, and its adjoint."""
+
+    kernel: Tensor
+    stride: int
+    padding: int
+
+    def up(self, pre: Tensor) -> Tensor:
+        """``W * pre``."""
+        return F.conv2d(channels_last(pre), self.kernel, None, self.stride, self.padding)
+
+    def down(self, q: Tensor, shape: torch.Size) -> Tensor:
+        """``W *^T q``, an image of that shape's height and width."""
+        k, s, p = self.kernel.shape[-1], self.stride, self.padding
+        rest = [n - ((m - 1) * s - 2 * p + k) for n, m in zip(shape[-2:], q.shape[-2:], strict=True)]
+        return F.conv_transpose2d(channels_last(q), self.kernel, None, s, p, output_padding=rest)
+
+
+class Conv2d(TwoWay):
+    """A convolution upwards and its transpose downwards, pooled on request; PyTorch's initialisation of `torch.nn.Conv2d`.
+
+    Args:
+        c_pre: channels of the lower population, an image ``(c_pre, H, W)``.
+        c_post: channels of the upper one, the pooled image.
+        kernel_size: height and width of the kernel.
+        stride: of the convolution.
+        padding: zeros on each side of the lower image.
+        pool: "max", "avg", "softmax" or None. Max pooling is refused below a population whose activity can be negative:
+            its dynamics would not settle.
+        pool_size: height and width of a window, and its stride.
+        bias: whether post has a bias, one a channel.
+
+    Attributes:
+        weight: ``(c_post, c_pre, kernel_size, kernel_size)``.
+        bias: ``(c_post,)`` or None.
+
+    Raises:
+        ValueError: if a number is not a whole one in its range, or the pooling is unknown.
+
+    >>> import torch
+    >>> layer = Conv2d(1, 32, 5, pool="max")
+    >>> layer.up(torch.rand(2, 1, 28, 28)).shape
+    torch.Size([2, 32, 12, 12])
+    """
+
+    def __init__(
+        self,
+        c_pre: int,
+        c_post: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        pool: PoolName | None = None,
+        pool_size: int = 2,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        k = positive_int("kernel_size", kernel_size)
+        self.weight = nn.Parameter(torch.empty(positive_int("c_post", c_post), positive_int("c_pre", c_pre), k, k))
+        self.bias = nn.Parameter(torch.empty(c_post)) if bias else None
+        self.stride = positive_int("stride", stride)
+        self.padding = natural("padding", padding)
+        self.pool = one_of("pool", pool, ("max", "avg", "softmax", None))
+        self.pool_size = positive_int("pool_size", pool_size)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw W and b from U(-1/sqrt(n), 1/sqrt(n)), with n inputs a unit, as `torch.nn.Conv2d` does."""
+        bound = 1 / sqrt(self.weight[0].numel())
+        for parameter in (self.weight, self.bias):
+            if parameter is not None:
+                nn.init.uniform_(parameter, -bound, bound)
+
+    def extra_repr(self) -> str:
+        """The choices, as `print(model)` shows them."""
+        c_post, c_pre, k, _ = self.weight.shape
+        pooling = f", pool={self.pool!r}, pool_size={self.pool_size}" if self.pool else ""
+        return f"{c_pre}, {c_post}, {k}, stride={self.stride}, padding={self.padding}{pooling}, bias={self.bias is not None}"
+
+    def admit(self, post: Activation) -> None:
+        """Refuse max pooling below an activity that can be negative."""
+        if self.pool == "max" and not post.lowest >= 0:
+            raise ValueError(
+                f"max pooling below a population with {post!r}, whose activity can be negative, has no steady state to settle "
+                'to: take pool="avg", or an activation that is never negative'
+            )
+
+    def phi(self, pre: Tensor, post: Tensor) -> Tensor:
+        """``<post, P(W * pre) + b>``: ``(B,)``."""
+        return (self.up(pre) * post).flatten(1).sum(1)
+
+    def up(self, pre: Tensor, post: Tensor | None = None) -> Tensor:
+        """``P(W * pre) + b``: ``(B, c_post, h, w)``."""
+        pooled, _ = self._pooling.pool(self._filter(self.weight).up(pre))
+        offset = self.offset()
+        return pooled if offset is None else pooled + offset
+
+    def feed_back(self, feedback: Tensor, post: Tensor, pre: Tensor | None) -> Tensor:
+        """``V *^T (dP/dz^T post)``: ``(B, c_pre, H, W)``; needs ``pre``, if only for its size."""
+        if pre is None:
+            raise ValueError("the way down a convolution depends on the image below: call `down(post, pre)`")
+        return self._filter(feedback).down(self._slopes(Ends(pre, post)), pre.shape)
+
+    def contrast(self, free: Ends, a: Ends, b: Ends) -> Tensor:
+        """The gradient is the difference of the two correlations, in one call for both states."""
+        step = a.post - b.post
+        if a.pre is b.pre:  # a static input
+            return self._pairing(self.weight, self._slopes(Ends(a.pre, step)), a.pre, step)
+        q_a, q_b = self._slopes(Ends(*map(torch.cat, zip(a, b, strict=True)))).chunk(2)
+        left, right = torch.cat([q_a - q_b, q_b]), torch.cat([a.pre, a.pre - b.pre])
+        return self._pairing(self.weight, left, right, step)
+
+    def contrast_back(self, feedback: Tensor, free: Ends, a: Ends, b: Ends) -> Tensor:
+        """``<P(W * pre*) + b, post_a - post_b> + <V *^T (dP/dz^T post*), pre_a - pre_b>``, the slopes of P at the free state."""
+        step = a.post - b.post
+        forward = self._pairing(self.weight, self._slopes(Ends(free.pre, step)), free.pre, step)
+        return forward + self._pairing(feedback, self._slopes(free), a.pre - b.pre, None)
+
+    def offset(self) -> Tensor | None:
+        """The bias, one a channel."""
+        return None if self.bias is None else self.bias[:, None, None]
+
+    def wire_back(self, feedback: Tensor, pre: int, post: int, gains: Sequence[float]) -> Wire:
+        """Kernels as the loop wants them: spread by the mean, channels last."""
+        there = self._filter(self.weight)
+        back = there if feedback is self.weight else self._filter(feedback)
+        return ConvWire(there, back, self._pooling, pre, post, gains[pre], gains[post])
+
+    @property
+    def _pooling(self) -> Pool:
+        """The pooling that is left when an average is folded into the kernel."""
+        return {"max": MaxPool, "softmax": SoftmaxPool}.get(self.pool or "", NoPool)(self.pool_size)
+
+    def _filter(self, weight: Tensor) -> Filter:
+        if self.pool != "avg":
+            return Filter(channels_last(weight), self.stride, self.padding)
+        spread = averaged(weight, self.pool_size, self.stride)
+        return Filter(channels_last(spread), self.stride * self.pool_size, self.padding)
+
+    def _slopes(self, ends: Ends) -> Tensor:
+        """``dP/dz^T post`` at ``z = W * pre``."""
+        if self._pooling.fixed:
+            return ends.post
+        z = self._filter(self.weight).up(ends.pre)
+        return self._pooling.spread(ends.post, self._pooling.pool(z)[1], z.shape)
+
+    def _pairing(self, weight: Tensor, left: Tensor, right: Tensor, step: Tensor | None) -> Tensor:
+        bias, by = None if step is None else self.bias, self._filter(weight)
+        return _Pairing.apply(by.kernel, bias, left.detach(), right, step, by.stride, by.padding)  # type: ignore[no-any-return]
+
+
+def averaged(weight: Tensor, size: int, stride: int) -> Tensor:
+    """The kernel of "correlate with that stride, then average windows of that size", ``(c_post, c_pre, K, K)``."""
+    box = weight.new_full((1, 1, size, size), size**-2)
+    return F.conv_transpose2d(box, weight.flatten(0, 1).unsqueeze(0), stride=stride)[0].unflatten(0, weight.shape[:2])
+
+
+class _Pairing(torch.autograd.Function):
+    """A scalar of value 0 with the gradient of ``<left, W * right> + <b, step>``: see `eqprop.dense.pairing`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        kernel: Tensor,
+        bias: Tensor | None,
+        left: Tensor,
+        right: Tensor,
+        step: Tensor | None,
+        stride: int,
+        padding: int,
+    ) -> Tensor:
+        ctx.save_for_backward(kernel, left, right, step)
+        ctx.stride, ctx.padding = stride, padding
+        return kernel.new_zeros(())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        kernel, left, right, step = ctx.saved_tensors
+        of_kernel, of_bias, _, of_right, *_ = ctx.needs_input_grad
+        left = left * slopes[0]
+        return (
+            conv2d_weight(right, kernel.shape, left, ctx.stride, ctx.padding) if of_kernel else None,
+            step.sum((0, 2, 3)) * slopes[0] if of_bias else None,
+            None,
+            Filter(kernel, ctx.stride, ctx.padding).down(left, right.shape) if of_right else None,
+            None,
+            None,
+            None,
+        )
+
+
+@dataclass(frozen=True)
+class ConvWire(Wire):
+    """The two filters, and what is done between them."""
+
+    there: Filter
+    back: Filter
+    pooling: Pool
+    pre: int
+    post: int
+    gain_pre: float
+    gain_post: float
+
+    def add(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
+        """One convolution of pre serves both directions."""
+        z = self.there.up(a[self.pre])
+        pooled, trace = self.pooling.pool(z)
+        u[self.post] = torch.add(u[self.post], pooled, alpha=self.gain_post)
+        if self.pre:
+            self._add_down(u, self.pooling.spread(a[self.post], trace, z.shape))
+
+    def add_up(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
+        """A convolution and a pooling."""
+        pooled, _ = self.pooling.pool(self.there.up(a[self.pre]))
+        u[self.post] = torch.add(u[self.post], pooled, alpha=self.gain_post)
+
+    def add_down(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
+        """A transposed convolution, after a convolution where the pooling wants to know of it."""
+        if not self.pre:
+            return
+        if self.pooling.fixed:
+            self._add_down(u, a[self.post])
+        else:
+            z = self.there.up(a[self.pre])
+            self._add_down(u, self.pooling.spread(a[self.post], self.pooling.pool(z)[1], z.shape))
+
+    def _add_down(self, u: list[Tensor], q: Tensor) -> None:
+        into = u[self.pre]
+        u[self.pre] = torch.add(into, self.back.down(q, into.shape), alpha=self.gain_pre)

@@ -1,0 +1,216 @@
+"""Convolutions: currents and contrasts are the derivatives of phi, written out with torch's own convolution and poolings."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+import eqprop as ep
+from eqprop.connections import Ends
+
+EXACT = {"rtol": 1e-10, "atol": 1e-12}
+POOLS = ("max", "avg", "softmax", None)
+
+
+def pooled(z, pool, size):
+    """The definition of each pooling; windows side by side by `unfold`."""
+    if pool is None:
+        return z
+    if pool == "avg":
+        return F.avg_pool2d(z, size)
+    windows = z.unfold(2, size, size).unfold(3, size, size).flatten(4)
+    if pool == "max":
+        return windows.amax(-1)
+    return (windows.softmax(-1) * windows).sum(-1)
+
+
+def phi(layer, pre, post, weight=None):
+    """``<post, P(W * pre) + b>``, with the bias inside the pooling, as the paper has it."""
+    weight = layer.weight if weight is None else weight
+    z = F.conv2d(pre, weight, layer.bias, layer.stride, layer.padding)
+    return (pooled(z, layer.pool, layer.pool_size) * post).flatten(1).sum(1)
+
+
+@st.composite
+def cases(draw, pools=POOLS):
+    """A layer of any stride, padding and pooling on an image of any size that it fits, and states at its ends."""
+    kernel, stride, padding = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(0, 2))
+    pool = draw(st.sampled_from(pools))
+    size = draw(st.integers(1, 3))
+    least = kernel - 2 * padding + (size - 1) * stride if pool else kernel - 2 * padding
+    height, width = (max(1, least) + draw(st.integers(0, 5)) for _ in "hw")
+    torch.manual_seed(draw(st.integers(0, 1000)))
+    c_pre, c_post = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    bias = draw(st.booleans())
+    layer = ep.Conv2d(
+        c_pre, c_post, kernel, stride=stride, padding=padding, pool=pool, pool_size=size, bias=bias
+    ).double()
+    pre = [torch.rand(2, c_pre, height, width, dtype=torch.double) for _ in range(3)]
+    post = [torch.rand_like(layer.up(pre[0]).detach()) for _ in range(3)]
+    return layer, [Ends(*ends) for ends in zip(pre, post, strict=True)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(cases())
+def test_phi_is_the_definition(case):
+    layer, (ends, *_) = case
+    torch.testing.assert_close(layer.phi(*ends), phi(layer, *ends), **EXACT)
+
+
+@settings(max_examples=150, deadline=None)
+@given(cases())
+def test_currents_are_the_gradient_of_phi(case):
+    layer, (ends, *_) = case
+    leaves = [t.clone().requires_grad_() for t in ends]
+    down, up = torch.autograd.grad(phi(layer, *leaves).sum(), leaves)
+    for ours in (layer.both(*ends), (layer.up(ends.pre), layer.down(ends.post, ends.pre))):
+        torch.testing.assert_close(ours[0], up, **EXACT)
+        torch.testing.assert_close(ours[1], down, **EXACT)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases())
+def test_a_wire_carries_the_same_currents_in_either_direction_alone_and_in_both(case):
+    layer, (ends, *_) = case
+    up, down = layer.both(*ends)
+    up = up if layer.bias is None else up - layer.bias[:, None, None]  # the drive adds it, once a batch
+    wire = layer.wire(1, 2, (1.0, 3.0, 0.5))
+    a, zeros = [torch.zeros(()), *ends], [torch.zeros(()), *map(torch.zeros_like, ends)]
+    both, single = list(zeros), list(zeros)
+    wire.add(both, a)
+    wire.add_up(single, a)
+    assert single[1] is zeros[1]
+    wire.add_down(single, a)
+    for u in (both, single):
+        torch.testing.assert_close(u[1], 3.0 * down, **EXACT)
+        torch.testing.assert_close(u[2], 0.5 * up, **EXACT)
+    assert all(not t.any() for t in zeros)
+    from_input = [torch.zeros(()), *zeros[2:]]
+    layer.wire(0, 1, (0.0, 1.0)).add(from_input, [ends.pre, ends.post])
+    assert not from_input[0].any()
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases(), st.booleans())
+def test_the_contrast_has_the_gradient_of_the_difference_of_phi(case, static):
+    layer, (free, a, b) = case
+    if static:
+        leaf = free.pre.clone().requires_grad_()
+        a, b = Ends(leaf, a.post), Ends(leaf, b.post)
+    wanted = [*layer.parameters(), *([a.pre] if static else [])]
+    theirs = torch.autograd.grad((phi(layer, *a) - phi(layer, *b)).sum(), wanted)
+    ours = torch.autograd.grad(layer.contrast(free, a, b), wanted)
+    for mine, exact in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, exact, **EXACT)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases())
+def test_untied_kernels_are_paired_with_the_currents_of_the_free_state(case):
+    """Forward: <P(W * pre*) + b, d post>, slopes of P at the free state; feedback: <V *^T slopes^T post*, d pre>."""
+    layer, (free, a, b) = case
+    untied = ep.Untied(layer, 60).double()
+    step = Ends(a.pre - b.pre, a.post - b.post)
+    slopes = torch.autograd.grad(phi(layer, free.pre, step.post).sum(), layer.parameters())
+    leaf = free.pre.clone().requires_grad_()
+    found = phi(untied.upward, leaf, free.post, untied.feedback) if layer.pool in (None, "avg") else None
+    ours = torch.autograd.grad(untied.contrast(free, a, b), untied.parameters(), allow_unused=True)
+    named = dict(zip([name for name, _ in untied.named_parameters()], ours, strict=True))
+    for (name, _), exact in zip(layer.named_parameters(), slopes, strict=True):
+        torch.testing.assert_close(named[f"upward.{name}"], exact, **EXACT)
+    if found is not None:  # linear pooling: the pairing is linear in V, whatever its value
+        (down,) = torch.autograd.grad(found.sum(), leaf, create_graph=True)
+        torch.testing.assert_close(untied.down(free.post, free.pre), down, **EXACT)
+        (exact,) = torch.autograd.grad((down * step.pre).sum(), untied.feedback)
+        torch.testing.assert_close(named["feedback"], exact, **EXACT)
+
+
+@pytest.mark.parametrize("pool", ["max", "softmax"])
+def test_untied_feedback_goes_back_through_the_pooling_of_the_forward_image(pool):
+    layer = ep.Conv2d(2, 3, 3, pool=pool).double()
+    untied = ep.Untied(layer, 90).double()
+    pre, post = torch.rand(2, 2, 7, 8, dtype=torch.double), torch.rand(2, 3, 2, 3, dtype=torch.double)
+    z = F.conv2d(pre, layer.weight).detach().requires_grad_()
+    (q,) = torch.autograd.grad((pooled(z, pool, 2) * post).sum(), z)
+    torch.testing.assert_close(untied.down(post, pre), F.conv_transpose2d(q, untied.feedback), **EXACT)
+    step = torch.rand_like(pre)
+    (ours,) = torch.autograd.grad(
+        untied.contrast(Ends(pre, post), Ends(pre + step, post), Ends(pre, post)), untied.feedback
+    )
+    (exact,) = torch.autograd.grad((F.conv_transpose2d(q, untied.feedback) * step).sum(), untied.feedback)
+    torch.testing.assert_close(ours, exact, **EXACT)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases(pools=("avg",)))
+def test_average_pooling_goes_back_by_its_exact_adjoint(case):
+    """<P z, s> = <z, P^T s> with P the mean, rows and columns that fill no window left out."""
+    layer, (ends, *_) = case
+    zero = torch.zeros_like(ends.pre)
+    up = layer.up(ends.pre) - layer.up(zero)
+    torch.testing.assert_close((up * ends.post).sum(), (ends.pre * layer.down(ends.post, ends.pre)).sum(), **EXACT)
+
+
+def test_a_float32_contrast_keeps_the_digits_of_a_small_difference():
+    torch.manual_seed(0)
+    layer = ep.Conv2d(3, 4, 3, pool="max")
+    pre, post = torch.rand(2, 3, 8, 8), torch.rand(2, 4, 3, 3)
+    near = Ends(pre + 1e-5 * torch.rand_like(pre), post + 1e-5 * torch.rand_like(post))
+    ours = torch.autograd.grad(layer.contrast(Ends(pre, post), near, Ends(pre, post)), layer.weight)[0]
+    exact = layer.double()
+    a, b = (Ends(*(t.double() for t in ends)) for ends in (near, Ends(pre, post)))
+    theirs = torch.autograd.grad((phi(exact, *a) - phi(exact, *b)).sum(), exact.weight)[0]
+    assert (
+        (ours - theirs).norm() / theirs.norm()
+    ).item() < 1e-2  # a difference of products would be off by more than itself
+
+
+@pytest.mark.parametrize("activation", ["tanh", "identity"])
+def test_max_pooling_below_negative_activities_is_refused_with_the_reason(activation):
+    with pytest.raises(ValueError, match="max pooling below .* can be negative, has no steady state .*avg"):
+        ep.convnet((1, 8, 8), (2, 3), kernel_size=3, padding=1, activation=activation)
+    ep.convnet((1, 8, 8), (2, 3), kernel_size=3, padding=1, activation=activation, pool="avg")
+    ep.convnet(
+        (1, 8, 8), (2,), kernel_size=3, activation=activation
+    )  # from the input, which is static, it does no harm
+    own = ep.Activation(torch.sin, name="sine")
+    with pytest.raises(ValueError, match="can be negative"):
+        ep.convnet((1, 8, 8), (2, 3), kernel_size=3, padding=1, activation=own)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"kernel_size": 0}, "`kernel_size` must be a whole number of at least 1, got 0"),
+        ({"padding": -1}, "`padding` must be a whole number of at least 0, got -1"),
+        ({"stride": 1.5}, "`stride` must be a whole number of at least 1, got 1.5"),
+        ({"pool": "mean"}, "`pool` must be one of .*'avg'.*, got 'mean'"),
+        ({"pool_size": 0}, "`pool_size` must be a whole number"),
+    ],
+)
+def test_what_a_layer_cannot_be_is_said(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        ep.Conv2d(**({"c_pre": 1, "c_post": 2, "kernel_size": 3} | wrong))
+
+
+def test_a_layer_says_what_it_is_and_asks_for_the_image_below():
+    layer = ep.Conv2d(1, 2, 3, stride=2, padding=1, pool="avg")
+    assert repr(layer) == "Conv2d(1, 2, 3, stride=2, padding=1, pool='avg', pool_size=2, bias=True)"
+    with pytest.raises(ValueError, match=r"call `down\(post, pre\)`"):
+        layer.down(torch.rand(1, 2, 2, 2))
+
+
+def test_initial_weights_are_those_of_torch():
+    torch.manual_seed(3)
+    ours = ep.Conv2d(3, 8, 5)
+    bound = (3 * 5 * 5) ** -0.5
+    for parameter in (ours.weight, ours.bias):
+        assert 0.8 * bound < parameter.abs().max() <= bound
+
+
+def test_an_image_that_does_not_fit_is_refused_by_the_network():
+    with pytest.raises(ValueError, match="edge 0 -> 1: .*does not fit populations of shapes"):
+        ep.Network([ep.Population((1, 8, 8)), ep.Population((2, 5, 5))], [(0, 1, ep.Conv2d(1, 2, 3))])
+    with pytest.raises(ValueError, match="edge 0 -> 1: .*does not fit"):
+        ep.Network([ep.Population((1, 2, 2)), ep.Population((2, 1, 1))], [(0, 1, ep.Conv2d(1, 2, 5))])
