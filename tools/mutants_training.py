@@ -79,7 +79,7 @@ TRAINING = [
     ),
     Mutant("baseline over K steps", "recipes/published.py", ".steps + 1", ".steps", RECIPES),
     Mutant(
-        "epochs share an order", "data/batches.py", "SeedSequence([self.seed, n])", "SeedSequence([self.seed])", BATCHES
+        "epochs share an order", "data/batches.py", "SeedSequence([self.seed, n],", "SeedSequence([self.seed],", BATCHES
     ),
     Mutant(
         "data not checked",

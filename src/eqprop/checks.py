@@ -6,6 +6,7 @@ from typing import TypeVar
 
 __all__ = [
     "angle_in_degrees",
+    "finite",
     "fraction",
     "instance",
     "natural",
@@ -61,6 +62,13 @@ def not_negative(name: str, value: object) -> float:
     if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
         raise ValueError(f"`{name}` must be a finite number of at least 0, got {value!r}")
     return float(value)
+
+
+def finite(name: str, value: object) -> float:
+    """A finite number."""
+    if not isinstance(value, Real) or not math.isfinite(value):
+        raise ValueError(f"`{name}` must be a finite number, got {value!r}")
+    return single(name, value)
 
 
 def fraction(name: str, value: object) -> float:

@@ -16,7 +16,7 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
 import eqprop as ep
-from eqprop.data import Batches
+from eqprop.data import Augment, Batches
 from eqprop.training import SGD, Adam, Constant, Cosine, StepDecay, Trainer, checkpoint
 from eqprop.training.folder import Folder
 from eqprop.training.interrupts import Interrupted
@@ -27,6 +27,12 @@ EPOCHS, BATCHES = 3, 3
 
 def in_order():
     return Batches(*blobs(), 8, seed=4)
+
+
+def varied():
+    """The inputs as images of two by two pixels, moved and mirrored."""
+    x, y = blobs()
+    return Batches(x.reshape(-1, 2, 2), y, 8, seed=4, augment=Augment(1), black=(0.1,), shape=(4,))
 
 
 def loader():
@@ -77,6 +83,7 @@ TRAININGS = {
     "momentum, steps": Training(optimiser=SGD(0.3, momentum=0.9, weight_decay=1e-3), schedule=StepDecay(1, 0.5)),
     "shuffling loader": Training(batches=loader),
     "shuffling loader, random-sign": Training(ep.EquilibriumProp(8, 4, 0.2, "random-sign"), batches=loader),
+    "augmented": Training(batches=varied),
     "own noise": Training(noisy),
     "own noise, shuffling loader": Training(noisy, batches=loader),
     "list": Training(batches=lambda: TRAIN),

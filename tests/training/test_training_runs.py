@@ -293,6 +293,8 @@ WRITTEN = {
         "optimiser": {"type": "SGD", "rates": 0.1},
     },
     "Data": {"name": "digits"},
+    "Normalise": {"mean": [0.5], "std": [0.25]},
+    "Augment": {"pad": 2, "border": "edge"},
     "MLP": {"sizes": [64, 10]},
     "Toy": {"hidden": 20},
     "EquilibriumProp": {"free_steps": 20, "nudged_steps": 10, "beta": 0.1},

@@ -45,7 +45,8 @@ def main(words: list[str]) -> int:
     folder = one_run(options.folder)
     run = read_run(folder)
     model = load(folder, options.which).to(options.device)
-    session = prepare(replace(run, data=replace(run.data, root=options.root)), options.device)
+    data = replace(run.data, root=options.root, augment=None)  # training samples are judged as they are
+    session = prepare(replace(run, data=data), options.device)
     parts = {"train": session.train, "validation": session.validation, "test": session.test}
     with threads(run.threads), seeded(run.seed, REST):
         lines = [line(part, evaluate(model, batches)) for part, batches in parts.items() if batches is not None]

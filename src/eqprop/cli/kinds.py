@@ -12,6 +12,8 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from eqprop.activations import Activation, as_activation
 from eqprop.checks import positive
+from eqprop.data.augment import Augment
+from eqprop.data.normalise import Normalise
 from eqprop.pooling import PoolName
 from eqprop.settle import Settle
 
@@ -62,6 +64,45 @@ def steps(word: str) -> int | Settle | None:
 def steps_text(value: int | Settle | None) -> str:
     """The word for it."""
     return f"{value.steps}:{value.tol}" if isinstance(value, Settle) and value.tol is not None else str(value)
+
+
+BORDERS: dict[str, Literal["black", "edge"]] = {"pad": "black", "edge": "edge"}
+"""The border of an image that is moved, by the word for it."""
+
+
+def augmentation(word: str) -> Augment | None:
+    """``pad:4`` moves, ``edge:4`` too, ``flip`` mirrors, ``pad:4,flip`` does both."""
+    if word == "None":
+        return None
+    match [part.split(":") for part in word.split(",")]:
+        case [["flip"]]:
+            return Augment(0, flip=True)
+        case [["pad" | "edge" as border, pixels], *rest] if rest in ([], [["flip"]]):
+            return Augment(whole(pixels), flip=bool(rest), border=BORDERS[border])
+    raise ValueError(f"must be pad:PIXELS or edge:PIXELS, flip, or both as pad:4,flip, got {word!r}")
+
+
+def augmentation_text(value: Augment | None) -> str:
+    """The word for it."""
+    if value is None:
+        return "None"
+    moved = f"{'pad' if value.border == 'black' else 'edge'}:{value.pad}"
+    return f"{moved},flip" if value.flip else moved
+
+
+def normalisation(word: str) -> Normalise | None:
+    """``0.13:0.31`` are mean and standard deviation; each is one number, or one a channel with commas between them."""
+    if word == "None":
+        return None
+    parts = [part.split(",") for part in word.split(":")]
+    if len(parts) != 2 or not all(parts[0] + parts[1]):
+        raise ValueError(f"must be MEAN:STD, each a number or one a channel with commas between them, got {word!r}")
+    return Normalise(*(tuple(map(real, part)) for part in parts))
+
+
+def normalisation_text(value: Normalise | None) -> str:
+    """The word for it."""
+    return "None" if value is None else ":".join(",".join(map(str, part)) for part in (value.mean, value.std))
 
 
 def folder(word: str) -> str:
@@ -170,6 +211,16 @@ def phases(info: PrimitiveTypeInfo) -> Spec | None:
     """How long to settle."""
     wanted = Settle in members(info.type)
     return single("STEPS[:TOL]", steps, int, Settle, NoneType, text=steps_text) if wanted else None
+
+
+@REGISTRY.primitive_rule
+def preparations(info: PrimitiveTypeInfo) -> Spec | None:
+    """What is done to samples."""
+    if Augment in members(info.type):
+        return single("{pad|edge}:PIXELS[,flip]", augmentation, Augment, NoneType, text=augmentation_text)
+    if Normalise in members(info.type):
+        return single("MEAN[,...]:STD[,...]", normalisation, Normalise, NoneType, text=normalisation_text)
+    return None
 
 
 @REGISTRY.primitive_rule

@@ -9,10 +9,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SHAPE", "read_cifar", "samples"]
+__all__ = ["MEAN", "SHAPE", "STD", "read_cifar", "samples"]
 
 SHAPE = (3, 32, 32)
 """Colours, rows, columns."""
+
+MEAN = (0.4914, 0.4822, 0.4465)
+"""Of all training pixels, by colour, as `eqprop.data.Normalise` takes it."""
+
+STD = (0.2023, 0.1994, 0.2010)
+"""What the literature divides by: the standard deviation within an image, averaged over training images; that of all pixels is
+(0.2470, 0.2435, 0.2616). The code of Laborieux et al. (2021) divides by three times `STD`."""
 
 RECORD = 1 + 3 * 32 * 32
 CLASSES = 10

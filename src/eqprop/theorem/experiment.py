@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 
 from eqprop.checks import instance, natural, not_negative, one_of, positive_int
-from eqprop.data import hold_out, load
-from eqprop.data.batches import Batches
 from eqprop.estimators import ContinualEP, ContinualSGD, EquilibriumProp
 from eqprop.model import Model
 from eqprop.rates import as_rates
@@ -18,7 +16,7 @@ from eqprop.theorem.comparison import Backward, Progress, backward
 from eqprop.training.codec import from_json, to_json
 from eqprop.training.run import KINDS, MODELS, Data, ModelSpec, Run, drawn, one_of_classes
 from eqprop.training.seeding import BATCH, WEIGHTS, generator, seeded
-from eqprop.training.session import check_classes, fitted
+from eqprop.training.session import check_classes, samples, training_batches
 
 __all__ = ["RANDOM", "Experiment"]
 
@@ -35,7 +33,8 @@ class Experiment:
 
     Args:
         name: of the recipe it came from.
-        data: the data set, whose first training batch is taken, and the batch's size; "random" draws inputs and a class.
+        data: the data set, whose first training batch is taken, and the batch's size; "random" draws inputs and a class, which
+            are neither normalised nor augmented.
         model: specification of the network.
         estimator: T, K, beta and nudging of EP or continual EP; "random-sign" counts as "one-sided". Continual EP names its rates.
         dtype: "float32" or "float64".
@@ -63,6 +62,11 @@ class Experiment:
     def __post_init__(self) -> None:
         instance("name", self.name, str)
         instance("data", self.data, Data)
+        for part in ("normalise", "augment"):
+            if self.data.name == RANDOM and getattr(self.data, part) is not None:
+                raise ValueError(
+                    f"`{part}` must be left out where the batch is {RANDOM}, got {getattr(self.data, part)!r}"
+                )
         one_of_classes("model", self.model, MODELS)
         if not isinstance(self.estimator, EquilibriumProp | ContinualSGD):
             raise ValueError(f"`estimator` must be an EquilibriumProp or a ContinualSGD, got {self.estimator!r}")
@@ -144,12 +148,10 @@ class Experiment:
         if self.data.name == RANDOM:
             x, y = drawn_batch(model, self.data.batch_size, self.seed)
         else:
-            train = load(self.data.name, self.data.root, progress).train
-            if self.data.validation:
-                train, _ = hold_out(train, self.data.validation)
-            samples = fitted(train, model, "cpu")
-            check_classes(self.data.name, model, samples[0][:1].to(like), samples[1])
-            x, y = next(iter(Batches(*samples, self.data.batch_size, self.seed)))
+            train, *_ = samples(self.data, progress)
+            batches = training_batches(self.data, self.seed, train, model, "cpu")
+            check_classes(self.data.name, model, batches.shaped(batches.x[:1]).to(like), batches.y)
+            x, y = next(iter(batches))
         return x.to(like), y.to(like.device)
 
     def backward(self, model: Model, x: Tensor, y: Tensor, progress: Progress | None = None) -> Backward:

@@ -14,6 +14,10 @@ __all__ = ["decode", "encode", "from_json", "to_json"]
 LOCAL = "local"
 """Metadata key of a field that belongs to one machine (a path) and is left out of files."""
 
+LATER = "later"
+"""Metadata key of a field that came when there were files without it: at its default it is left out of them still, so that what
+was written then and what is written now is the same text for the same object."""
+
 
 def to_json(value: object, kinds: tuple[type, ...]) -> str:
     """`encode`, as indented JSON text with a final newline."""
@@ -46,9 +50,7 @@ def encode(value: object, kinds: tuple[type, ...]) -> Any:
     if isinstance(value, Activation) and NAMED.get(value.name) is value:
         return value.name
     if type(value) in kinds:
-        return {"type": type(value).__name__} | {
-            name: encode(getattr(value, name), kinds) for name in names(type(value))
-        }
+        return {"type": type(value).__name__} | {name: encode(getattr(value, name), kinds) for name in written(value)}
     if isinstance(value, tuple | list):
         return [encode(item, kinds) for item in value]
     if value is None or isinstance(value, str | int | float):
@@ -84,8 +86,14 @@ def decode(value: Any, kinds: tuple[type, ...]) -> Any:
         raise ValueError(f"{kind.__name__}: {error}") from None
 
 
+def written(value: Any) -> list[str]:
+    """The fields that an object's file has."""
+    later = {f.name: f.default for f in fields(value) if f.metadata.get(LATER)} if is_dataclass(value) else {}
+    return [name for name in names(type(value)) if name not in later or getattr(value, name) != later[name]]
+
+
 def names(kind: type) -> list[str]:
-    """The fields that a file carries."""
+    """The fields that a file may have."""
     if is_dataclass(kind):
         return [field.name for field in fields(kind) if not field.metadata.get(LOCAL)]
     return list(signature(kind).parameters)

@@ -7,12 +7,14 @@ from eqprop.architectures import MLP, Toy
 from eqprop.checks import instance, natural, positive_int
 from eqprop.convnet import ConvNet
 from eqprop.costs import CrossEntropyReadout, SquaredError
+from eqprop.data.augment import Augment
+from eqprop.data.normalise import Normalise
 from eqprop.dynamics import EnergyDescent, Prototypical
 from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff
 from eqprop.model import Model
 from eqprop.noise import Noisy
 from eqprop.settle import Settle, as_settle
-from eqprop.training.codec import LOCAL, from_json, to_json
+from eqprop.training.codec import LATER, LOCAL, from_json, to_json
 from eqprop.training.optimisers import SGD, Adam, AdamW
 from eqprop.training.quantised import QuantisedSGD
 from eqprop.training.schedules import Constant, Cosine, StepDecay
@@ -35,9 +37,13 @@ class Data:
         batch_size: samples in a training batch; the last, smaller one of an epoch is kept.
         validation: training samples held out, the same ones for every seed, to choose settings by; 0 for none.
         root: a folder to look for the data in first; not written to files.
+        normalise: what is taken off all samples, and what they are divided by, as 0.13:0.31, or a number a channel as
+            0.49,0.48,0.45:0.2,0.2,0.2; None leaves pixels from 0 to 1.
+        augment: how training images are varied, as pad:4 (moved by up to 4 pixels, the border black), edge:4 (the border
+            repeats the edge), flip (half of them mirrored), or pad:4,flip; None leaves them as they are.
 
     Raises:
-        ValueError: if a number is not a whole one in its range.
+        ValueError: if a number is not a whole one in its range, or a part is of another class.
 
     >>> Data("mnist").batch_size
     20
@@ -47,11 +53,17 @@ class Data:
     batch_size: int = 20
     validation: int = 0
     root: str | None = field(default=None, metadata={LOCAL: True})
+    normalise: Normalise | None = field(default=None, metadata={LATER: True})
+    augment: Augment | None = field(default=None, metadata={LATER: True})
 
     def __post_init__(self) -> None:
         instance("name", self.name, str)
         positive_int("batch_size", self.batch_size)
         natural("validation", self.validation)
+        if self.normalise is not None:
+            instance("normalise", self.normalise, Normalise)
+        if self.augment is not None:
+            instance("augment", self.augment, Augment)
 
 
 @dataclass(frozen=True)
@@ -172,7 +184,7 @@ ESTIMATORS = (EquilibriumProp, ContinualEP, ContinualSGD, BPTT, ImplicitDiff)
 OPTIMISERS = (SGD, Adam, AdamW, QuantisedSGD)
 SCHEDULES = (Constant, Cosine, StepDecay)
 KINDS = (
-    Run, Data, *MODELS, *ESTIMATORS, *OPTIMISERS, *SCHEDULES,
+    Run, Data, Normalise, Augment, *MODELS, *ESTIMATORS, *OPTIMISERS, *SCHEDULES,
     Prototypical, EnergyDescent, Noisy, SquaredError, CrossEntropyReadout, Settle,
 )  # fmt: skip
 """Every class that a configuration may name."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from eqprop.checks import one_of
-from eqprop.data import hold_out
+from eqprop.data import Samples, hold_out
 from eqprop.data import load as load_data
 from eqprop.data.batches import Batches
 from eqprop.estimators.base import bound
@@ -23,7 +23,7 @@ from eqprop.training.environment import environment
 from eqprop.training.folder import Folder, Row
 from eqprop.training.probe import probe_of
 from eqprop.training.reports import Report
-from eqprop.training.run import Run
+from eqprop.training.run import Data, Run
 from eqprop.training.seeding import REST, seeded
 from eqprop.training.trainer import Trainer
 
@@ -81,7 +81,7 @@ class Session:
     def _first_samples(self) -> tuple[Tensor, Tensor]:
         """A batch that is the same in every epoch."""
         size = self.run.data.batch_size
-        return self.train.x[:size], self.train.y[:size]
+        return self.train.shaped(self.train.x[:size]), self.train.y[:size]
 
 
 def prepare(
@@ -102,19 +102,43 @@ def prepare(
     model = run.build().to(device)
     bound(run.estimator, model, run.optimiser.build(model))
     model.dynamics.admit(getattr(run.estimator, "beta", 0.0))
-    split = load_data(run.data.name, run.data.root, progress)
-    train, validation = split.train, None
-    if run.data.validation:
-        train, validation = hold_out(train, run.data.validation)
-    parts = [fitted(samples, model, device) for samples in (train, validation or train, split.test)]
-    check_classes(run.data.name, model, *parts[0])
+    train, validation, test = samples(run.data, progress)
+    batches = training_batches(run.data, run.seed, train, model, device)
+    check_classes(run.data.name, model, batches.shaped(batches.x[:1]), batches.y)
     return Session(
         run,
         model,
-        Batches(*parts[0], run.data.batch_size, run.seed),
-        Batches(*parts[1], TEST_BATCH, shuffle=False) if validation else None,
-        Batches(*parts[2], TEST_BATCH, shuffle=False),
+        batches,
+        Batches(*fitted(validation, model, device), TEST_BATCH, shuffle=False) if validation else None,
+        Batches(*fitted(test, model, device), TEST_BATCH, shuffle=False),
     )
+
+
+def samples(
+    data: Data, progress: Callable[[int, int | None], None] | None = None
+) -> tuple[Samples, Samples | None, Samples]:
+    """Training samples, those held out, if any, and test samples, normalised, on the CPU.
+
+    Raises:
+        ValueError, FileNotFoundError, DataError: if the data are not to be had, or have other channels than are normalised.
+    """
+    normalise = data.normalise or (lambda x: x)
+    train, test = ((normalise(x), y) for x, y in load_data(data.name, data.root, progress))
+    return (*hold_out(train, data.validation), test) if data.validation else (train, None, test)
+
+
+def training_batches(data: Data, seed: int, train: Samples, model: Model, device: torch.device | str) -> Batches:
+    """The batches of training samples ``(x, y)``, augmented as is wanted, in the shape that the model takes.
+
+    Raises:
+        ValueError: if a sample does not fit the model, or is no image that could be augmented.
+    """
+    x, y = fitted(train, model, device)
+    if data.augment is None:
+        return Batches(x, y, data.batch_size, seed)
+    images, black = x.reshape(train[0].shape), data.normalise.black if data.normalise else (0.0,)
+    shape = tuple(x.shape[1:])
+    return Batches(images, y, data.batch_size, seed, augment=data.augment, black=black, shape=shape)
 
 
 def fitted(samples: tuple[Tensor, Tensor], model: Model, device: torch.device | str) -> tuple[Tensor, Tensor]:
