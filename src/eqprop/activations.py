@@ -8,7 +8,7 @@ A population with pre-activation ``u`` has activity ``rho(u)``. Three more facts
 - an affine part, ``rho(u) = unit(gain * u + shift)``: the settling loop folds ``gain`` and ``shift`` into what it
   computes anyway, so that a step calls ``unit`` alone.
 
-The ``sigmoid`` of Ernoult et al. (2019) is ``1 / (1 + exp(-4 (u - 1/2)))``, *not* ``torch.sigmoid``.
+The ``wide_hard_sigmoid`` of Laborieux et al. (2021) is ``clamp(u / 2, 0, 1)``. The ``sigmoid`` of Ernoult et al. (2019) is ``1 / (1 + exp(-4 (u - 1/2)))``, *not* ``torch.sigmoid``.
 """
 
 from collections.abc import Callable
@@ -103,6 +103,15 @@ def _hard_slope(u: Tensor, r: Tensor) -> Tensor:
     return ((u >= 0) & (u <= 1)).to(u.dtype)
 
 
+def _wide_slope(u: Tensor, r: Tensor) -> Tensor:
+    return ((u >= 0) & (u <= 2)).to(u.dtype) / 2
+
+
+def _square(s: Tensor) -> Tensor:
+    # rho^{-1}(s) = 2 s
+    return s * s
+
+
 def _relu6_slope(u: Tensor, r: Tensor) -> Tensor:
     return ((u >= 0) & (u <= 6)).to(u.dtype)
 
@@ -129,6 +138,9 @@ NAMED = {
         torch.sigmoid, 4.0, -2.0, _logistic_slope, _logistic_potential, "sigmoid", torch.sigmoid_, lowest=0.0
     ),
     "hard_sigmoid": Activation(_clamp_1, slope=_hard_slope, potential=_half_square, name="hard_sigmoid", lowest=0.0),
+    "wide_hard_sigmoid": Activation(
+        _clamp_1, 0.5, slope=_wide_slope, potential=_square, name="wide_hard_sigmoid", lowest=0.0
+    ),
     "tanh": Activation(
         torch.tanh, slope=_tanh_slope, potential=_tanh_potential, name="tanh", overwrite=torch.tanh_, lowest=-1.0
     ),

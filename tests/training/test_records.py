@@ -25,7 +25,7 @@ def test_a_row_of_the_readme_is_that_of_the_records(name, method, cells):
     found = summarise([Folder(folder).rows() for folder in runs])
     assert found is not None
     known = [p for p in PUBLISHED if (p.recipe, p.method) == (name, method)]
-    published = f"{known[0].test:.2f} ± {known[0].spread:.2f} % ({known[0].train:.2f} %)" if known else "–"
+    published = f"{known[0].text} % ({known[0].train:.2f} %)" if known else "–"
     errors = [spread.percent() for spread in (found.train, found.test, found.test_last)]
     assert cells.split(" | ") == [str(found.seeds), *errors, published]
 

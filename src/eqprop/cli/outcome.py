@@ -77,7 +77,7 @@ def line(label: str, members: Members) -> list[str]:
         costs = Spread.of([rows[-1]["train_cost"] for _, rows in members])
         return [label, str(len(members)), str(len(members[0][1])), f"cost {costs.mean:.4g}", "", "", "", "", ""]
     errors = [s.percent() if s else "–" for s in (found.train, found.test, found.test_last, found.test_lowest)]
-    known = ", ".join(f"{p.test:.2f} ± {p.spread:.2f} %" for p in published(members[0][0]))
+    known = ", ".join(f"{p.text} %" for p in published(members[0][0]))
     return [
         label,
         str(found.seeds),

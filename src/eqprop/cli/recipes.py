@@ -1,9 +1,12 @@
 """``eqprop recipes``: what there is to train, and what was published of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from eqprop.architectures import MLP
 from eqprop.cli.parse import parse
 from eqprop.cli.show import say, table
+from eqprop.convnet import ConvNet
 from eqprop.dynamics import Dynamics, EnergyDescent, Prototypical
 from eqprop.noise import Noisy
 from eqprop.rates import as_rates
@@ -35,13 +38,20 @@ def main(words: list[str]) -> int:
     return 0
 
 
+def widths(run: Run) -> Sequence[int]:
+    """Units of a dense network's populations; channels and units of a convolutional one's."""
+    if isinstance(run.model, ConvNet):
+        return (run.model.input_shape[0], *run.model.channels, *run.model.dense)
+    return run.model.sizes if isinstance(run.model, MLP) else ()
+
+
 def line(run: Run) -> list[str]:
     """A recipe's row."""
-    sizes = "-".join(map(str, getattr(run.model, "sizes", ())))
+    sizes = "-".join(map(str, widths(run)))
     estimator = vars(run.estimator)
     steps = [str(estimator.get(name, "–")) for name in ("free_steps", "nudged_steps", "beta")]
     rates = " ".join(f"{rate:g}" for rate in as_rates(run.optimiser.rates))
-    known = {p.method: f"{p.test:.2f} ± {p.spread:.2f}" for p in PUBLISHED if (p.recipe, p.angle) == (run.name, 0)}
+    known = {p.method: p.text for p in PUBLISHED if (p.recipe, p.angle) == (run.name, 0)}
     return [
         run.name,
         run.data.name,

@@ -5,7 +5,16 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 
-from eqprop.recipes import ernoult2019, ernoult2019_theorem, ernoult2020, ernoult2020_theorem, hardware
+from eqprop.recipes import (
+    ernoult2019,
+    ernoult2019_theorem,
+    ernoult2020,
+    ernoult2020_theorem,
+    hardware,
+    laborieux2021,
+    resnet2025,
+    scellier2023,
+)
 from eqprop.recipes.digits import digits
 from eqprop.recipes.published import Published, baseline
 from eqprop.theorem.experiment import Experiment
@@ -43,6 +52,16 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "cvf-1h": ernoult2020.cvf_1h,
     "cvf-2h": ernoult2020.cvf_2h,
     "vf-1h": ernoult2020.vf_1h,
+    "laborieux-cifar10": laborieux2021.laborieux_cifar10,
+    "laborieux-cifar10-small": laborieux2021.laborieux_cifar10_small,
+    "dchn-mnist": scellier2023.dchn_mnist,
+    "dchn-mnist-small": scellier2023.dchn_mnist_small,
+    "dchn-fashion": scellier2023.dchn_fashion,
+    "dchn-fashion-small": scellier2023.dchn_fashion_small,
+    "dchn-cifar10": scellier2023.dchn_cifar10,
+    "dchn-cifar10-small": scellier2023.dchn_cifar10_small,
+    "resnet13-cifar10": resnet2025.resnet13_cifar10,
+    "resnet13-cifar10-small": resnet2025.resnet13_cifar10_small,
     "hardware-ep": hardware.ep,
     "hardware-centred": hardware.centred,
     "hardware-cep": hardware.cep,
@@ -94,7 +113,9 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
 }
 """Every check of the theorem by the name that the command line takes."""
 
-PUBLISHED: tuple[Published, ...] = ernoult2019.PUBLISHED + ernoult2020.PUBLISHED
+PUBLISHED: tuple[Published, ...] = tuple(
+    line for paper in (ernoult2019, ernoult2020, laborieux2021, scellier2023, resnet2025) for line in paper.PUBLISHED
+)
 """Every published figure."""
 
 

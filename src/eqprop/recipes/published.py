@@ -18,7 +18,7 @@ class Published:
         recipe: the recipe's name.
         method: `Run.method`: "EP", "C-EP", "VF", "C-VF" or "BPTT".
         test: mean test error.
-        spread: standard deviation of the test error over runs.
+        spread: standard deviation of the test error over runs, if given.
         train: mean training error, if given.
         source: paper and table.
         remark: what the figure leaves open.
@@ -29,12 +29,17 @@ class Published:
     recipe: str
     method: Literal["EP", "C-EP", "VF", "C-VF", "BPTT"]
     test: float
-    spread: float
+    spread: float | None
     train: float | None
     source: str
     remark: str = ""
     angle: float = 0.0
     recalled: bool = True
+
+    @property
+    def text(self) -> str:
+        """The test error as a table has it, in percent."""
+        return f"{self.test:.2f}" if self.spread is None else f"{self.test:.2f} ± {self.spread:.2f}"
 
 
 def baseline(run: Run) -> Run:

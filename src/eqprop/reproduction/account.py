@@ -87,8 +87,8 @@ def error_of(row: Row, found: Findings) -> str | None:
     said = f"`{row.run.name}` by {row.run.method}: test error {summary.test.percent()}"
     said += f" over {summary.seeds} seeds" if summary.seeds > 1 else " (one seed)"
     for known in published(row.run):
-        reached = 100 * summary.test.mean <= known.test + 2 * known.spread
-        said += f", published {known.test:.2f} ± {known.spread:.2f} %"
+        reached = 100 * summary.test.mean <= known.test + 2 * (known.spread or 0.0)
+        said += f", published {known.text} %"
         said += "" if reached else ": **not reached**"
     return f"{said}."
 

@@ -28,7 +28,7 @@ FIGURES = {
 
 def initial_angles() -> Sweep:
     """C-VF-1h from feedback weights at every angle of the figure, for fewer epochs."""
-    known = {p.angle: (p.test, p.spread) for p in PUBLISHED if p.recipe == "cvf-1h"}
+    known = {p.angle: (p.test, p.spread or 0.0) for p in PUBLISHED if p.recipe == "cvf-1h"}
     return Sweep(
         "cvf-1h-angles",
         "Error against the initial angle of the weights",

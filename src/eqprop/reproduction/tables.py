@@ -112,9 +112,7 @@ def training_tables(rows: Sequence[Row], found: Findings) -> list[Table]:
 def training_line(row: Row, found: Findings) -> list[str]:
     """What was published and what came of it here."""
     run, done = row.run, found.trainings.get(row.command, [])
-    known = [
-        (f"{p.test:.2f} ± {p.spread:.2f} %", "–" if p.train is None else f"{p.train:.2f} %") for p in published(run)
-    ]
+    known = [(f"{p.text} %", "–" if p.train is None else f"{p.train:.2f} %") for p in published(run)]
     test, train = known[0] if known else ("–", "–")
     summary = summarise([training.epochs for training in done]) if done else None
     if summary is None:
