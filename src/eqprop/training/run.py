@@ -11,6 +11,7 @@ from eqprop.dynamics import EnergyDescent, Prototypical
 from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff
 from eqprop.model import Model
 from eqprop.noise import Noisy
+from eqprop.order import Asynchronous, Synchronous
 from eqprop.settle import Settle, as_settle
 from eqprop.training.codec import LOCAL, from_json, to_json
 from eqprop.training.optimisers import SGD, Adam, AdamW
@@ -173,6 +174,6 @@ OPTIMISERS = (SGD, Adam, AdamW, QuantisedSGD)
 SCHEDULES = (Constant, Cosine, StepDecay)
 KINDS = (
     Run, Data, *MODELS, *ESTIMATORS, *OPTIMISERS, *SCHEDULES,
-    Prototypical, EnergyDescent, Noisy, SquaredError, CrossEntropyReadout, Settle,
+    Prototypical, EnergyDescent, Noisy, SquaredError, CrossEntropyReadout, Settle, Synchronous, Asynchronous,
 )  # fmt: skip
 """Every class that a configuration may name."""
