@@ -2,15 +2,15 @@
 
     python benchmarks/convolution_step.py [--threads N] [--batch N] [--repeats N] [--networks NAME ...] [--json FILE]
 
-Every contender takes the same batch, starts from the same weights, settles synchronously for the recipe's T and K at -beta and beta, and
-ends with plain SGD:
+Every contender takes the same batch, starts from the same weights, settles synchronously for the recipe's T and K at -beta and
+beta, and ends with plain SGD:
 
 - ``ours``: `eqprop.EquilibriumProp` as a user calls it;
 - ``autograd``: EP as most code bases write it: Phi differentiated by autograd at every step, input drive included, one phase after
   the other;
 - ``bptt``: `eqprop.BPTT` over the last K steps;
-- ``convolutions``: the convolutions alone that the step cannot avoid: of the input once; the others up and down at every step; one for
-  the gradient of every kernel.
+- ``convolutions``: those alone that the step cannot avoid: of the input once; the others up and down at every step; one for the
+  gradient of every kernel.
 """
 
 import argparse
@@ -111,7 +111,7 @@ def bare_convolutions(model: ep.Model, x: Tensor, free: int, nudged: int) -> Ste
             jobs.append((pre, by, below, image if layer.pool in ("max", "softmax") else above))
 
     def step() -> None:
-        for pre, by, below, image in jobs:
+        for pre, by, below, _ in jobs:
             if pre == 0:
                 by.up(below[:batch])
         for size, steps in ((batch, free), (2 * batch, nudged)):

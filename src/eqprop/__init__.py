@@ -33,6 +33,7 @@ from eqprop.mismatch import Mismatched
 from eqprop.model import Model, relax
 from eqprop.network import Network, Population
 from eqprop.noise import Noisy
+from eqprop.order import Asynchronous, Synchronous
 from eqprop.settle import Settle, Solution
 from eqprop.theorem import GDUReport, gdu
 from eqprop.training import Run, Trainer, load
@@ -43,6 +44,7 @@ __all__ = [
     "BPTT",
     "MLP",
     "Activation",
+    "Asynchronous",
     "Connection",
     "ContinualEP",
     "ContinualSGD",
@@ -68,6 +70,7 @@ __all__ = [
     "Settle",
     "Solution",
     "SquaredError",
+    "Synchronous",
     "Toy",
     "Trainer",
     "Untied",

@@ -8,7 +8,8 @@ A population with pre-activation ``u`` has activity ``rho(u)``. Three more facts
 - an affine part, ``rho(u) = unit(gain * u + shift)``: the settling loop folds ``gain`` and ``shift`` into what it
   computes anyway, so that a step calls ``unit`` alone.
 
-The ``wide_hard_sigmoid`` of Laborieux et al. (2021) is ``clamp(u / 2, 0, 1)``. The ``sigmoid`` of Ernoult et al. (2019) is ``1 / (1 + exp(-4 (u - 1/2)))``, *not* ``torch.sigmoid``.
+The ``sigmoid`` of Ernoult et al. (2019) is ``1 / (1 + exp(-4 (u - 1/2)))``, *not* ``torch.sigmoid``; the ``wide_hard_sigmoid`` of
+Laborieux et al. (2021) is ``clamp(u / 2, 0, 1)``.
 """
 
 from collections.abc import Callable

@@ -250,27 +250,56 @@ class ConvWire(Wire):
 
     def add(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
         """One convolution of pre serves both directions."""
-        z = self.there.up(a[self.pre])
-        pooled, trace = self.pooling.pool(z)
-        u[self.post] = torch.add(u[self.post], pooled, alpha=self.gain_post)
-        if self.pre:
-            self._add_down(u, self.pooling.spread(a[self.post], trace, z.shape))
+        self._seen(a).add(u, a)
 
     def add_up(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
         """A convolution and a pooling."""
-        pooled, _ = self.pooling.pool(self.there.up(a[self.pre]))
-        u[self.post] = torch.add(u[self.post], pooled, alpha=self.gain_post)
+        self._seen(a).add_up(u, a)
 
     def add_down(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
         """A transposed convolution, after a convolution where the pooling wants to know of it."""
-        if not self.pre:
-            return
-        if self.pooling.fixed:
-            self._add_down(u, a[self.post])
-        else:
-            z = self.there.up(a[self.pre])
-            self._add_down(u, self.pooling.spread(a[self.post], self.pooling.pool(z)[1], z.shape))
+        if self.pre and self.pooling.fixed:
+            self.add_back(u, a[self.post])
+        elif self.pre:
+            self._seen(a).add_down(u, a)
 
-    def _add_down(self, u: list[Tensor], q: Tensor) -> None:
+    def add_back(self, u: list[Tensor], q: Tensor) -> None:
+        """Add the scaled transposed convolution of ``q`` to the current into pre."""
         into = u[self.pre]
         u[self.pre] = torch.add(into, self.back.down(q, into.shape), alpha=self.gain_pre)
+
+    def at(self, a: Sequence[Tensor]) -> Wire:
+        """With the convolution done, where the pooling needs it on both ways."""
+        return self if self.pooling.fixed else self._seen(a)
+
+    def _seen(self, a: Sequence[Tensor]) -> "SeenConvWire":
+        z = self.there.up(a[self.pre])
+        return SeenConvWire(self, *self.pooling.pool(z), z.shape)
+
+
+class SeenConvWire(Wire):
+    """A wire whose pre has been convolved and pooled.
+
+    Args:
+        wire: the wire.
+        pooled: ``P(z)`` at ``z = W * pre``.
+        trace: what the pooling's adjoint wants to know of ``z``.
+        shape: of ``z``.
+    """
+
+    def __init__(self, wire: ConvWire, pooled: Tensor, trace: Tensor, shape: torch.Size) -> None:
+        self.pre, self.post = wire.pre, wire.post
+        self.wire, self.pooled, self.trace, self.shape = wire, pooled, trace, shape
+
+    def add_up(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
+        """The pooled image."""
+        u[self.post] = torch.add(u[self.post], self.pooled, alpha=self.wire.gain_post)
+
+    def add_down(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
+        """A transposed convolution."""
+        if self.pre:
+            self.wire.add_back(u, self.wire.pooling.spread(a[self.post], self.trace, self.shape))
+
+    def at(self, a: Sequence[Tensor]) -> Wire:
+        """The same for another pre."""
+        return self.wire.at(a)

@@ -1,4 +1,4 @@
-r"""Dynamics: how the populations of a network move, one synchronous step at a time.
+r"""Dynamics: how the populations of a network move, one step at a time.
 
 *Prototypical* (Ernoult et al. 2019, section 4.1): discrete time, activities ``s`` themselves are the state, raw input ``x``,
 
@@ -17,7 +17,7 @@ A dynamics is a frozen choice: state goes in and comes out. Only it knows what d
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 from warnings import warn
@@ -29,7 +29,7 @@ from eqprop.checks import one_of, positive
 from eqprop.images import channels_last
 from eqprop.network import Activities, Drive, Network
 
-__all__ = ["Duality", "Dynamics", "EnergyDescent", "Force", "Prototypical"]
+__all__ = ["Blockwise", "Duality", "Dynamics", "EnergyDescent", "Force", "Prototypical"]
 
 State: TypeAlias = tuple[Tensor, ...]
 """One tensor ``(B, *shape)`` a relaxing population, input-first."""
@@ -93,14 +93,24 @@ class Dynamics(ABC):
         """Refuse, or warn of, a nudging strength that these dynamics do not bear."""
 
 
+class Blockwise(Dynamics):
+    """Dynamics whose populations can move by groups, while the others stand still: what asynchronous schedules ask for."""
+
+    @abstractmethod
+    def move(
+        self, network: Network, state: State, drive: Drive, group: Sequence[int], force: Force | None = None
+    ) -> State:
+        """The state after a step of the populations ``group`` alone, by number; no edge joins two of them. Else as `step`."""
+
+
 def zeros(network: Network, x: Tensor) -> State:
     """The zero state for the batch of ``x``."""
     return tuple(channels_last(x.new_zeros(x.shape[0], *p.shape)) for p in network.relaxing)
 
 
 @dataclass(frozen=True)
-class Prototypical(Dynamics):
-    """``s <- rho(dPhi/ds)``, synchronous, in discrete time (Ernoult et al. 2019, eq. 13).
+class Prototypical(Blockwise):
+    """``s <- rho(dPhi/ds)`` in discrete time (Ernoult et al. 2019, eq. 13).
 
     Args:
         nudge: "outside" adds the force to the activity, ``rho(u) + f``, as the paper does. It is a self-feedback of
@@ -141,6 +151,20 @@ class Prototypical(Dynamics):
         if force is not None and self.nudge == "outside":
             s[-1] = s[-1] + force(state[-1])
         return tuple(s)
+
+    def move(
+        self, network: Network, state: State, drive: Drive, group: Sequence[int], force: Force | None = None
+    ) -> State:
+        """``rho(u)`` in the group, with the force where the output is in it: the minimum of the energy over these units."""
+        moved, out = list(state), len(state)
+        for n, v in zip(group, drive.currents_into(group, state), strict=True):
+            rho = network.relaxing[n - 1].activation
+            pull = force(state[-1]) if force is not None and n == out else None
+            if pull is not None and self.nudge == "inside":
+                v = torch.add(v, pull, alpha=rho.gain)
+            s = rho.fire(v)
+            moved[n - 1] = s + pull if pull is not None and self.nudge == "outside" else s
+        return tuple(moved)
 
     def activity(self, network: Network, state: State) -> Activities:
         """The state itself."""

@@ -39,7 +39,8 @@ class Equilibrium(nn.Module):
 
     Raises:
         ValueError: if ``beta`` is zero or not finite or the dynamics do not bear it, a number of steps is not a positive
-            whole number, or ``nudging`` is unknown; on a call, if the input does not fit.
+            whole number, ``nudging`` is unknown, or a schedule cannot move the network by these dynamics; on a call, if the
+            input does not fit.
         FloatingPointError: on a call, if the input, a weight or a state is not finite.
 
     >>> import torch, eqprop as ep
@@ -66,6 +67,8 @@ class Equilibrium(nn.Module):
         self.beta = nonzero("beta", beta)
         self.nudging: Nudging = one_of("nudging", nudging, NUDGINGS)
         dynamics.admit(self.beta)
+        for steps in (self.free_steps, self.nudged_steps):
+            steps.admit(network, dynamics)
 
     def forward(self, x: Tensor) -> Tensor:
         """The output population's steady state."""

@@ -36,6 +36,9 @@ class Model(nn.Module):
         settle: how long ``model(x)`` settles: steps or `Settle`. Train with the same number: a network trained at
             T = 25 may not stand T = 200.
 
+    Raises:
+        ValueError: if the parts do not fit each other.
+
     >>> import torch, eqprop as ep
     >>> model = ep.mlp([4, 8, 3], settle=20)
     >>> model(torch.rand(5, 4)).shape
@@ -49,6 +52,7 @@ class Model(nn.Module):
         self.cost = instance("cost", cost, Cost)
         self.settle = as_settle("settle", settle)
         cost.width(network.populations[-1].shape)  # a readout that does not fit says so now
+        self.settle.admit(network, dynamics)
 
     def forward(self, x: Tensor) -> Tensor:
         """Settle from zero and predict: scores ``(B, n)``, whose largest is the class. No gradient is recorded.

@@ -99,6 +99,22 @@ class Drive:
             wire.add(u, a)
         return [u_n.clone() if u_n is c else u_n for u_n, c in zip(u[1:], self.constant, strict=True)]
 
+    def currents_into(self, group: Sequence[int], s: Sequence[Tensor]) -> list[Tensor]:
+        """The same into the populations of ``group`` alone, by number, in its order; nothing else is computed."""
+        u, a = [self.input, *self.constant], (self.input, *s)
+        for wire in self.wires:
+            if wire.post in group:
+                wire.add_up(u, a)
+            if wire.pre in group:
+                wire.add_down(u, a)
+        return [u[n].clone() if u[n] is self.constant[n - 1] else u[n] for n in group]
+
+    def at(self, group: Sequence[int], s: Sequence[Tensor]) -> "Drive":
+        """The same drive, as long as the populations of ``group``, by number, stay as they are in ``s``: see `Wire.at`."""
+        a = (self.input, *s)
+        wires = tuple(wire.at(a) if wire.pre in group else wire for wire in self.wires)
+        return Drive(self.input, self.constant, wires, self.gains)
+
     def repeat(self, n: int) -> "Drive":
         """The drive of the batch repeated ``n`` times, for phases that run side by side."""
         if n == 1:

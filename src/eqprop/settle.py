@@ -1,21 +1,25 @@
 r"""Settling: the one loop that every phase runs.
 
 Free and nudged phases iterate the same map, ``state <- step(state, drive, force)``, a fixed number of times or until the
-largest change of any unit falls to a tolerance. How far the result is from a steady state is a part of the result, the
+largest change of any unit falls to a tolerance. What one step is, all populations at once or a sweep over groups of them, is the
+schedule's to say. How far the result is from a steady state is a part of the result, the
 residual ``max |s_T - s_{T-1}|`` of each sample, and not an error; only numbers that are not finite are one.
 """
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from itertools import chain, islice
 
 import torch
 from torch import Tensor
 
-from eqprop.checks import positive, positive_int
+from eqprop.checks import instance, positive, positive_int
 from eqprop.dynamics import Dynamics, Force, State
 from eqprop.network import Activities, Drive, Network
+from eqprop.order import Schedule, Synchronous
 from eqprop.precision import full_precision
 
 __all__ = ["Settle", "Solution", "settle"]
@@ -28,17 +32,20 @@ class Settle:
     Args:
         steps: number of steps; the largest number where there is a tolerance.
         tol: stop once no unit of any sample moved by more than this in the last step; None never stops early.
+        schedule: in which order the populations move: `Synchronous` or `Asynchronous`, where a step is a sweep over all of them.
         check_every: with a tolerance, steps between two looks at it: each look makes the host wait for the device.
 
     Raises:
-        ValueError: if ``steps`` or ``check_every`` is not a positive whole number, or ``tol`` not a finite number above 0.
+        ValueError: if ``steps`` or ``check_every`` is not a positive whole number, ``tol`` not a finite number above 0,
+            or ``schedule`` no schedule.
 
     >>> Settle(100, tol=1e-4)
-    Settle(steps=100, tol=0.0001, check_every=5)
+    Settle(steps=100, tol=0.0001, schedule=Synchronous(), check_every=5)
     """
 
     steps: int
     tol: float | None = None
+    schedule: Schedule = Synchronous()  # noqa: RUF009  frozen, and always the same
     check_every: int = field(default=5, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -46,6 +53,7 @@ class Settle:
         positive_int("check_every", self.check_every)
         if self.tol is not None:
             positive("tol", self.tol)
+        instance("schedule", self.schedule, Schedule)
 
     def met(self, taken: int, before: State, after: State) -> bool:
         """Whether it is time to look after ``taken`` steps, and the last one met the tolerance."""
@@ -56,6 +64,18 @@ class Settle:
     def fewer(self, n: int) -> "Settle":
         """The same choice with ``n`` steps fewer."""
         return replace(self, steps=self.steps - n)
+
+    def exactly(self, n: int) -> "Settle":
+        """``n`` steps of the same schedule, without a tolerance."""
+        return replace(self, steps=n, tol=None)
+
+    def admit(self, network: Network, dynamics: Dynamics) -> None:
+        """Refuse a network or dynamics that the schedule cannot move.
+
+        Raises:
+            ValueError: if there is a reason.
+        """
+        self.schedule.admit(network, dynamics)
 
 
 def as_settle(name: str, steps: "int | Settle") -> Settle:
@@ -116,14 +136,16 @@ def settle(
         average: number of last steps over which the activity of the solution is averaged; all, if fewer were taken.
 
     Raises:
+        ValueError: if the schedule cannot move this network by these dynamics.
         FloatingPointError: if the input, a weight or a state is not finite; names the population and the step.
     """
     states = [state]
     late: deque[Activities] = deque(maxlen=average)
     before, taken = state, 0
+    path = steps.schedule.states(network, dynamics, drive, state, force)
     with full_precision(drive.input):
-        for taken in range(1, steps.steps + 1):
-            before, state = state, dynamics.step(network, state, drive, force)
+        for taken, after in enumerate(islice(path, steps.steps), start=1):
+            before, state = state, after
             if trajectory:
                 states.append(state)
             if average > 1:
@@ -133,7 +155,9 @@ def settle(
     change = residual(before, state)
     if not finite(change, drive.input):
         with full_precision(drive.input):
-            raise diagnosis(network, dynamics, drive, states[0], taken, force)
+            again = steps.schedule.states(network, dynamics, drive, states[0], force)
+            phase = "free" if force is None else "nudged"
+            raise diagnosis(network, drive, chain(states[:1], islice(again, taken)), phase)
     activity = mean(late) if average > 1 else dynamics.activity(network, state)
     return Solution(state, activity, change, taken, tuple(states) if trajectory else None)
 
@@ -158,11 +182,8 @@ def mean(late: deque[Activities]) -> Activities:
 
 
 @torch.no_grad()
-def diagnosis(
-    network: Network, dynamics: Dynamics, drive: Drive, state: State, steps: int, force: Force | None
-) -> FloatingPointError:
-    """Repeat a phase that went wrong and say where it did."""
-    phase = "free" if force is None else "nudged"
+def diagnosis(network: Network, drive: Drive, states: Iterable[State], phase: str) -> FloatingPointError:
+    """Say where a phase went wrong, whose states are computed once more."""
     if not torch.isfinite(drive.input).all():
         bad = (~torch.isfinite(drive.input)).flatten(1).any(1)
         return FloatingPointError(
@@ -172,12 +193,12 @@ def diagnosis(
     for name, parameter in network.named_parameters():
         if not torch.isfinite(parameter).all():
             return FloatingPointError(f"parameter {name} is not finite: the training diverged; lower the learning rate")
-    for t in range(steps + 1):
+    t = 0
+    for t, state in enumerate(states):
         for n, s in enumerate(state, start=1):
             if not torch.isfinite(s).all():
                 return FloatingPointError(
                     f"population {n} is not finite at step {t} of the {phase} phase: "
                     "look at the state it started from, the targets, and the size of weights and beta"
                 )
-        state = dynamics.step(network, state, drive, force)
-    return FloatingPointError(f"a population is not finite after {steps} steps of the {phase} phase")
+    return FloatingPointError(f"a population is not finite after {t} steps of the {phase} phase")

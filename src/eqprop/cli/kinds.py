@@ -4,6 +4,7 @@ tyro reads the dataclasses and asks these rules first; an error here begins with
 """
 
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -14,6 +15,7 @@ from eqprop.activations import Activation, as_activation
 from eqprop.checks import positive
 from eqprop.data.augment import Augment
 from eqprop.data.normalise import Normalise
+from eqprop.order import Asynchronous, Schedule, Synchronous
 from eqprop.pooling import PoolName
 from eqprop.settle import Settle
 
@@ -51,19 +53,36 @@ def real(word: str) -> float:
         raise ValueError(f"must be a number, got {word!r}") from None
 
 
+ORDERS: dict[str, Schedule] = {"async": Asynchronous()}
+"""The word for each schedule that is not the ordinary one."""
+
+
 def steps(word: str) -> int | Settle | None:
-    """``30`` are steps; ``100:1e-4`` are at most 100, fewer once the residual is below 1e-4."""
+    """``30`` are steps; ``100:1e-4`` are at most 100, fewer once the residual is below 1e-4; ``60:async`` are sweeps."""
     if word == "None":
         return None
-    number, colon, tolerance = word.partition(":")
-    if not number or (colon and not tolerance):
-        raise ValueError(f"must be STEPS or STEPS:TOL, such as 30 or 100:1e-4, got {word!r}")
-    return Settle(whole(number), positive("tolerance", real(tolerance))) if colon else whole(number)
+    number, *choices = word.split(":")
+    order = ORDERS[choices.pop()] if choices and choices[-1] in ORDERS else Synchronous()
+    if len(choices) > 1 or not all((number, *choices)):
+        raise ValueError(f"must be STEPS[:TOL][:async], such as 30, 100:1e-4 or 60:async, got {word!r}")
+    if ":" not in word:
+        return whole(number)
+    return Settle(whole(number), tolerance(choices[0]) if choices else None, order)
+
+
+def tolerance(word: str) -> float:
+    """A tolerance, which stands where the name of a schedule might."""
+    if get_close_matches(word, ORDERS, 1):
+        raise ValueError(f"must be STEPS[:TOL][:async], got {word!r}: did you mean 'async'?")
+    return positive("tolerance", real(word))
 
 
 def steps_text(value: int | Settle | None) -> str:
     """The word for it."""
-    return f"{value.steps}:{value.tol}" if isinstance(value, Settle) and value.tol is not None else str(value)
+    if not isinstance(value, Settle):
+        return str(value)
+    order = [word for word, schedule in ORDERS.items() if schedule == value.schedule]
+    return ":".join([str(value.steps), *([] if value.tol is None else [str(value.tol)]), *order])
 
 
 BORDERS: dict[str, Literal["black", "edge"]] = {"pad": "black", "edge": "edge"}
@@ -210,7 +229,7 @@ def numbers(info: PrimitiveTypeInfo) -> Spec | None:
 def phases(info: PrimitiveTypeInfo) -> Spec | None:
     """How long to settle."""
     wanted = Settle in members(info.type)
-    return single("STEPS[:TOL]", steps, int, Settle, NoneType, text=steps_text) if wanted else None
+    return single("STEPS[:TOL][:async]", steps, int, Settle, NoneType, text=steps_text) if wanted else None
 
 
 @REGISTRY.primitive_rule

@@ -26,7 +26,7 @@ class BPTT:
 
     Args:
         free_steps: T, the length of the free phase: steps or `Settle`. A tolerance applies to the steps before the
-            unrolled ones.
+            unrolled ones, the schedule to these too: what is unrolled then are sweeps.
         unrolled_steps: K, the number of last steps that are differentiated; all of them if left out.
 
     Raises:
@@ -65,7 +65,7 @@ class BPTT:
             with torch.no_grad():
                 first = settle(model.network, model.dynamics, drive, state, free.fewer(unrolled))
             state, before = first.state, first.steps
-        last = settle(model.network, model.dynamics, drive, state, Settle(unrolled))
+        last = settle(model.network, model.dynamics, drive, state, free.exactly(unrolled))
         if watch is not None:
             watch(replace(detached(last), steps=before + last.steps))
         yield model.cost.value(last.state[-1], target).mean()

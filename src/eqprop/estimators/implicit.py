@@ -5,7 +5,9 @@ fixed point
 
     lambda  =  (dF/ds)^T lambda + dC/ds,
 
-here by iteration from ``dC/ds``: k iterations are BPTT over k + 1 steps at the steady state, at the memory of one.
+here by iteration from ``dC/ds``: k iterations are BPTT over k + 1 steps at the steady state, at the memory of one. F is a step of
+the schedule, synchronous or a sweep: both have the same steady states and there the same gradient, and the iteration converges
+where F does.
 """
 
 from collections.abc import Iterator
@@ -29,8 +31,8 @@ class ImplicitDiff:
 
     Args:
         free_steps: length of the free phase: steps or `Settle`.
-        adjoint_steps: iterations of the adjoint: steps or `Settle` (its tolerance is then on ``lambda``); as many as free
-            steps if left out.
+        adjoint_steps: iterations of the adjoint: steps or `Settle` (its tolerance is then on ``lambda``, its schedule that of the
+            F which is differentiated: a sweep, if asynchronous); as the free steps if left out.
 
     Raises:
         ValueError: if a number of steps is not a positive whole number; on a call, if the batch does not fit the model.
@@ -67,14 +69,18 @@ class ImplicitDiff:
             watch(free)
         state = tuple(s.detach().requires_grad_() for s in free.state)
         with full_precision(x):
-            moved = dynamics.step(network, state, drive)
+            moved = next(self._back.schedule.states(network, dynamics, drive, state))
             (slope,) = torch.autograd.grad(model.cost.value(state[-1], target).sum(), state[-1])
             adjoint = self._adjoint(state, moved, slope)
             surrogate = torch.stack([(a * s).sum() for a, s in zip(adjoint, moved, strict=True)]).sum() / x.shape[0]
         yield as_loss(model.cost.value(free.state[-1], target).mean(), surrogate)
 
+    @property
+    def _back(self) -> Settle:
+        return as_settle("adjoint_steps", self.free_steps if self.adjoint_steps is None else self.adjoint_steps)
+
     def _adjoint(self, state: State, moved: State, slope: Tensor) -> State:
-        steps = as_settle("adjoint_steps", self.free_steps if self.adjoint_steps is None else self.adjoint_steps)
+        steps = self._back
         source = (*(torch.zeros_like(s) for s in state[:-1]), slope)
         before, adjoint = source, source
         for taken in range(1, steps.steps + 1):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from eqprop.model import Model, relax
 from eqprop.plots.canvas import canvas, plain_numbers, positive, save, whole_numbers
-from eqprop.settle import Settle, residual
+from eqprop.settle import residual
 
 __all__ = ["activities", "error_curves", "settling"]
 
@@ -108,7 +108,7 @@ def settling(model: Model, x: Tensor, path: Path, title: str = "") -> None:
     Raises:
         ModuleNotFoundError: if matplotlib is not installed.
     """
-    states = relax(model, x, Settle(2 * model.settle.steps), trajectory=True).trajectory or ()
+    states = relax(model, x, model.settle.exactly(2 * model.settle.steps), trajectory=True).trajectory or ()
     residuals = torch.stack([residual(a, b) for a, b in pairwise(states)]).cpu()
     middle, largest = residuals.median(1).values, residuals.amax(1)
     steps = range(1, len(residuals) + 1)

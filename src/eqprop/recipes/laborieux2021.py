@@ -1,8 +1,8 @@
-"""CIFAR-10 of Laborieux et al. (2021), "Scaling Equilibrium Propagation to Deep ConvNets by Drastically Reducing its Gradient Estimator
-Bias": four convolutions with max pooling, centred estimates, and a softmax readout that is no part of the relaxing system.
+"""CIFAR-10 of Laborieux et al. (2021), "Scaling Equilibrium Propagation to Deep ConvNets by Drastically Reducing its Gradient
+Estimator Bias": four convolutions with max pooling, centred estimates, and a softmax readout outside the relaxing system.
 
-Nudged inside the activation ``clamp(u / 2, 0, 1)``; SGD with momentum and weight decay; images moved by up to four pixels and mirrored.
-The paper's cosine ends after 100 of its 120 epochs; here it spans them all. ``-small`` is for two cores and for tests.
+Nudged inside the activation ``clamp(u / 2, 0, 1)``; SGD with momentum and weight decay; images are moved by up to four pixels and
+mirrored. The paper's cosine ends after 100 of its 120 epochs; here it spans them all. ``-small`` is for two cores and for tests.
 """
 
 from dataclasses import replace

@@ -19,6 +19,7 @@ from eqprop.checks import nonzero, not_negative, one_of, positive_int
 from eqprop.dynamics import Drive, Duality, State
 from eqprop.estimators.ep import strengths
 from eqprop.model import Model
+from eqprop.order import Synchronous
 from eqprop.precision import full_precision
 from eqprop.rates import as_rates
 from eqprop.settle import Settle, Solution, as_settle, settle
@@ -28,7 +29,7 @@ from eqprop.theorem.increments import moving, nudged, of_parameters, of_states
 from eqprop.theorem.process import Process
 from eqprop.theorem.report import GDUReport, distances, labels
 
-__all__ = ["Backward", "Progress", "admit", "backward", "compare", "gdu"]
+__all__ = ["Backward", "Progress", "admit", "backward", "compare", "gdu", "synchronous"]
 
 Rates: TypeAlias = float | Sequence[float] | None
 """How fast weights move inside a nudged phase; None: not at all."""
@@ -81,7 +82,7 @@ def gdu(
         model: any model of the library; float64 (``model.double()``) shows small betas without round-off.
         x: input, ``(B, *shape)``.
         y: target, ``(B,)`` classes or ``(B, n)`` floats.
-        free_steps: T: steps or `Settle`.
+        free_steps: T: steps or `Settle`, synchronous, since the theorem is of such steps.
         nudged_steps: K, the nudged steps, and the last free steps that BPTT goes back over; at most T.
         beta: nudging strength.
         nudging: "one-sided" or "centred".
@@ -114,7 +115,7 @@ def backward(
     progress: Progress | None = None,
 ) -> Backward:
     """The half of `gdu` that does not depend on beta; arguments and errors as there."""
-    steps, last = as_settle("free_steps", free_steps), positive_int("nudged_steps", nudged_steps)
+    steps, last = synchronous("free_steps", free_steps), positive_int("nudged_steps", nudged_steps)
     if last > steps.steps:
         raise ValueError(
             f"`nudged_steps` must be at most the {steps.steps} free steps, got {last}: BPTT goes back as many"
@@ -128,6 +129,20 @@ def backward(
             duality = [model.dynamics.duality(model.network, s, drive) for s in reversed(states[:-1])]
         gradients = list(by_step(model, x, target, states))
     return Backward(x, target, drive, free, states, gradients, duality)
+
+
+def synchronous(name: str, steps: int | Settle, scope: str = "") -> Settle:
+    """`as_settle`, of synchronous steps; ``scope`` goes before the name in the error.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    found = as_settle(name, steps)
+    if found.schedule != Synchronous():
+        raise ValueError(
+            f"{scope}`{name}` must be synchronous here, as the theorem is of synchronous steps, got {found.schedule!r}"
+        )
+    return found
 
 
 def free_phase(

@@ -12,7 +12,7 @@ from eqprop.estimators import ContinualEP, ContinualSGD, EquilibriumProp
 from eqprop.model import Model
 from eqprop.rates import as_rates
 from eqprop.settle import Settle, as_settle
-from eqprop.theorem.comparison import Backward, Progress, backward
+from eqprop.theorem.comparison import Backward, Progress, backward, synchronous
 from eqprop.training.codec import from_json, to_json
 from eqprop.training.run import KINDS, MODELS, Data, ModelSpec, Run, drawn, one_of_classes
 from eqprop.training.seeding import BATCH, WEIGHTS, generator, seeded
@@ -72,6 +72,8 @@ class Experiment:
             raise ValueError(f"`estimator` must be an EquilibriumProp or a ContinualSGD, got {self.estimator!r}")
         if isinstance(self.estimator, ContinualSGD) and self.estimator.rates is None:
             raise ValueError("`rates` is left out: a check has no optimiser to take it from")
+        for name in ("free_steps", "nudged_steps"):
+            synchronous(name, getattr(self.estimator, name), "estimator: ")
         free, nudged = self.phases
         if nudged > free:
             raise ValueError(f"`nudged_steps` must be at most the {free} free steps, got {nudged}")

@@ -13,6 +13,7 @@ from eqprop.dynamics import EnergyDescent, Prototypical
 from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff
 from eqprop.model import Model
 from eqprop.noise import Noisy
+from eqprop.order import Asynchronous, Synchronous
 from eqprop.settle import Settle, as_settle
 from eqprop.training.codec import LATER, LOCAL, from_json, to_json
 from eqprop.training.optimisers import SGD, Adam, AdamW
@@ -185,6 +186,6 @@ OPTIMISERS = (SGD, Adam, AdamW, QuantisedSGD)
 SCHEDULES = (Constant, Cosine, StepDecay)
 KINDS = (
     Run, Data, Normalise, Augment, *MODELS, *ESTIMATORS, *OPTIMISERS, *SCHEDULES,
-    Prototypical, EnergyDescent, Noisy, SquaredError, CrossEntropyReadout, Settle,
+    Prototypical, EnergyDescent, Noisy, SquaredError, CrossEntropyReadout, Settle, Synchronous, Asynchronous,
 )  # fmt: skip
 """Every class that a configuration may name."""
