@@ -1,0 +1,154 @@
+"""Asynchronous trainings: what files carry of the order, what older files mean, what the command line takes and refuses."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import eqprop as ep
+from command import call, files
+from eqprop.recipes import baseline, recipe
+from eqprop.theorem.experiment import Experiment
+from eqprop.training import SGD, Data, Run, checkpoint, load, prepare, proceed, start
+from eqprop.training.folder import Folder
+from eqprop.training.session import read_run
+from small_sets import isolate
+
+MODEL = ep.MLP((64, 8, 10), "sigmoid", dynamics=ep.Prototypical(nudge="inside"))
+SWEEPS = ep.Settle(8, schedule=ep.Asynchronous())
+TOLERANT = ep.Settle(20, tol=1e-3)
+
+
+def run(free=SWEEPS, nudged=4, **options) -> Run:
+    given = {"data": Data("digits", 60), "model": MODEL, "optimiser": SGD((0.6, 0.3)), "epochs": 2}
+    return Run("mine", estimator=ep.EquilibriumProp(free, nudged, 0.2, "centred"), **given | options)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    isolate(tmp_path, monkeypatch)
+    monkeypatch.setenv("EQPROP_OFFLINE", "1")
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def older(text: str) -> str:
+    """The text as it was before settling had a schedule."""
+
+    def without(value):
+        if isinstance(value, dict):
+            return {k: without(v) for k, v in value.items() if not (value.get("type") == "Settle" and k == "schedule")}
+        return [without(v) for v in value] if isinstance(value, list) else value
+
+    cut = json.dumps(without(json.loads(text)), indent=2) + "\n"
+    assert cut != text
+    return cut
+
+
+def test_a_file_carries_the_schedule():
+    one = run(nudged=ep.Settle(4, tol=1e-3, schedule=ep.Asynchronous()))
+    assert Run.from_json(one.to_json()) == one
+    assert one.to_json().count('"Asynchronous"') == 2
+
+
+def test_a_file_without_one_means_the_synchronous():
+    one = run(TOLERANT)
+    assert Run.from_json(older(one.to_json())) == one
+    assert Run.from_json(older(one.to_json())).to_json() == one.to_json()
+    check = Experiment("mine", one.data, MODEL, ep.EquilibriumProp(TOLERANT, 4, 0.1))
+    assert Experiment.from_json(older(check.to_json())) == check
+
+
+def test_an_older_training_goes_on(tmp_path):
+    """Both its configuration and its checkpoint lack the schedule; and a configuration that was changed is still refused."""
+    whole, place = tmp_path / "whole", start(run(TOLERANT), tmp_path / "older")
+    start(run(TOLERANT), whole)
+    proceed(whole)
+    place.config.write_text(older(place.config.read_text()))
+    session = prepare(run(TOLERANT))
+    torch.manual_seed(0)
+    session.trainer(place.path, config=older(run(TOLERANT).to_json())).fit(session.train, 1, test=session.test)
+    assert "schedule" not in str(json.loads(checkpoint.read(place.last)[1]["config"])["estimator"])
+    changed = json.loads(place.config.read_text())
+    changed["estimator"]["beta"] = 0.1
+    kept = place.config.read_text()
+    place.config.write_text(json.dumps(changed))
+    with pytest.raises(ValueError, match="made with another configuration"):
+        proceed(place.path)
+    place.config.write_text(kept)
+    rows = proceed(place.path)
+    assert len(rows) == 2
+    assert [r["train_cost"] for r in rows] == [r["train_cost"] for r in Folder(whole).rows()]
+
+
+def test_a_model_is_tested_in_the_order_that_it_was_trained_in():
+    assert run().build().settle == SWEEPS
+    assert run(model=replace(MODEL, settle=30)).build().settle == ep.Settle(30)
+    assert baseline(run()).estimator == ep.BPTT(SWEEPS, 5)
+
+
+def test_a_training_by_sweeps_learns(tmp_path):
+    start(run(ep.Settle(20, schedule=ep.Asynchronous()), epochs=8), tmp_path / "run")
+    rows = proceed(tmp_path / "run")
+    assert rows[-1]["test_error"] < 0.2
+    model = load(tmp_path / "run")
+    assert model.settle.schedule == ep.Asynchronous()
+    assert ep.relax(model, torch.rand(2, 64), model.settle).steps == 20
+
+
+@pytest.mark.parametrize(
+    ("words", "free", "nudged"),
+    [
+        ("--estimator.free-steps 12:async", ep.Settle(12, schedule=ep.Asynchronous()), 10),
+        ("--estimator.free-steps 12:1e-3:async", ep.Settle(12, 1e-3, ep.Asynchronous()), 10),
+        ("--estimator.free-steps 12:1e-3", ep.Settle(12, 1e-3), 10),
+        ("--estimator.free-steps 12 --estimator.nudged-steps 5:async", 12, ep.Settle(5, schedule=ep.Asynchronous())),
+    ],
+)
+def test_the_command_line_chooses_it(here, words, free, nudged):
+    call(f"train digits --epochs 1 --no-plots --out run {words}").done()
+    assert read_run(here / "run").estimator == replace(recipe("digits").estimator, free_steps=free, nudged_steps=nudged)
+    call("evaluate run").done()
+
+
+def test_the_help_shows_the_word_for_it(here):
+    start(run(), here / "run")
+    assert "STEPS[:TOL][:async]" in call("train digits --help").out
+    call("train digits --epochs 1 --no-plots --out other --model.settle 9:async").done()
+    assert read_run(here / "other").model.settle == ep.Settle(9, schedule=ep.Asynchronous())
+
+
+MISTAKES = {
+    "train digits --estimator.free-steps 12:asynch": "must be STEPS[:TOL][:async], got 'asynch': did you mean 'async'?",
+    "train digits --estimator.free-steps 12:async:1e-3": "--estimator.free-steps must be STEPS[:TOL][:async], such as",
+    "train digits --estimator.free-steps 12:1e-3:1e-4": "got '12:1e-3:1e-4'",
+    "train digits --estimator.free-steps :async": "got ':async'",
+    "train digits --estimator.free-steps 12::async": "got '12::async'",
+    "train digits --estimator.free-steps 0:async": "got 0",
+    "train digits --estimator.free-steps 12:0:async": "got 0.0",
+    "train digits --estimator continual-ep --estimator.nudged-steps 5:async": "'5:async'",
+    "train eb-1h --estimator.free-steps 12:async": "got EnergyDescent(dt=0.2, clamp=True",
+    "train eb-1h --estimator.nudged-steps 12:async": "an asynchronous schedule needs `Prototypical` dynamics",
+    "train eb-1h --model.settle 12:async": "an asynchronous schedule needs `Prototypical` dynamics",
+    "gdu digits --estimator.free-steps 12:async": "--estimator.free-steps must be synchronous here",
+    "gdu digits --estimator.nudged-steps 5:async": "--estimator.nudged-steps must be synchronous here",
+    "tune digits --estimator.free-steps 12:async": "--estimator.free-steps must be synchronous here",
+}
+
+
+@pytest.mark.parametrize("command", MISTAKES)
+def test_a_mistake_is_told_in_a_line_and_leaves_nothing(here, command):
+    before = files(here.parent)
+    assert MISTAKES[command] in call(command).complaint()
+    assert files(here.parent) == before
+
+
+def test_noise_is_refused_before_anything_is_written():
+    noisy = replace(MODEL, dynamics=ep.Noisy(ep.Prototypical(), 0.1))
+    with pytest.raises(ValueError, match=r"needs `Prototypical` dynamics.*got Noisy"):
+        prepare(run(model=noisy))
+    with pytest.raises(ValueError, match=r"needs `Prototypical` dynamics.*got Noisy"):
+        prepare(run(30, SWEEPS, model=noisy))
