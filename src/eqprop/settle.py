@@ -18,6 +18,7 @@ from torch import Tensor
 
 from eqprop.checks import instance, positive, positive_int
 from eqprop.dynamics import Dynamics, Force, State
+from eqprop.fields import LATER
 from eqprop.network import Activities, Drive, Network
 from eqprop.order import Schedule, Synchronous
 from eqprop.precision import full_precision
@@ -45,7 +46,7 @@ class Settle:
 
     steps: int
     tol: float | None = None
-    schedule: Schedule = Synchronous()  # noqa: RUF009  frozen, and always the same
+    schedule: Schedule = field(default=Synchronous(), metadata={LATER: True})
     check_every: int = field(default=5, kw_only=True)
 
     def __post_init__(self) -> None:

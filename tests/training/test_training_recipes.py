@@ -30,12 +30,40 @@ CONTINUAL = {  # Ernoult et al. 2020, figure 4 and appendix
     "cvf-1h": ((784, 512, 10), 40, 15, 0.2, "random-sign", (0.0076, 0.0038), 100),
     "cvf-2h": ((784, 512, 512, 10), 100, 20, 0.35, "random-sign", (0.009, 0.0016, 0.00016), 150),
 }
+CONVOLUTIONAL = {  # Ernoult et al. 2019; Laborieux et al. 2021; Scellier et al. 2023; Vinayak and Srinivasan 2025
+    # data, batch, shapes of the images, T, K, beta, nudging, rates, momentum, decay, epochs
+    "p-conv": ("mnist", 20, [(32, 12), (64, 4)], 200, 10, 0.4, "one-sided", (0.15, 0.035, 0.015), 0, 0, 40),
+    "p-conv-fashion": ("fashion-mnist", 20, [(32, 12), (64, 4)], 200, 10, 0.4, "one-sided", (0.15, 0.035, 0.015), 0, 0, 40),
+    "laborieux-cifar10": (
+        "cifar-10", 128, [(128, 16), (256, 8), (512, 4), (512, 1)], 250, 25, 1.0, "centred",
+        (0.25, 0.15, 0.1, 0.08, 0.05), 0.9, 3e-4, 120,
+    ),
+    "dchn-mnist": (
+        "mnist", 128, [(128, 16), (256, 8), (512, 4), (512, 2)], 60, 15, 0.25, "centred",
+        (0.0625, 0.0375, 0.025, 0.02, 0.0125), 0.9, 3e-4, 100,
+    ),
+    "dchn-fashion": (
+        "fashion-mnist", 128, [(128, 16), (256, 8), (512, 4), (512, 2)], 60, 15, 0.25, "centred",
+        (0.0625, 0.0375, 0.025, 0.02, 0.0125), 0.9, 3e-4, 100,
+    ),
+    "dchn-cifar10": (
+        "cifar-10", 128, [(128, 16), (256, 8), (512, 4), (512, 2)], 60, 20, 0.1, "centred", (0.03,), 0.9, 2.5e-4, 100,
+    ),
+    "resnet13-cifar10": (
+        "cifar-10", 128, [(128, 32), (128, 16), (256, 16), (256, 8), (512, 8), (512, 4), (512, 4), (512, 2)],
+        120, 50, 0.1, "centred", (0.03,), 0.9, 2.5e-4, 300,
+    ),
+}  # fmt: skip
 ERRORS = {  # EP: test, deviation, train; BPTT: the same
     "eb-1h": ((2.06, 0.17, 0.13), (2.11, 0.09, 0.46)),
     "eb-2h": ((2.01, 0.21, 0.11), (2.02, 0.12, 0.29)),
     "p-1h": ((2.00, 0.13, 0.20), (2.00, 0.12, 0.55)),
     "p-2h": ((1.95, 0.10, 0.14), (2.09, 0.12, 0.37)),
     "p-3h": ((2.01, 0.18, 0.10), (2.30, 0.17, 0.32)),
+    "p-conv": ((1.02, 0.04, 0.54), (0.88, 0.06, 0.12)),
+    "laborieux-cifar10": ((11.68, 0.17, None), (11.12, 0.21, None)),
+    "dchn-mnist": ((0.44, None, None), (0.42, None, None)),
+    "dchn-fashion": ((6.47, None, None), (6.12, None, None)),
 }
 AT_ANGLES = {  # C-VF by the initial angle: test, deviation, train
     "cvf-1h": {0: (2.43, 0.08, 0.77), 22.5: (2.38, 0.15, 0.74), 90: (2.46, 0.18, 0.78), 180: (92.82, 3.47, 92.71)},
@@ -43,9 +71,40 @@ AT_ANGLES = {  # C-VF by the initial angle: test, deviation, train
 }
 
 
+def steps_of(steps):
+    """Their number."""
+    return steps.steps if isinstance(steps, ep.Settle) else steps
+
+
 def test_the_names():
     hardware = {f"hardware-{rule}" for rule in ("ep", "centred", "cep", "cvf")}
-    assert set(RECIPES) == {*TABLE, *CONTINUAL, "vf-1h", "digits", *hardware}
+    convolutional = {*CONVOLUTIONAL, *(f"{name}-small" for name in CONVOLUTIONAL)}
+    assert set(RECIPES) == {*TABLE, *CONTINUAL, "vf-1h", "digits", *hardware, *convolutional}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_a_convolutional_recipe_is_its_line_of_the_table(name):
+    data, batch, images, free, nudged, beta, nudging, rates, momentum, decay, epochs = CONVOLUTIONAL[name]
+    run = recipe(name)
+    assert (run.name, run.data.name, run.data.batch_size, run.epochs) == (name, data, batch, epochs)
+    shapes = [p.shape for p in run.build().network.relaxing]
+    assert shapes[: len(images)] == [(channels, side, side) for channels, side in images]
+    assert shapes[len(images) :] == ([] if name.startswith("laborieux") else [(10,)])
+    estimator = run.estimator
+    assert (steps_of(estimator.free_steps), steps_of(estimator.nudged_steps)) == (free, nudged)
+    assert (estimator.beta, estimator.nudging) == (beta, nudging)
+    assert run.optimiser == SGD(rates, momentum=momentum, weight_decay=decay)
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_a_small_variant_is_the_same_kind_of_network_for_two_cores(name):
+    full, small = recipe(name), recipe(f"{name}-small")
+    assert small.data.name == full.data.name
+    assert small.model.pool == full.model.pool
+    assert len(small.model.channels) == len(full.model.channels)
+    assert small.estimator.nudging == "centred"
+    assert small.epochs <= 8
+    assert published(small) == ()
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -110,17 +169,19 @@ def test_the_demo():
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_builds_and_comes_back(name):
     run = recipe(name)
-    assert Run.from_json(run.to_json()) == run
+    assert Run.from_json(run.to_json()).to_json() == run.to_json()  # a readout is only itself
     model = run.build()
-    assert model.network.populations[0].shape == (run.model.sizes[0],)
-    assert model.settle == ep.Settle(run.estimator.free_steps)
+    image = isinstance(run.model, ep.ConvNet)
+    assert model.network.populations[0].shape == (run.model.input_shape if image else (run.model.sizes[0],))
+    free = run.estimator.free_steps
+    assert model.settle == (free if isinstance(free, ep.Settle) else ep.Settle(free))
     groups = run.optimiser.build(model).param_groups
     assert [group["lr"] for group in groups] == list(run.optimiser.rates)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_made_anew_each_time(name):
-    assert recipe(name) == recipe(name)
+    assert recipe(name).to_json() == recipe(name).to_json()
     assert (recipe(name).seed, recipe(name).threads) == (0, 1)
 
 
@@ -129,7 +190,7 @@ def test_the_baseline_is_bptt_over_the_last_steps(name):
     """K + 1 of the T steps; from the same weights, and nothing else is another."""
     run = recipe(name)
     other = baseline(run)
-    assert other.estimator == ep.BPTT(run.estimator.free_steps, run.estimator.nudged_steps + 1)
+    assert other.estimator == ep.BPTT(run.estimator.free_steps, steps_of(run.estimator.nudged_steps) + 1)
     assert replace(other, estimator=run.estimator) == run
     assert other.build().settle == run.build().settle
 

@@ -195,7 +195,9 @@ def test_subclasses_are_refused():
     class Faster(SGD):
         pass
 
-    with pytest.raises(ValueError, match=r"`model` of a run must be an object of class MLP, Toy, .* use `Trainer`"):
+    with pytest.raises(
+        ValueError, match=r"`model` of a run must be an object of class MLP, ConvNet, Toy, .* use `Trainer`"
+    ):
         run(model=Mine((64, 10)))
     with pytest.raises(ValueError, match=r"`optimiser` of a run must be an object of class SGD, Adam, AdamW"):
         run(optimiser=Faster(0.1))
@@ -296,7 +298,10 @@ WRITTEN = {
     "Normalise": {"mean": [0.5], "std": [0.25]},
     "Augment": {"pad": 2, "border": "edge"},
     "MLP": {"sizes": [64, 10]},
+    "ConvNet": {"input_shape": [1, 8, 8], "channels": [4], "kernel_size": 3, "pool": "avg", "dense": [10]},
     "Toy": {"hidden": 20},
+    "Synchronous": {},
+    "Asynchronous": {},
     "EquilibriumProp": {"free_steps": 20, "nudged_steps": 10, "beta": 0.1},
     "ContinualEP": {"free_steps": 20, "nudged_steps": 10, "beta": 0.1},
     "ContinualSGD": {"free_steps": 20, "nudged_steps": 10, "beta": 0.1, "rates": None},

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eqprop.architectures import MLP
+from eqprop.cli.kinds import steps_text
 from eqprop.cli.parse import parse
 from eqprop.cli.show import say, table
 from eqprop.convnet import ConvNet
@@ -49,7 +50,7 @@ def line(run: Run) -> list[str]:
     """A recipe's row."""
     sizes = "-".join(map(str, widths(run)))
     estimator = vars(run.estimator)
-    steps = [str(estimator.get(name, "–")) for name in ("free_steps", "nudged_steps", "beta")]
+    steps = [steps_text(estimator[name]) if name in estimator else "–" for name in ("free_steps", "nudged_steps")]
     rates = " ".join(f"{rate:g}" for rate in as_rates(run.optimiser.rates))
     known = {p.method: p.text for p in PUBLISHED if (p.recipe, p.angle) == (run.name, 0)}
     return [
@@ -57,6 +58,7 @@ def line(run: Run) -> list[str]:
         run.data.name,
         sizes,
         *steps,
+        str(estimator.get("beta", "–")),
         rates,
         str(run.epochs),
         f"{described(run.model.dynamics)}, {run.model.activation}",

@@ -1,7 +1,7 @@
 """An experiment: everything that decides what a check of the theorem finds, in one frozen object that a file carries whole."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from eqprop.checks import instance, natural, not_negative, one_of, positive_int
 from eqprop.estimators import ContinualEP, ContinualSGD, EquilibriumProp
 from eqprop.model import Model
+from eqprop.order import Synchronous
 from eqprop.rates import as_rates
 from eqprop.settle import Settle, as_settle
 from eqprop.theorem.comparison import Backward, Progress, backward, synchronous
@@ -88,6 +89,8 @@ class Experiment:
     def of_run(cls, run: Run) -> "Experiment":
         """The check of a training's own model and phases, on its first batch.
 
+        The theorem is of synchronous steps. For each sweep of an asynchronous schedule there are two, which bring a chain as far.
+
         Raises:
             ValueError: if it does not train by EP.
         """
@@ -97,6 +100,8 @@ class Experiment:
             estimator = ContinualSGD(free, nudged, beta, run.optimiser.rates, nudging)
         if not isinstance(estimator, EquilibriumProp | ContinualSGD):
             raise ValueError(f"a check of the theorem needs a run by EP, got one by {type(estimator).__name__}")
+        phases = {name: in_step(getattr(estimator, name)) for name in ("free_steps", "nudged_steps")}
+        estimator = replace(estimator, **phases)
         return cls(run.name, run.data, run.model, estimator, seed=run.seed, threads=run.threads)
 
     @property
@@ -159,6 +164,13 @@ class Experiment:
     def backward(self, model: Model, x: Tensor, y: Tensor, progress: Progress | None = None) -> Backward:
         """The free phase and BPTT's side."""
         return backward(model, x, y, self.estimator.free_steps, self.phases[1], progress=progress)
+
+
+def in_step(steps: int | Settle) -> int | Settle:
+    """As many synchronous steps as bring a chain as far."""
+    if not isinstance(steps, Settle) or steps.schedule == Synchronous():
+        return steps
+    return replace(steps, steps=2 * steps.steps, schedule=Synchronous())
 
 
 def drawn_batch(model: Model, size: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -8,15 +8,9 @@ from inspect import signature
 from typing import Any
 
 from eqprop.activations import NAMED, Activation
+from eqprop.fields import LATER, LOCAL
 
 __all__ = ["decode", "encode", "from_json", "to_json"]
-
-LOCAL = "local"
-"""Metadata key of a field that belongs to one machine (a path) and is left out of files."""
-
-LATER = "later"
-"""Metadata key of a field that came when there were files without it: at its default it is left out of them still, so that what
-was written then and what is written now is the same text for the same object."""
 
 
 def to_json(value: object, kinds: tuple[type, ...]) -> str:

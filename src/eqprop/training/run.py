@@ -11,11 +11,12 @@ from eqprop.data.augment import Augment
 from eqprop.data.normalise import Normalise
 from eqprop.dynamics import EnergyDescent, Prototypical
 from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff
+from eqprop.fields import LATER, LOCAL
 from eqprop.model import Model
 from eqprop.noise import Noisy
 from eqprop.order import Asynchronous, Synchronous
 from eqprop.settle import Settle, as_settle
-from eqprop.training.codec import LATER, LOCAL, from_json, to_json
+from eqprop.training.codec import from_json, to_json
 from eqprop.training.optimisers import SGD, Adam, AdamW
 from eqprop.training.quantised import QuantisedSGD
 from eqprop.training.schedules import Constant, Cosine, StepDecay
