@@ -18,6 +18,7 @@ from pathlib import Path
 from mutant import Mutant
 from mutants_augment import AUGMENT
 from mutants_continual import CONTINUAL
+from mutants_convolution import CONVOLUTION
 from mutants_core import CORE
 from mutants_hardware import HARDWARE
 from mutants_reproduction import REPRODUCTION
@@ -27,7 +28,7 @@ from mutants_training import TRAINING
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 300  # seconds for one mutant's tests; a mutant that hangs them is caught
 
-MUTANTS = [*CORE, *CONTINUAL, *THEOREM, *TRAINING, *AUGMENT, *REPRODUCTION, *HARDWARE]
+MUTANTS = [*CORE, *CONVOLUTION, *CONTINUAL, *THEOREM, *TRAINING, *AUGMENT, *REPRODUCTION, *HARDWARE]
 
 
 def text(mutant: Mutant) -> str:

@@ -8,13 +8,7 @@ state above is the pooled image (Ernoult et al. 2019, section 4.3 and appendix).
 with the transposed convolution ``*^T`` of the same kernel, stride and padding. One convolution of ``pre`` serves the pooled
 current and the way back. For all the poolings here the bias, one a channel, may stand outside.
 
-*Average pooling is a convolution.* The mean over windows of ``p x p`` of a convolution with stride ``s`` is the convolution with
-the kernel spread by that mean, ``k + (p - 1) s`` wide, and stride ``p s``:
-
-    mean_p(W * pre)  =  V *_{ps} pre,             V[a] = 1/p^2 sum of W[a - i s] over the p^2 offsets i.
-
-It computes only what is kept: for ``k = 5, p = 2, s = 1`` 36 products a unit in the place of 100, upwards and downwards, and its
-transposed convolution is the exact adjoint, whatever the size of the image.
+Average pooling is folded into the kernel (`eqprop.correlation`).
 
 The contrast is a difference of two correlations of ``q = dP/dz^T post`` with ``pre``, taken as a product of differences, as in
 `eqprop.dense`, in one call for both states:
@@ -25,40 +19,18 @@ The contrast is a difference of two correlations of ``q = dP/dz^T post`` with ``
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
-from torch.nn.grad import conv2d_weight
 
 from eqprop.activations import Activation
 from eqprop.checks import natural, one_of, positive_int
 from eqprop.connections import Ends, TwoWay, Wire
+from eqprop.correlation import Filter, averaged, correlated
 from eqprop.images import channels_last
 from eqprop.pooling import MaxPool, NoPool, Pool, PoolName, SoftmaxPool
 
 __all__ = ["Conv2d"]
-
-
-@dataclass(frozen=True)
-class Filter:
-    """A correlation with a kernel ``(c_post, c_pre, k, k)``, and its adjoint."""
-
-    kernel: Tensor
-    stride: int
-    padding: int
-
-    def up(self, pre: Tensor) -> Tensor:
-        """``W * pre``."""
-        return F.conv2d(channels_last(pre), self.kernel, None, self.stride, self.padding)
-
-    def down(self, q: Tensor, shape: torch.Size) -> Tensor:
-        """``W *^T q``, an image of that shape's height and width."""
-        k, s, p = self.kernel.shape[-1], self.stride, self.padding
-        rest = [n - ((m - 1) * s - 2 * p + k) for n, m in zip(shape[-2:], q.shape[-2:], strict=True)]
-        return F.conv_transpose2d(channels_last(q), self.kernel, None, s, p, output_padding=rest)
 
 
 class Conv2d(TwoWay):
@@ -151,16 +123,18 @@ class Conv2d(TwoWay):
         """The gradient is the difference of the two correlations, in one call for both states."""
         step = a.post - b.post
         if a.pre is b.pre:  # a static input
-            return self._pairing(self.weight, self._slopes(Ends(a.pre, step)), a.pre, step)
+            return self._pairing(self._slopes(Ends(a.pre, step)), a.pre, step)
         q_a, q_b = self._slopes(Ends(*map(torch.cat, zip(a, b, strict=True)))).chunk(2)
         left, right = torch.cat([q_a - q_b, q_b]), torch.cat([a.pre, a.pre - b.pre])
-        return self._pairing(self.weight, left, right, step)
+        return self._pairing(left, right, step)
 
     def contrast_back(self, feedback: Tensor, free: Ends, a: Ends, b: Ends) -> Tensor:
-        """``<P(W * pre*) + b, post_a - post_b> + <V *^T (dP/dz^T post*), pre_a - pre_b>``, the slopes of P at the free state."""
-        step = a.post - b.post
-        forward = self._pairing(self.weight, self._slopes(Ends(free.pre, step)), free.pre, step)
-        return forward + self._pairing(feedback, self._slopes(free), a.pre - b.pre, None)
+        """``<P(W * pre*) + b, post_a - post_b> + <V *^T (dP/dz^T post*), pre_a - pre_b>``, by its definition.
+
+        The slopes of P are those at ``z = W * pre*``; where they vary smoothly, W learns from the way down too.
+        """
+        down = self.feed_back(feedback, free.post, free.pre)
+        return (self.up(free.pre) * (a.post - b.post)).sum() + (down * (a.pre - b.pre)).sum()
 
     def offset(self) -> Tensor | None:
         """The bias, one a channel."""
@@ -190,50 +164,8 @@ class Conv2d(TwoWay):
         z = self._filter(self.weight).up(ends.pre)
         return self._pooling.spread(ends.post, self._pooling.pool(z)[1], z.shape)
 
-    def _pairing(self, weight: Tensor, left: Tensor, right: Tensor, step: Tensor | None) -> Tensor:
-        bias, by = None if step is None else self.bias, self._filter(weight)
-        return _Pairing.apply(by.kernel, bias, left.detach(), right, step, by.stride, by.padding)  # type: ignore[no-any-return]
-
-
-def averaged(weight: Tensor, size: int, stride: int) -> Tensor:
-    """The kernel of "correlate with that stride, then average windows of that size", ``(c_post, c_pre, K, K)``."""
-    box = weight.new_full((1, 1, size, size), size**-2)
-    return F.conv_transpose2d(box, weight.flatten(0, 1).unsqueeze(0), stride=stride)[0].unflatten(0, weight.shape[:2])
-
-
-class _Pairing(torch.autograd.Function):
-    """A scalar of value 0 with the gradient of ``<left, W * right> + <b, step>``: see `eqprop.dense.pairing`."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        kernel: Tensor,
-        bias: Tensor | None,
-        left: Tensor,
-        right: Tensor,
-        step: Tensor | None,
-        stride: int,
-        padding: int,
-    ) -> Tensor:
-        ctx.save_for_backward(kernel, left, right, step)
-        ctx.stride, ctx.padding = stride, padding
-        return kernel.new_zeros(())
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        kernel, left, right, step = ctx.saved_tensors
-        of_kernel, of_bias, _, of_right, *_ = ctx.needs_input_grad
-        left = left * slopes[0]
-        return (
-            conv2d_weight(right, kernel.shape, left, ctx.stride, ctx.padding) if of_kernel else None,
-            step.sum((0, 2, 3)) * slopes[0] if of_bias else None,
-            None,
-            Filter(kernel, ctx.stride, ctx.padding).down(left, right.shape) if of_right else None,
-            None,
-            None,
-            None,
-        )
+    def _pairing(self, left: Tensor, right: Tensor, step: Tensor) -> Tensor:
+        return correlated(self._filter(self.weight), self.bias, left.detach(), right, step)
 
 
 @dataclass(frozen=True)
