@@ -87,8 +87,8 @@ CONTINUAL = [
     Mutant(
         "a user's own kind of dense taken for Dense",
         PLASTIC,
-        "kinds <= {Dense, Untied}",
-        "all(issubclass(kind, Dense | Untied) for kind in kinds)",
+        "kinds <= {Dense}",
+        "all(issubclass(kind, Dense) for kind in kinds)",
         ANY_NETWORK,
     ),
     Mutant(
@@ -105,11 +105,17 @@ CONTINUAL = [
         "right, alpha=sizes[0]",
         REFERENCE,
     ),
-    Mutant("feedback weights that rest", "untied.py", "alpha=-sizes[1]", "alpha=0.0", REFERENCE),
-    Mutant("forward weights that rest", "untied.py", "alpha=-sizes[0]", "alpha=0.0", REFERENCE),
+    Mutant("feedback weights that rest", "dense.py", "alpha=-sizes[1]", "alpha=0.0", REFERENCE),
+    Mutant(
+        "forward weights that rest",
+        "dense.py",
+        "(a.post - b.post).t(), free.pre, alpha=-sizes[0]",
+        "(a.post - b.post).t(), free.pre, alpha=0.0",
+        REFERENCE,
+    ),
     Mutant(
         "forward weights from the later pre",
-        "untied.py",
+        "dense.py",
         "(a.post - b.post).t(), free.pre",
         "(a.post - b.post).t(), b.pre",
         REFERENCE,

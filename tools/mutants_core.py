@@ -12,7 +12,7 @@ INPUT = "theorems/test_ep_is_bptt.py::test_the_input_gets_its_gradient_too"
 PHI, SHAPES, COSTS, SETTLE = (f"laws/test_{name}.py" for name in ("phi", "activations", "costs", "settle"))
 BRIDGE, UNTIED = "theorems/test_bridge.py", "theorems/test_untied.py"
 TRAIN, ERRORS = "training/test_optimisers.py", "training/test_errors.py"
-EP, NET, DYN, CON = "estimators/ep.py", "network.py", "dynamics.py", "connections.py"
+EP, NET, DYN, CON = "estimators/ep.py", "network.py", "dynamics.py", "dense.py"
 
 CORE = [
     Mutant("sign of beta, one-sided", EP, "force=lambda s: beta * pull(s)", "force=lambda s: -beta * pull(s)", THEOREM),
@@ -42,8 +42,8 @@ CORE = [
     Mutant(
         "shift left out of the drive",
         NET,
-        "x.new_full((x.shape[0], *p.shape), shift)",
-        "x.new_zeros(x.shape[0], *p.shape)",
+        "x.new_full(shape, shift)",
+        "x.new_zeros(shape)",
         PHI,
     ),
     Mutant(
@@ -63,8 +63,8 @@ CORE = [
     Mutant(
         "gains of the two ends swapped",
         CON,
-        "self.weight, pre, post, gains[pre], gains[post]",
-        "self.weight, pre, post, gains[post], gains[pre]",
+        "feedback, pre, post, gains[pre], gains[post]",
+        "feedback, pre, post, gains[post], gains[pre]",
         PHI,
     ),
     Mutant("sign of the bias gradient", CON, "step.sum(0) * slopes[0]", "-step.sum(0) * slopes[0]", PHI),
@@ -74,13 +74,13 @@ CORE = [
     Mutant(
         "difference of products, not product of differences",
         CON,
-        "torch.cat([a.post - b.post, b.post]), torch.cat([a.pre, a.pre - b.pre])",
-        "torch.cat([a.post, -b.post]), torch.cat([a.pre, b.pre])",
+        "torch.cat([a.post - b.post, b.post]), rows(torch.cat([a.pre, a.pre - b.pre]))",
+        "torch.cat([a.post, -b.post]), rows(torch.cat([a.pre, b.pre]))",
         PHI,
     ),
     Mutant(
         "self-connection counted once",
-        CON,
+        "connections.py",
         "s.view_as(s) if differentiable and s.requires_grad else s.detach().requires_grad_()",
         "s if differentiable and s.requires_grad else s.requires_grad_()",
         PHI,
@@ -148,16 +148,16 @@ CORE = [
     Mutant("bridge pushes, not pulls", "equilibrium.py", "unit(-cotangent)", "unit(cotangent)", BRIDGE),
     Mutant(
         "rho(u) paired",
-        "untied.py",
-        "self.upward.bias, step, free.pre, step",
-        "self.upward.bias, step * (1 - free.post**2), free.pre, step",
+        CON,
+        "self.bias, step, rows(free.pre), step",
+        "self.bias, step * (1 - free.post**2), rows(free.pre), step",
         UNTIED,
     ),
     Mutant(
         "u at a nudged state",
-        "untied.py",
-        "self.upward.bias, step, free.pre, step",
-        "self.upward.bias, step, a.pre, step",
+        CON,
+        "self.bias, step, rows(free.pre), step",
+        "self.bias, step, rows(a.pre), step",
         UNTIED,
     ),
     Mutant(
@@ -206,8 +206,8 @@ CORE = [
     Mutant(
         "broken phase repeated under autocast",
         "settle.py",
-        "with full_precision(drive.input):\n            raise",
-        "if True:\n            raise",
+        "with full_precision(drive.input):\n            again",
+        "if True:\n            again",
         ERRORS,
     ),
 ]

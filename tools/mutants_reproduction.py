@@ -75,11 +75,17 @@ EXPERIMENTS = [
     Mutant(
         "batch of another seed",
         EXP,
-        "Batches(*samples, self.data.batch_size, self.seed)",
-        "Batches(*samples, self.data.batch_size)",
+        "training_batches(self.data, self.seed, train",
+        "training_batches(self.data, 0, train",
         GIVEN,
     ),
-    Mutant("batch of held-out samples too", EXP, "if self.data.validation:", "if False:", GIVEN),
+    Mutant(
+        "batch of held-out samples too",
+        EXP,
+        "train, *_ = samples(self.data, progress)",
+        "train, *_ = samples(replace(self.data, validation=0), progress)",
+        GIVEN,
+    ),
     Mutant("experiment with more nudged than free steps", EXP, "if nudged > free:", "if False:", GIVEN),
     Mutant(
         "readout read from torch's stream", EXP, "with seeded(0, WEIGHTS):  # a readout", "if True:  # a readout", GIVEN

@@ -73,7 +73,7 @@ TRAINING = [
     Mutant(
         "test shorter than training",
         "training/run.py",
-        "if isinstance(spec, MLP) and spec.settle is None:",
+        "if isinstance(spec, MLP | ConvNet) and spec.settle is None:",
         "if False:",
         RUNS,
     ),

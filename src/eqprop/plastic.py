@@ -37,7 +37,7 @@ __all__ = ["Plastic", "movable", "summed"]
 def movable(network: Network) -> bool:
     """Whether every connection is dense, tied or untied, between vectors, and no two share weights."""
     weights = [p for _, _, connection in network.edges() for p in connection.parameters()]
-    kinds = {type(c.upward if isinstance(c, Untied) else c) for c in network.connections}
+    kinds = {type(c.upward if type(c) is Untied else c) for c in network.connections}
     vectors = all(len(p.shape) == 1 for p in network.populations)
     return kinds <= {Dense} and vectors and len(weights) == len(set(weights))
 
