@@ -19,6 +19,7 @@ from eqprop.data import DataError, load
 from eqprop.files import write_atomic
 from eqprop.report import html, markdown
 from eqprop.reproduction.account import account
+from eqprop.reproduction.angles import panels, trained_rules
 from eqprop.reproduction.evidence import Shelf, find_result, key, result_in, study_in
 from eqprop.reproduction.paper import Check, Columns, Paper, Row
 from eqprop.reproduction.studies import Study
@@ -31,7 +32,7 @@ from eqprop.training.environment import environment
 from eqprop.training.folder import Folder
 from eqprop.training.session import read_run, start
 
-__all__ = ["Work", "checked", "columns", "studied", "swept", "tell", "trained"]
+__all__ = ["Work", "checked", "columns", "studied", "tell", "trained"]
 
 
 @dataclass(frozen=True)
@@ -205,11 +206,6 @@ def available(data: str, root: str | None) -> bool:
         return False
 
 
-def swept(paper: Paper) -> list[Row]:
-    """The trainings of a paper's figures."""
-    return [row for sweep in paper.sweeps for row in sweep.rows()]
-
-
 def tell(paper: Paper, work: Work, checks: list[Check], reduced: list[Row]) -> None:
     """Write the account."""
     found = work.found
@@ -238,6 +234,9 @@ def pictures(paper: Paper, found: Findings) -> None:
     for sweep in paper.sweeps:
         if errors := found.errors(sweep):
             plots.sweep(errors, at / sweep.name, axis=sweep.axis, published=sweep.known)
+    for figure in paper.by_angle:
+        if trained_rules(figure, found):
+            plots.error_by_angle(panels(figure, found), at / figure.name, published="published (recalled, digitised)")
     for study in paper.studies:
         if study.name in found.studies:
             study.draw(found.studies[study.name]["found"], at / study.name)

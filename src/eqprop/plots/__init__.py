@@ -5,6 +5,7 @@ data give the same bytes.
 """
 
 from eqprop.plots.angles import angle_curves, angled
+from eqprop.plots.by_angle import error_by_angle
 from eqprop.plots.columns import side_by_side
 from eqprop.plots.curves import increments
 from eqprop.plots.errors import against_beta, relative_errors
@@ -19,6 +20,7 @@ __all__ = [
     "angle_curves",
     "angled",
     "beside_published",
+    "error_by_angle",
     "error_curves",
     "increments",
     "proportional",

@@ -7,7 +7,7 @@ from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp
 from eqprop.settle import as_settle
 from eqprop.training.run import Run
 
-__all__ = ["Published", "baseline"]
+__all__ = ["Published", "PublishedAngle", "baseline"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,27 @@ class Published:
     remark: str = ""
     angle: float = 0.0
     recalled: bool = True
+
+
+@dataclass(frozen=True)
+class PublishedAngle:
+    """The angle of a rule's first update of the weights to BPTT's gradient, t = 0 left out of both, in degrees.
+
+    Attributes:
+        recipe: name of the recipe of the rule's training.
+        mean: over runs.
+        spread: standard deviation over runs, where its bar could be read.
+        source: paper and figure, off which it was read.
+        remark: what the figure leaves open.
+        angle: initial angle between forward and feedback weights, in degrees.
+    """
+
+    recipe: str
+    mean: float
+    spread: float | None
+    source: str
+    remark: str = ""
+    angle: float = 0.0
 
 
 def baseline(run: Run) -> Run:

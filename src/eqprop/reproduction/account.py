@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from eqprop.recipes import published
 from eqprop.report import Document, Picture, Section, Table
-from eqprop.reproduction.paper import Check, Paper, Row, Sweep
+from eqprop.reproduction.angles import angle_table, untrained
+from eqprop.reproduction.paper import Check, ErrorByAngle, Paper, Row, Sweep
 from eqprop.reproduction.studies import Study
 from eqprop.reproduction.tables import OWED, Findings, check_tables, failing, sweep_table, training_tables
 from eqprop.theorem.report import layer_errors
@@ -59,6 +60,7 @@ def account(paper: Paper, found: Findings, checks: list[Check], reduced: list[Ro
         Section("Training", [TRAININGS, *training_tables(paper.rows, found), *remarks(paper), *curves(paper, found)]),
     ]
     sections += [Section(study.title, studied(study, found)) for study in paper.studies]
+    sections += [Section(figure.title, against_angles(paper, figure, found)) for figure in paper.by_angle]
     sections += [Section(sweep.title, swept_over(paper, sweep, found)) for sweep in paper.sweeps]
     if reduced:
         sections.append(Section("Reduced trainings", [REDUCED, *training_tables(reduced, found)]))
@@ -135,6 +137,19 @@ def swept_over(paper: Paper, sweep: Sweep, found: Findings) -> list[Part]:
     if owed:
         command = f"eqprop reproduce {paper.name} --train {sweep.name}"
         parts.append(f"{len(owed)} of {len(sweep.rows())} trainings are {OWED}: `{command}`.")
+    return parts
+
+
+def against_angles(paper: Paper, figure: ErrorByAngle, found: Findings) -> list[Part]:
+    """A figure of errors against angles: its table, its picture, and which points of our own it lacks."""
+    parts: list[Part] = [figure.text, angle_table(figure, found), *picture(found, f"plots/{figure.name}", figure.title)]
+    if figure.study not in found.studies:
+        parts.append(f"No points of our own: their angles are {OWED}.")
+    elif lacking := untrained(figure, found):
+        command = f"eqprop reproduce {paper.name} --train {figure.name}"
+        parts.append(
+            f"Without a point of their own, for want of a whole training: {lacking}. `{command}` trains one seed of each."
+        )
     return parts
 
 
