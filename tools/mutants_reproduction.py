@@ -6,6 +6,7 @@ __all__ = ["REPRODUCTION"]
 
 TUNED, GIVEN, DOCUMENT = "theorems/test_tuning.py", "training/test_experiment.py", "training/test_report.py"
 GDU, TUNE, ALL = (f"training/test_cli_{name}.py" for name in ("gdu", "tune", "reproduce"))
+RECORDS = "training/test_cli_reproduce_records.py"
 TUN, EXP, RES = (f"theorem/{name}.py" for name in ("tuning", "experiment", "result"))
 EVI, TAB, PAP, ACC = (f"reproduction/{name}.py" for name in ("evidence", "tables", "paper", "account"))
 REP, WRK, CLI, SUB, DOC = "cli/reproduce.py", "cli/reproducing.py", "cli/gdu.py", "cli/subject.py", "report.py"
@@ -135,25 +136,25 @@ ACCOUNTS = [
         ALL,
     ),
     Mutant("experiment without its strengths taken", EVI, "set(check.betas) <= betas", "True", ALL),
-    Mutant("experiment on trained weights taken", EVI, "result.weights == INITIAL", "True", ALL),
+    Mutant("experiment on trained weights taken", EVI, "result.weights == INITIAL", "True", RECORDS),
     Mutant("damaged result taken for an error", EVI, "except DamagedError:", "except KeyError:", ALL),
     Mutant(
         "training of another configuration taken",
         EVI,
         "return replace(run, seed=0).to_json()",
         "return run.name + run.method",
-        ALL,
+        RECORDS,
     ),
     Mutant(
         "training of one seed alone taken",
         EVI,
         "return replace(run, seed=0).to_json()",
         "return run.to_json()",
-        ALL,
+        RECORDS,
     ),
     Mutant("training half done taken", EVI, "if len(rows) == run.epochs:", "if rows:", ALL),
-    Mutant("fresh takes from the records", REP, "[] if options.fresh or not", "[] if not", ALL),
-    Mutant("quick takes from the records", WRK, "None if work.quick else taken(", "None if False else taken(", ALL),
+    Mutant("fresh takes from the records", REP, "[] if options.fresh or not", "[] if not", RECORDS),
+    Mutant("quick takes from the records", WRK, "None if work.quick else taken(", "None if False else taken(", RECORDS),
     Mutant("what is there is done again", WRK, "if result_in(place, check) is None or (", "if True or (", ALL),
     Mutant("all seeds trained again", REP, "if seed not in done]", "if seed + 1]", ALL),
     Mutant(
@@ -161,7 +162,7 @@ ACCOUNTS = [
         PAP,
         "return f\"{'-'.join(word.removeprefix('--').replace('.', '-') for word in words)}/",
         'return f"{words[0]}/',
-        ALL,
+        RECORDS,
     ),
     Mutant(
         "training of another configuration gone on with",
@@ -175,22 +176,22 @@ ACCOUNTS = [
         WRK,
         "except (FileNotFoundError, DataError) as error:",
         "except KeyError as error:",
-        ALL,
+        RECORDS,
     ),
     Mutant(
         "message of missing data in the account",
         WRK,
         "found.reasons[key] = (\n",
         "found.reasons[key] = str(error) or (\n",
-        ALL,
+        RECORDS,
     ),
-    Mutant("BPTT's row trained by EP", PAP, "Row(baseline(own.run), f", "Row(own.run, f", ALL),
+    Mutant("BPTT's row trained by EP", PAP, "Row(baseline(own.run), f", "Row(own.run, f", RECORDS),
     Mutant(
         "reduced rows in the whole table",
         "reproduction/ernoult2019.py",
         "for row in with_baseline(name))",
         "for row in with_baseline(name, 1))",
-        ALL,
+        RECORDS,
     ),
     Mutant(
         "published errors of BPTT beside EP",
