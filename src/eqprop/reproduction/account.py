@@ -76,7 +76,8 @@ def in_short(paper: Paper, found: Findings, checks: list[Check]) -> Iterator[str
     yield from (swept(result) for result in sound if result.betas)
     rows = paper.rows
     ran = sum(bool(found.trainings.get(row.command)) for row in rows)
-    yield f"**Training**: {ran} of {len(rows)} rows of the table run; the others are marked “{OWED}”."
+    others = f"“{OWED}”" + " or as diverged" * any(row.command in found.diverged for row in rows)
+    yield f"**Training**: {ran} of {len(rows)} rows of the table run; the others are marked {others}."
     yield from filter(None, (error_of(row, found) for row in rows))
 
 
@@ -84,15 +85,16 @@ def error_of(row: Row, found: Findings) -> str | None:
     """A row that is there beside what was published; a single run is held against the spread of the published runs."""
     trainings = found.trainings.get(row.command)
     summary = summarise([training.epochs for training in trainings]) if trainings else None
+    diverged = found.divergence(row.command)
     if summary is None:
-        return None
+        return f"`{row.run.name}` by {row.run.method}: {diverged}." if diverged else None
     said = f"`{row.run.name}` by {row.run.method}: test error {summary.test.percent()}"
     said += f" over {summary.seeds} seeds" if summary.seeds > 1 else " (one seed)"
     for known in published(row.run):
         reached = 100 * summary.test.mean <= known.test + 2 * known.spread
         said += f", published {known.test:.2f} ± {known.spread:.2f} %"
         said += "" if reached else ": **not reached**"
-    return f"{said}."
+    return f"{said}; {diverged}." if diverged else f"{said}."
 
 
 def swept(result: Result) -> str:
@@ -133,7 +135,7 @@ def studied(study: Study, found: Findings) -> list[Part]:
 def swept_over(paper: Paper, sweep: Sweep, found: Findings) -> list[Part]:
     """A figure of trainings: its table, with what was not run, and its picture."""
     parts: list[Part] = [sweep.text, sweep_table(sweep, found), *picture(found, f"plots/{sweep.name}", sweep.title)]
-    owed = [row.command for row in sweep.rows() if row.command not in found.trainings]
+    owed = [row for row in sweep.rows() if row.command not in (*found.trainings, *found.diverged)]
     if owed:
         command = f"eqprop reproduce {paper.name} --train {sweep.name}"
         parts.append(f"{len(owed)} of {len(sweep.rows())} trainings are {OWED}: `{command}`.")

@@ -107,15 +107,18 @@ def own_points(figure: ErrorByAngle, found: Findings, which: str) -> Own:
 def angle_table(figure: ErrorByAngle, found: Findings) -> Table:
     """A line for every rule."""
     angles, errors = found.studies.get(figure.study, {"found": {}})["found"], trained_rules(figure, found)
-    return Table(HEAD, [line(p, angles.get(p.name), errors.get(p.name)) for p in figure.points])
+    return Table(
+        HEAD, [line(p, angles.get(p.name), errors.get(p.name), found.divergence(p.row.command)) for p in figure.points]
+    )
 
 
-def line(p: AnglePoint, angles: dict[str, list[float]] | None, errors: list[float] | None) -> list[str]:
+def line(p: AnglePoint, angles: dict[str, list[float]] | None, errors: list[float] | None, diverged: str) -> list[str]:
     """What was published of a rule, and what is here."""
     deviation = "" if p.angle[1] is None else f" ± {p.angle[1]:.1f}"
     known = [f"{p.angle[0]:.1f}{deviation}°", f"{p.error[0]:.2f} ± {p.error[1]:.2f} %"]
     own = ["–", "–"] if angles is None else [f"{mean(angles[which]):.1f}°" for which in ("without_first", "angle")]
-    return [p.name, *known, *own, "–" if errors is None else Spread.of([e / 100 for e in errors]).percent()]
+    error = "" if errors is None else Spread.of([e / 100 for e in errors]).percent()
+    return [p.name, *known, *own, "; ".join(filter(None, (error, diverged))) or "–"]
 
 
 def untrained(figure: ErrorByAngle, found: Findings) -> str:
