@@ -9,6 +9,8 @@ GDU, TUNE, ALL = (f"training/test_cli_{name}.py" for name in ("gdu", "tune", "re
 RECORDS = "training/test_cli_reproduce_records.py"
 TUN, EXP, RES = (f"theorem/{name}.py" for name in ("tuning", "experiment", "result"))
 EVI, TAB, PAP, ACC = (f"reproduction/{name}.py" for name in ("evidence", "tables", "paper", "account"))
+ANG, BY, ANGLES = "reproduction/angles.py", "plots/by_angle.py", "training/test_error_by_angle.py"
+DIVERGED = "training/test_cli_reproduce_divergence.py"
 REP, WRK, CLI, SUB, DOC = "cli/reproduce.py", "cli/reproducing.py", "cli/gdu.py", "cli/subject.py", "report.py"
 
 SETTINGS = [
@@ -220,4 +222,48 @@ ACCOUNTS = [
     Mutant("bars that part cells", DOC, """.replace("|", r"\\|")""", "", DOCUMENT),
 ]
 
-REPRODUCTION = [*SETTINGS, *EXPERIMENTS, *ACCOUNTS]
+BY_ANGLE = [
+    Mutant("one definition of the angle for both", ANG, "[p.name][which]", '[p.name]["angle"]', ANGLES),
+    Mutant(
+        "published angles by the other definition",
+        ANG,
+        'which == "without_first" else {})',
+        'which == "angle" else {})',
+        ANGLES,
+    ),
+    Mutant("points without an angle", ANG, "if p.name in angles and found", "if found", ANGLES),
+    Mutant("what is missing not named", ANG, "if p.name not in errors:", "if p.name in errors:", ANGLES),
+    Mutant("trainings from an angle of 0 alone", ANG, "    if not known.angle:\n", "    if True:\n", ANGLES),
+    Mutant(
+        "studies from an angle of 0 alone",
+        "reproduction/studies.py",
+        "replace(rule, model=replace(rule.model, angle=known.angle))",
+        "rule",
+        ANGLES,
+    ),
+    Mutant("bars as long as the largest", BY, "max(values[axis]) - m", "max(values[axis])", ANGLES),
+    Mutant("bars of angles upwards", BY, "*middles, bars[1], bars[0],", "*middles, bars[0], bars[1],", ANGLES),
+    Mutant("bars below zero", BY, "min(deviation, 0.8 * error)", "deviation", ANGLES),
+]
+
+DIVERGENCE = [
+    Mutant("after one that diverges no other", WRK, "folders[folders.index(stop.folder) + 1 :]", "[]", DIVERGED),
+    Mutant("another seed named", WRK, "seeds[folders.index(stop.folder)]", "seeds[0]", DIVERGED),
+    Mutant(
+        "what diverged is owed",
+        WRK,
+        "not found.trainings.get(row.command) and row.command not in found.diverged",
+        "not found.trainings.get(row.command)",
+        DIVERGED,
+    ),
+    Mutant("what diverged not run yet", TAB, "diverged or found.reasons", "found.reasons", DIVERGED),
+    Mutant(
+        "what diverged left out beside the rest",
+        TAB,
+        "(str(summary.seeds), diverged)",
+        "(str(summary.seeds),)",
+        DIVERGED,
+    ),
+]
+
+REPRODUCTION = [*SETTINGS, *EXPERIMENTS, *ACCOUNTS, *BY_ANGLE, *DIVERGENCE]
