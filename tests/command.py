@@ -70,6 +70,14 @@ def frames(shown: str) -> list[str]:
     return [line.rstrip() for line in re.split(r"[\r\n]+", ESCAPES.sub("", shown)) if line.strip()]
 
 
+def obstruct(folder: Path) -> None:
+    """Put what may be in the way of results there: ``full``, a folder with a file; ``file``; ``dangling``, a link to nothing."""
+    (folder / "full").mkdir()
+    (folder / "full" / "file").write_text("mine")
+    (folder / "file").write_text("mine")
+    (folder / "dangling").symlink_to("gone")
+
+
 def files(folder: Path) -> dict[str, bytes | None]:
     """Everything in a folder, contents of files and None for folders; the lock, which is empty, apart."""
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.name != ".lock"}

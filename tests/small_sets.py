@@ -29,6 +29,16 @@ def isolate(tmp_path, monkeypatch):
     monkeypatch.setattr(places, "DEBIAN", tmp_path / "debian")
 
 
+def secluded(tmp_path, monkeypatch):
+    """An empty working folder of a user without data sets and without a network."""
+    isolate(tmp_path, monkeypatch)
+    monkeypatch.setenv("EQPROP_OFFLINE", "1")
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
 def idx_bytes(shape: tuple[int, ...], items: bytes, kind: int = 8) -> bytes:
     """The format as it was published."""
     return struct.pack(">BBBB", 0, 0, kind, len(shape)) + struct.pack(f">{len(shape)}I", *shape) + items

@@ -6,8 +6,11 @@ __all__ = ["REPRODUCTION"]
 
 TUNED, GIVEN, DOCUMENT = "theorems/test_tuning.py", "training/test_experiment.py", "training/test_report.py"
 GDU, TUNE, ALL = (f"training/test_cli_{name}.py" for name in ("gdu", "tune", "reproduce"))
+RECORDS = "training/test_cli_reproduce_records.py"
 TUN, EXP, RES = (f"theorem/{name}.py" for name in ("tuning", "experiment", "result"))
 EVI, TAB, PAP, ACC = (f"reproduction/{name}.py" for name in ("evidence", "tables", "paper", "account"))
+ANG, BY, ANGLES = "reproduction/angles.py", "plots/by_angle.py", "training/test_error_by_angle.py"
+DIVERGED = "training/test_cli_reproduce_divergence.py"
 REP, WRK, CLI, SUB, DOC = "cli/reproduce.py", "cli/reproducing.py", "cli/gdu.py", "cli/subject.py", "report.py"
 
 SETTINGS = [
@@ -141,25 +144,25 @@ ACCOUNTS = [
         ALL,
     ),
     Mutant("experiment without its strengths taken", EVI, "set(check.betas) <= betas", "True", ALL),
-    Mutant("experiment on trained weights taken", EVI, "result.weights == INITIAL", "True", ALL),
+    Mutant("experiment on trained weights taken", EVI, "result.weights == INITIAL", "True", RECORDS),
     Mutant("damaged result taken for an error", EVI, "except DamagedError:", "except KeyError:", ALL),
     Mutant(
         "training of another configuration taken",
         EVI,
         "return replace(run, seed=0).to_json()",
         "return run.name + run.method",
-        ALL,
+        RECORDS,
     ),
     Mutant(
         "training of one seed alone taken",
         EVI,
         "return replace(run, seed=0).to_json()",
         "return run.to_json()",
-        ALL,
+        RECORDS,
     ),
     Mutant("training half done taken", EVI, "if len(rows) == run.epochs:", "if rows:", ALL),
-    Mutant("fresh takes from the records", REP, "[] if options.fresh or not", "[] if not", ALL),
-    Mutant("quick takes from the records", WRK, "None if work.quick else taken(", "None if False else taken(", ALL),
+    Mutant("fresh takes from the records", REP, "[] if options.fresh or not", "[] if not", RECORDS),
+    Mutant("quick takes from the records", WRK, "None if work.quick else taken(", "None if False else taken(", RECORDS),
     Mutant("what is there is done again", WRK, "if result_in(place, check) is None or (", "if True or (", ALL),
     Mutant("all seeds trained again", REP, "if seed not in done]", "if seed + 1]", ALL),
     Mutant(
@@ -167,7 +170,7 @@ ACCOUNTS = [
         PAP,
         "return f\"{'-'.join(word.removeprefix('--').replace('.', '-') for word in words)}/",
         'return f"{words[0]}/',
-        ALL,
+        RECORDS,
     ),
     Mutant(
         "training of another configuration gone on with",
@@ -181,22 +184,22 @@ ACCOUNTS = [
         WRK,
         "except (FileNotFoundError, DataError) as error:",
         "except KeyError as error:",
-        ALL,
+        RECORDS,
     ),
     Mutant(
         "message of missing data in the account",
         WRK,
         "found.reasons[key] = (\n",
         "found.reasons[key] = str(error) or (\n",
-        ALL,
+        RECORDS,
     ),
-    Mutant("BPTT's row trained by EP", PAP, "Row(baseline(own.run), f", "Row(own.run, f", ALL),
+    Mutant("BPTT's row trained by EP", PAP, "Row(baseline(own.run), f", "Row(own.run, f", RECORDS),
     Mutant(
         "reduced rows in the whole table",
         "reproduction/ernoult2019.py",
         "for row in with_baseline(name))",
         "for row in with_baseline(name, 1))",
-        ALL,
+        RECORDS,
     ),
     Mutant(
         "published errors of BPTT beside EP",
@@ -225,4 +228,48 @@ ACCOUNTS = [
     Mutant("bars that part cells", DOC, """.replace("|", r"\\|")""", "", DOCUMENT),
 ]
 
-REPRODUCTION = [*SETTINGS, *EXPERIMENTS, *ACCOUNTS]
+BY_ANGLE = [
+    Mutant("one definition of the angle for both", ANG, "[p.name][which]", '[p.name]["angle"]', ANGLES),
+    Mutant(
+        "published angles by the other definition",
+        ANG,
+        'which == "without_first" else {})',
+        'which == "angle" else {})',
+        ANGLES,
+    ),
+    Mutant("points without an angle", ANG, "if p.name in angles and found", "if found", ANGLES),
+    Mutant("what is missing not named", ANG, "if p.name not in errors:", "if p.name in errors:", ANGLES),
+    Mutant("trainings from an angle of 0 alone", ANG, "    if not known.angle:\n", "    if True:\n", ANGLES),
+    Mutant(
+        "studies from an angle of 0 alone",
+        "reproduction/studies.py",
+        "replace(rule, model=replace(rule.model, angle=known.angle))",
+        "rule",
+        ANGLES,
+    ),
+    Mutant("bars as long as the largest", BY, "max(values[axis]) - m", "max(values[axis])", ANGLES),
+    Mutant("bars of angles upwards", BY, "*middles, bars[1], bars[0],", "*middles, bars[0], bars[1],", ANGLES),
+    Mutant("bars below zero", BY, "min(deviation, 0.8 * error)", "deviation", ANGLES),
+]
+
+DIVERGENCE = [
+    Mutant("after one that diverges no other", WRK, "folders[folders.index(stop.folder) + 1 :]", "[]", DIVERGED),
+    Mutant("another seed named", WRK, "seeds[folders.index(stop.folder)]", "seeds[0]", DIVERGED),
+    Mutant(
+        "what diverged is owed",
+        WRK,
+        "not found.trainings.get(row.command) and row.command not in found.diverged",
+        "not found.trainings.get(row.command)",
+        DIVERGED,
+    ),
+    Mutant("what diverged not run yet", TAB, "diverged or found.reasons", "found.reasons", DIVERGED),
+    Mutant(
+        "what diverged left out beside the rest",
+        TAB,
+        "(str(summary.seeds), diverged)",
+        "(str(summary.seeds),)",
+        DIVERGED,
+    ),
+]
+
+REPRODUCTION = [*SETTINGS, *EXPERIMENTS, *ACCOUNTS, *BY_ANGLE, *DIVERGENCE]

@@ -8,6 +8,7 @@ RESUME, KILL, SAVED = (f"training/test_training_{name}.py" for name in ("resume"
 FIT, TALLY, GROUPS = (f"training/test_training_{name}.py" for name in ("trainer", "tally", "optimisers"))
 FOLDER, SESSION, RECIPES = (f"training/test_training_{name}.py" for name in ("folder", "session", "recipes"))
 DIVERGED, RUNS = (f"training/test_training_{name}.py" for name in ("divergence", "runs"))
+TOLD, PICTURES = "training/test_training_reports.py", "training/test_angle_plots.py"
 BATCHES, LOADED = (f"training/test_data_{name}.py" for name in ("batches", "loading"))
 TRAINER, STREAM, CHECK, FILES = "training/trainer.py", "training/stream.py", "training/checkpoint.py", "files.py"
 
@@ -81,6 +82,24 @@ TRAINING = [
     Mutant(
         "epochs share an order", "data/batches.py", "SeedSequence([self.seed, n],", "SeedSequence([self.seed],", BATCHES
     ),
+    Mutant("lists not logged", "training/reports.py", "if isinstance(value, list):", "if False:", TOLD),
+    Mutant(
+        "every connection has an angle",
+        "training/probe.py",
+        "in names if both_ways(connection) is not None]",
+        "in names]",
+        PICTURES,
+    ),
+    Mutant("parallel edges share a name", "network.py", "if self.ends.count(ends) > 1 else", "if False else", PICTURES),
+    Mutant(
+        "missing angles at zero",
+        "plots/angles.py",
+        "return nan if angle is None",
+        "return 0.0 if angle is None",
+        PICTURES,
+    ),
+    Mutant("angles above 100 cut off", "plots/angles.py", "max(100.0, largest + 5)", "max(100.0, 5)", PICTURES),
+    Mutant("angles of every run drawn", "cli/pictures.py", "if plots.angled(rows):", "if rows:", PICTURES),
     Mutant(
         "data not checked",
         "data/files.py",

@@ -160,6 +160,11 @@ class Network(nn.Module):
         """``(pre, post, connection)`` of every edge."""
         return [(pre, post, c) for (pre, post), c in zip(self.ends, self.connections, strict=True)]  # type: ignore[misc]
 
+    def edge_names(self) -> list[str]:
+        """``"1→2"`` for every edge, by the numbers of its populations; of parallel edges with their own number, ``"1→2 (3)"``."""
+        numbers = [f" ({n})" if self.ends.count(ends) > 1 else "" for n, ends in enumerate(self.ends)]
+        return [f"{pre}→{post}{number}" for (pre, post), number in zip(self.ends, numbers, strict=True)]
+
     def phi(self, x: Tensor, s: Sequence[Tensor]) -> Tensor:
         """The primitive function: ``(B,)``, for the activities ``x`` of the input and ``s`` of the rest."""
         a = (x, *s)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import eqprop as ep
-from command import Output, call, files, frames
+from command import Output, call, files, frames, obstruct
 from eqprop.cli import main
 from eqprop.data.sources import SOURCES
 from eqprop.recipes import EXPERIMENTS, RECIPES, baseline, experiment, recipe
@@ -21,7 +21,7 @@ from eqprop.theorem.experiment import Experiment
 from eqprop.theorem.result import read
 from eqprop.training import load, start
 from eqprop.training.session import read_run
-from small_sets import isolate, small_mnist
+from small_sets import secluded, small_mnist
 
 PHASES = "--estimator.free-steps 12 --estimator.nudged-steps 4"
 DIGITS = f"gdu digits --model.sizes 64 6 10 {PHASES}"
@@ -32,12 +32,7 @@ PLAIN = "--no-plots --out out"
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     """An empty working folder of a user without data sets and without a network."""
-    isolate(tmp_path, monkeypatch)
-    monkeypatch.setenv("EQPROP_OFFLINE", "1")
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+    return secluded(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -323,10 +318,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_a_mistake(options, here, tmp_path):
-    (here / "full").mkdir()
-    (here / "full" / "file").write_text("mine")
-    (here / "file").write_text("mine")
-    (here / "dangling").symlink_to("gone")
+    obstruct(here)
     before = files(tmp_path)
     assert OPTIONS[options] in call(f"gdu {options}").complaint()
     assert files(tmp_path) == before

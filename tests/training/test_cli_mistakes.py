@@ -11,7 +11,7 @@ from eqprop.cli import main
 from eqprop.data.sources import SOURCES
 from eqprop.recipes import recipe
 from eqprop.training import start
-from small_sets import isolate, small_mnist
+from small_sets import secluded, small_mnist
 
 HUGE = "9" * 23
 
@@ -19,12 +19,7 @@ HUGE = "9" * 23
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     """An empty working folder of a user without data sets and without a network."""
-    isolate(tmp_path, monkeypatch)
-    monkeypatch.setenv("EQPROP_OFFLINE", "1")
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+    return secluded(tmp_path, monkeypatch)
 
 
 COMMANDS = {

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import eqprop as ep
-from command import call, files
+from command import call, files, obstruct
 from eqprop.cli.tune import Tune
 from eqprop.data.sources import SOURCES
 from eqprop.recipes import RECIPES, baseline, recipe
@@ -20,7 +20,7 @@ from eqprop.theorem.tuning import Cell, Grid, tune
 from eqprop.training import load, start
 from eqprop.training.run import Run
 from eqprop.training.session import prepare, read_run
-from small_sets import isolate, small_mnist
+from small_sets import secluded, small_mnist
 
 SMALL = "tune digits --model.sizes 64 6 10"
 GRID = "--free-steps 4 9 --nudged-steps 2 6 --betas 0.1 0.2 --batches 2"
@@ -30,12 +30,7 @@ PLAIN = "--no-plots --out out"
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     """An empty working folder of a user without data sets and without a network."""
-    isolate(tmp_path, monkeypatch)
-    monkeypatch.setenv("EQPROP_OFFLINE", "1")
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+    return secluded(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -325,10 +320,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_a_mistake(options, here, tmp_path):
-    (here / "full").mkdir()
-    (here / "full" / "file").write_text("mine")
-    (here / "file").write_text("mine")
-    (here / "dangling").symlink_to("gone")
+    obstruct(here)
     before = files(tmp_path)
     assert OPTIONS[options] in call(f"tune {options}").complaint()
     assert files(tmp_path) == before

@@ -202,7 +202,7 @@ def test_the_paper_of_2020():
 def test_the_commands_of_its_trainings_train_them(here, monkeypatch):
     monkeypatch.setattr("eqprop.cli.train.carry_out", lambda *arguments: None)
     monkeypatch.setattr("eqprop.cli.study.prepare", lambda *arguments: None)
-    rows = [*ERNOULT2020.rows, *ERNOULT2020.quick_rows, *(row for sweep in ERNOULT2020.sweeps for row in sweep.rows())]
+    rows = [*ERNOULT2020.rows, *ERNOULT2020.quick_rows, *ERNOULT2020.figured()]
     for n, row in enumerate({row.command: row for row in rows}.values()):
         call(row.command.removeprefix("eqprop "), f"--no-plots --out {n}").done()
         assert read_run(here / str(n)) == row.run, row.command

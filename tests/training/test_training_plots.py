@@ -1,11 +1,8 @@
 """Pictures and tables show the numbers that they were given."""
 
-import struct
 import sys
-import zlib
 from itertools import pairwise
 from statistics import mean
-from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -13,10 +10,10 @@ import torch
 import eqprop as ep
 from eqprop import plots
 from eqprop.training.summary import Spread, summarise
+from picture_files import check
 from small_trainings import TEST, TRAIN, mlp, trainer
 
 ERRORS = {"train_error": [0.5, 0.2, 0.1], "validation_error": [0.6, 0.3, 0.3], "test_error": [0.7, 0.4, 0.2]}
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 def rows(factor=1.0, **curves) -> list[dict]:
@@ -30,37 +27,6 @@ def rows(factor=1.0, **curves) -> list[dict]:
             row.setdefault(name.replace("error", "cost"), 0.3 / (n + 1))
         found.append(row)
     return found
-
-
-def pixels(raw: bytes) -> tuple[int, int, bytes]:
-    """Width, height and raw data of a PNG, after every chunk's checksum was compared."""
-    assert raw.startswith(b"\x89PNG\r\n\x1a\n")
-    place, data = 8, b""
-    while place < len(raw):
-        length, kind = struct.unpack(">I4s", raw[place : place + 8])
-        body = raw[place + 8 : place + 8 + length]
-        assert zlib.crc32(kind + body) == struct.unpack(">I", raw[place + 8 + length : place + 12 + length])[0]
-        if kind == b"IHDR":
-            width, height = struct.unpack(">II", body[:8])
-        data += body if kind == b"IDAT" else b""
-        place += 12 + length
-    assert kind == b"IEND"
-    return width, height, zlib.decompress(data)
-
-
-def check(path, *words) -> None:
-    """Both files are there, are whole, and show something; the words are in the SVG's text or its comments."""
-    width, height, data = pixels(path.with_name(path.name + ".png").read_bytes())
-    assert width >= 600
-    assert height >= 400
-    assert len(set(data)) > 10
-    text = path.with_name(path.name + ".svg").read_text()
-    root = ElementTree.fromstring(text)
-    assert root.tag == f"{SVG}svg"
-    assert len(list(root.iter(f"{SVG}path"))) > 10
-    for word in words:
-        assert word in text
-    assert sorted(p.name for p in path.parent.iterdir()) == [f"{path.name}.png", f"{path.name}.svg"]
 
 
 @pytest.fixture

@@ -104,6 +104,24 @@ def test_tensorboard_has_every_number(tmp_path):
     assert [value for _, value in found["rate/0"]] == pytest.approx([0.5] * 3)
 
 
+def test_tensorboard_has_every_element_of_a_list_and_no_angle_that_is_none(tmp_path):
+    pytest.importorskip("tensorboard")
+    report = TensorBoard(tmp_path)
+    report.begin(2, None, [])
+    for row in (
+        {"weight_angles": [10.5, 90.0], "update_angle": 30.25},
+        {"weight_angles": [11.5, 80.0], "update_angle": None},
+    ):
+        report.epoch(ROW | row | {"epoch": 1 + (row["update_angle"] is None)})
+    report.end()
+    found = scalars(tmp_path)
+    assert {tag: found[tag] for tag in found if "angle" in tag} == {
+        "weight/angle/0": [(1, 10.5), (2, 11.5)], "weight/angle/1": [(1, 90.0), (2, 80.0)], "update/angle": [(1, 30.25)],
+    }  # fmt: skip
+    assert [tag for tag in found if tag.startswith("rate")] == ["rate/0", "rate/1"]
+    assert "epoch" not in found
+
+
 def test_without_tensorboard_it_is_said_how_to_get_it(tmp_path, monkeypatch):
     for module in [name for name in sys.modules if "tensorboard" in name.split(".")]:
         monkeypatch.delitem(sys.modules, module)

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
-__all__ = ["Failed", "UsageError", "failure", "unknown"]
+__all__ = ["Diverged", "Failed", "UsageError", "failure", "unknown"]
 
 
 class UsageError(ValueError):
@@ -12,6 +13,20 @@ class UsageError(ValueError):
 
 class Failed(RuntimeError):
     """A training could not go on; the message says why and what is kept."""
+
+
+class Diverged(Failed):
+    """A training met a number that is not finite.
+
+    Args:
+        folder: of the run.
+        reason: where in the training, and what.
+        advice: what is kept and what can be done.
+    """
+
+    def __init__(self, folder: Path, reason: str, advice: str) -> None:
+        super().__init__(f"{folder}: the training diverged: {reason}\n{advice}")
+        self.folder, self.reason = folder, reason
 
 
 LINES = 3

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from eqprop import plots
 from eqprop.training.folder import Folder
+from eqprop.training.probe import names_of_angles
 from eqprop.training.session import begun_on, history, load, prepare, read_run, threads
 
 __all__ = ["draw_run", "drawable"]
@@ -20,7 +21,12 @@ def drawable() -> bool:
 
 
 def draw_run(folder: Path, device: str | None, root: str | None) -> None:
-    """Errors, activities and settling of one run, into its ``plots``; on the kind of device that it began on, if none is named.
+    """Errors, angles where there are any, activities and settling of one run, into its ``plots``.
+
+    Args:
+        folder: of the run.
+        device: where to settle; on the kind of device that it began on, if none is named.
+        root: a folder to look for the data in first.
 
     Raises:
         ModuleNotFoundError: if there is nothing to draw with.
@@ -34,5 +40,7 @@ def draw_run(folder: Path, device: str | None, root: str | None) -> None:
         x = session.test.x[:SAMPLES]
         if rows:
             plots.error_curves({"": [rows]}, place.plots / "errors", run.title)
+        if plots.angled(rows):
+            plots.angle_curves(rows, names_of_angles(model), place.plots / "angles", run.title)
         plots.activities(model, x, place.plots / "activities", run.title)
         plots.settling(model, x, place.plots / "settling", run.title)

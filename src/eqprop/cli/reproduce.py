@@ -12,7 +12,7 @@ from eqprop.checks import positive_int
 from eqprop.cli.devices import as_device
 from eqprop.cli.errors import UsageError, unknown
 from eqprop.cli.parse import parse
-from eqprop.cli.reproducing import Work, checked, columns, studied, swept, tell, trained
+from eqprop.cli.reproducing import Work, checked, columns, studied, tell, trained
 from eqprop.cli.show import say
 from eqprop.cli.subject import makeable, writing
 from eqprop.cli.train import LeftOut
@@ -81,7 +81,7 @@ def main(words: list[str]) -> int:
             done = [training.run.seed for training in there.get(key(row.run), [])]
             left = [seed for seed in range(seeds) if seed not in done]
             say(f"training {n}/{len(rows)}, {row.run.name} by {row.run.method}: {trained(row, left, work)}")
-        work.take(trainings_in(work.everywhere), [*paper.rows, *(row for row, _ in rows), *swept(paper)])
+        work.take(trainings_in(work.everywhere), [*paper.rows, *(row for row, _ in rows), *paper.figured()])
         tell(paper, work, checks, list(paper.quick_rows) if options.quick else [])
     return 0
 

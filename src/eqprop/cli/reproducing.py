@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from eqprop import plots
-from eqprop.cli.errors import Failed
+from eqprop.cli.errors import Diverged, Failed
 from eqprop.cli.gdu import draw
 from eqprop.cli.pictures import drawable
 from eqprop.cli.show import counting, download_progress, say
@@ -19,6 +19,7 @@ from eqprop.data import DataError, load
 from eqprop.files import write_atomic
 from eqprop.report import html, markdown
 from eqprop.reproduction.account import account
+from eqprop.reproduction.angles import panels, trained_rules
 from eqprop.reproduction.evidence import Shelf, find_result, key, result_in, study_in
 from eqprop.reproduction.paper import Check, Columns, Paper, Row
 from eqprop.reproduction.studies import Study
@@ -31,7 +32,7 @@ from eqprop.training.environment import environment
 from eqprop.training.folder import Folder
 from eqprop.training.session import read_run, start
 
-__all__ = ["Work", "checked", "columns", "studied", "swept", "tell", "trained"]
+__all__ = ["Work", "checked", "columns", "studied", "tell", "trained"]
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def trained(row: Row, seeds: Sequence[int], work: Work) -> str:
 
 
 def trainings(row: Row, seeds: Sequence[int], work: Work) -> str:
-    """Train some seeds, or go on with them."""
+    """Train some seeds, or go on with them; one that diverges is noted, and the rest go on."""
     top = work.found.folder / "trainings" / row.folder
     folders = [top / f"seed-{seed}" for seed in seeds]
     for seed, folder in zip(seeds, folders, strict=True):
@@ -176,8 +177,17 @@ def trainings(row: Row, seeds: Sequence[int], work: Work) -> str:
             start(row.seed(seed), folder, work.device)
         elif read_run(folder).to_json() != row.seed(seed).to_json():
             raise FileExistsError(f"{folder} holds another training: name another folder by --out")
-    carry_out(folders, Means(device=work.device, plots=False), work.root, work.found.folder)
-    return "trained"
+    lost, left = [], folders
+    while left:
+        try:
+            carry_out(left, Means(device=work.device, plots=False), work.root, work.found.folder)
+            break
+        except Diverged as stop:
+            seed = seeds[folders.index(stop.folder)]
+            work.found.diverged.setdefault(row.command, []).append(seed)
+            lost.append(f"seed {seed} diverged: {stop.reason}")
+            left = folders[folders.index(stop.folder) + 1 :]
+    return "; ".join(["trained"] * (len(lost) < len(folders)) + lost)
 
 
 def attempt(work: Callable[[], str], key: str, data: str, state: Work) -> str:
@@ -205,11 +215,6 @@ def available(data: str, root: str | None) -> bool:
         return False
 
 
-def swept(paper: Paper) -> list[Row]:
-    """The trainings of a paper's figures."""
-    return [row for sweep in paper.sweeps for row in sweep.rows()]
-
-
 def tell(paper: Paper, work: Work, checks: list[Check], reduced: list[Row]) -> None:
     """Write the account."""
     found = work.found
@@ -219,7 +224,9 @@ def tell(paper: Paper, work: Work, checks: list[Check], reduced: list[Row]) -> N
     document = account(paper, found, checks, reduced)
     write_atomic(found.folder / "report.md", markdown(document, found.folder))
     write_atomic(found.folder / "report.html", html(document))
-    owed = [row.command for row in paper.rows if not found.trainings.get(row.command)]
+    owed = [
+        row.command for row in paper.rows if not found.trainings.get(row.command) and row.command not in found.diverged
+    ]
     if owed:
         say(f"{len(owed)} rows of the table are not run yet, such as `{owed[0]}`")
     say(f"account in {found.folder / 'report.html'} and {found.folder / 'report.md'}")
@@ -238,6 +245,9 @@ def pictures(paper: Paper, found: Findings) -> None:
     for sweep in paper.sweeps:
         if errors := found.errors(sweep):
             plots.sweep(errors, at / sweep.name, axis=sweep.axis, published=sweep.known)
+    for figure in paper.by_angle:
+        if trained_rules(figure, found):
+            plots.error_by_angle(panels(figure, found), at / figure.name, published="published (recalled, digitised)")
     for study in paper.studies:
         if study.name in found.studies:
             study.draw(found.studies[study.name]["found"], at / study.name)

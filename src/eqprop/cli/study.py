@@ -12,7 +12,7 @@ from pathlib import Path
 
 from eqprop.checks import not_negative
 from eqprop.cli.devices import as_device
-from eqprop.cli.errors import Failed
+from eqprop.cli.errors import Diverged, Failed
 from eqprop.cli.pictures import draw_run, drawable
 from eqprop.cli.show import download_progress, reports, say
 from eqprop.training.folder import Folder
@@ -117,7 +117,8 @@ def carry_out(folders: Sequence[Path], means: Means, root: str | None, top: Path
     """Begin or go on with each run that is not finished.
 
     Raises:
-        Failed: if a training diverges or its disk is full.
+        Diverged: if a training does; those after it are not begun.
+        Failed: if the disk is full.
         Interrupted: if a signal stopped it.
         ValueError, OSError: if a folder holds no sound run; no other is begun then.
     """
@@ -144,7 +145,7 @@ def carry_out(folders: Sequence[Path], means: Means, root: str | None, top: Path
         except FloatingPointError as error:
             kept = f"the weights from before are kept: `eqprop evaluate {folder}` tests them"
             advice = "lower the learning rate (--optimiser.rates), or look at beta and the data"
-            raise Failed(f"{folder}: the training diverged: {error}\n{advice}; {kept}") from None
+            raise Diverged(folder, str(error), f"{advice}; {kept}") from None
     if means.plots and not drawable():
         sys.stderr.write("eqprop: no pictures without matplotlib: pip install 'eqprop[plot]'\n")
 

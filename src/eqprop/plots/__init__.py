@@ -4,6 +4,8 @@ Every function takes data, draws on a figure of its own, and writes ``path`` twi
 data give the same bytes.
 """
 
+from eqprop.plots.angles import angle_curves, angled
+from eqprop.plots.by_angle import error_by_angle
 from eqprop.plots.columns import side_by_side
 from eqprop.plots.curves import increments
 from eqprop.plots.errors import against_beta, relative_errors
@@ -15,7 +17,10 @@ __all__ = [
     "activities",
     "against_beta",
     "agreement_map",
+    "angle_curves",
+    "angled",
     "beside_published",
+    "error_by_angle",
     "error_curves",
     "increments",
     "proportional",

@@ -68,11 +68,11 @@ def draw_sweep(errors: Errors, axis: str, published: Published, title: str, *, l
     return figure
 
 
-def beside_published(pairs: Mapping[str, tuple[float, Sequence[float]]], path: Path, what: str) -> None:
-    """Own values against published ones, a point each; where both are the same they lie on the diagonal.
+def beside_published(pairs: Mapping[str, Sequence[tuple[float, Sequence[float]]]], path: Path, what: str) -> None:
+    """Own values against published ones; where both are the same they lie on the diagonal.
 
     Args:
-        pairs: for each label the published value and own ones of several seeds.
+        pairs: for each label one or more points: the published value and own ones of several seeds.
         path: where to write, without an ending.
         what: the value's name.
 
@@ -82,14 +82,14 @@ def beside_published(pairs: Mapping[str, tuple[float, Sequence[float]]], path: P
     with small_print():
         figure = canvas(4.2, 3.4)
         axes = figure.subplots()
-        most = max(max(known, *own) for known, own in pairs.values())
+        most = max(max(known, *own) for points in pairs.values() for known, own in points)
         axes.plot([0, most], [0, most], color="0.7", linewidth=0.8)
-        for n, (label, (known, own)) in enumerate(pairs.items()):
-            bar = [[mean(own) - min(own)], [max(own) - mean(own)]]
-            marker = "os^Dv"[n // len(PALETTE) % 5]
-            axes.errorbar(
-                [known], [mean(own)], bar, color=PALETTE[n % len(PALETTE)], marker=marker, linestyle="", label=label
-            )
+        for n, (label, points) in enumerate(pairs.items()):
+            middles = [mean(own) for _, own in points]
+            low = [middle - min(own) for middle, (_, own) in zip(middles, points, strict=True)]
+            high = [max(own) - middle for middle, (_, own) in zip(middles, points, strict=True)]
+            look = {"color": PALETTE[n % len(PALETTE)], "marker": "os^Dv"[n % 5], "markersize": 4, "linestyle": ""}
+            axes.errorbar([known for known, _ in points], middles, [low, high], label=label, elinewidth=0.8, **look)
         axes.set(xlabel=f"published {what}", ylabel=f"{what}, here")
         figure.legend(loc="outside right center", frameon=False)
         save(figure, path)

@@ -15,13 +15,15 @@ from dataclasses import replace
 
 from eqprop.architectures import MLP
 from eqprop.estimators import ContinualSGD, EquilibriumProp
-from eqprop.recipes.published import Published
+from eqprop.recipes.published import Published, PublishedAngle
 from eqprop.training.optimisers import SGD
 from eqprop.training.run import Data, EstimatorSpec, Run
 
-__all__ = ["PUBLISHED", "cep_1h", "cep_1h_readme", "cep_2h", "cvf_1h", "cvf_2h", "vf_1h"]
+__all__ = ["PUBLISHED", "UPDATE_ANGLES", "cep_1h", "cep_1h_readme", "cep_2h", "cvf_1h", "cvf_2h", "vf_1h"]
 
 FIGURE = "Ernoult et al. 2020, Fig. 4"
+
+FIRST = "Ernoult et al. 2020, Fig. 5a"
 
 SIGN = "whether the sign of beta was drawn is not certain; the recipe draws it, the paper's commands do not"
 
@@ -52,6 +54,35 @@ PUBLISHED = (
     *(at_angle("cvf-2h", angle, errors, UNSURE if angle > 150 else "") for angle, _, errors in ANGLES),
 )
 """Errors on MNIST in percent, mean and standard deviation over five runs, as recalled."""
+
+
+FIRST_UPDATES = {  # from the initial angles of ANGLES, in their order
+    "cvf-1h": (65.0, 65.5, 78.4, 80.4, 92.2, 98.8, 105.1, 113.1, 114.4),
+    "cvf-2h": (60.6, 66.3, 74.2, 80.6, 89.7, 94.2, 90.6, 85.7, 86.4),
+}
+
+SPREADS = {("cvf-2h", 0.0): 9.6}
+"""Of angles of C-VF, where a bar could be read."""
+
+
+def from_angle(recipe: str, angle: float, mean: float) -> PublishedAngle:
+    """C-VF's first update from feedback weights at that angle to the forward ones."""
+    remark = UNSURE if recipe == "cvf-2h" and angle > 150 else ""
+    return PublishedAngle(recipe, mean, SPREADS.get((recipe, angle)), FIRST, remark, angle)
+
+
+UPDATE_ANGLES = (
+    PublishedAngle("p-1h", 16.8, 2.4, FIRST),
+    PublishedAngle("p-2h", 48.7, None, FIRST),
+    PublishedAngle("cep-1h", 50.1, 10.7, FIRST),
+    PublishedAngle("cep-2h", 52.9, 6.0, FIRST),
+    *(
+        from_angle(recipe, angle, mean)
+        for recipe, means in FIRST_UPDATES.items()
+        for (angle, *_), mean in zip(ANGLES, means, strict=True)
+    ),
+)
+"""Angles of first updates, read off the figure."""
 
 
 def mnist(

@@ -7,7 +7,7 @@ from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp
 from eqprop.settle import as_settle
 from eqprop.training.run import Run
 
-__all__ = ["Published", "baseline"]
+__all__ = ["Published", "PublishedAngle", "baseline"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,27 @@ class Published:
     def text(self) -> str:
         """The test error as a table has it, in percent."""
         return f"{self.test:.2f}" if self.spread is None else f"{self.test:.2f} ± {self.spread:.2f}"
+
+
+@dataclass(frozen=True)
+class PublishedAngle:
+    """The angle of a rule's first update of the weights to BPTT's gradient, t = 0 left out of both, in degrees.
+
+    Attributes:
+        recipe: name of the recipe of the rule's training.
+        mean: over runs.
+        spread: standard deviation over runs, where its bar could be read.
+        source: paper and figure, off which it was read.
+        remark: what the figure leaves open.
+        angle: initial angle between forward and feedback weights, in degrees.
+    """
+
+    recipe: str
+    mean: float
+    spread: float | None
+    source: str
+    remark: str = ""
+    angle: float = 0.0
 
 
 def baseline(run: Run) -> Run:

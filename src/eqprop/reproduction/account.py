@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from eqprop.recipes import published
 from eqprop.report import Document, Picture, Section, Table
-from eqprop.reproduction.paper import Check, Paper, Row, Sweep
+from eqprop.reproduction.angles import angle_table, untrained
+from eqprop.reproduction.paper import Check, ErrorByAngle, Paper, Row, Sweep
 from eqprop.reproduction.studies import Study
 from eqprop.reproduction.tables import OWED, Findings, check_tables, failing, sweep_table, training_tables
 from eqprop.theorem.report import layer_errors
@@ -59,6 +60,7 @@ def account(paper: Paper, found: Findings, checks: list[Check], reduced: list[Ro
         Section("Training", [TRAININGS, *training_tables(paper.rows, found), *remarks(paper), *curves(paper, found)]),
     ]
     sections += [Section(study.title, studied(study, found)) for study in paper.studies]
+    sections += [Section(figure.title, against_angles(paper, figure, found)) for figure in paper.by_angle]
     sections += [Section(sweep.title, swept_over(paper, sweep, found)) for sweep in paper.sweeps]
     if reduced:
         sections.append(Section("Reduced trainings", [REDUCED, *training_tables(reduced, found)]))
@@ -74,7 +76,8 @@ def in_short(paper: Paper, found: Findings, checks: list[Check]) -> Iterator[str
     yield from (swept(result) for result in sound if result.betas)
     rows = paper.rows
     ran = sum(bool(found.trainings.get(row.command)) for row in rows)
-    yield f"**Training**: {ran} of {len(rows)} rows of the table run; the others are marked “{OWED}”."
+    others = f"“{OWED}”" + " or as diverged" * any(row.command in found.diverged for row in rows)
+    yield f"**Training**: {ran} of {len(rows)} rows of the table run; the others are marked {others}."
     yield from filter(None, (error_of(row, found) for row in rows))
 
 
@@ -82,15 +85,16 @@ def error_of(row: Row, found: Findings) -> str | None:
     """A row that is there beside what was published; a single run is held against the spread of the published runs."""
     trainings = found.trainings.get(row.command)
     summary = summarise([training.epochs for training in trainings]) if trainings else None
+    diverged = found.divergence(row.command)
     if summary is None:
-        return None
+        return f"`{row.run.name}` by {row.run.method}: {diverged}." if diverged else None
     said = f"`{row.run.name}` by {row.run.method}: test error {summary.test.percent()}"
     said += f" over {summary.seeds} seeds" if summary.seeds > 1 else " (one seed)"
     for known in published(row.run):
         reached = 100 * summary.test.mean <= known.test + 2 * (known.spread or 0.0)
         said += f", published {known.text} %"
         said += "" if reached else ": **not reached**"
-    return f"{said}."
+    return f"{said}; {diverged}." if diverged else f"{said}."
 
 
 def swept(result: Result) -> str:
@@ -131,10 +135,23 @@ def studied(study: Study, found: Findings) -> list[Part]:
 def swept_over(paper: Paper, sweep: Sweep, found: Findings) -> list[Part]:
     """A figure of trainings: its table, with what was not run, and its picture."""
     parts: list[Part] = [sweep.text, sweep_table(sweep, found), *picture(found, f"plots/{sweep.name}", sweep.title)]
-    owed = [row.command for row in sweep.rows() if row.command not in found.trainings]
+    owed = [row for row in sweep.rows() if row.command not in (*found.trainings, *found.diverged)]
     if owed:
         command = f"eqprop reproduce {paper.name} --train {sweep.name}"
         parts.append(f"{len(owed)} of {len(sweep.rows())} trainings are {OWED}: `{command}`.")
+    return parts
+
+
+def against_angles(paper: Paper, figure: ErrorByAngle, found: Findings) -> list[Part]:
+    """A figure of errors against angles: its table, its picture, and which points of our own it lacks."""
+    parts: list[Part] = [figure.text, angle_table(figure, found), *picture(found, f"plots/{figure.name}", figure.title)]
+    if figure.study not in found.studies:
+        parts.append(f"No points of our own: their angles are {OWED}.")
+    elif lacking := untrained(figure, found):
+        command = f"eqprop reproduce {paper.name} --train {figure.name}"
+        parts.append(
+            f"Without a point of their own, for want of a whole training: {lacking}. `{command}` trains one seed of each."
+        )
     return parts
 
 

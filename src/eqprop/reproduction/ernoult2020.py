@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from eqprop.architectures import MLP
 from eqprop.recipes import CONTINUAL, PUBLISHED, recipe
+from eqprop.reproduction.angles import error_by_angle
 from eqprop.reproduction.hardware import imperfections
 from eqprop.reproduction.paper import Check, Columns, Paper, Row, Sweep, alone
 from eqprop.reproduction.studies import dependence_on_the_rate, update_angles
@@ -74,4 +75,5 @@ ERNOULT2020 = Paper(
     ),
     sweeps=(initial_angles(), *imperfections()),
     studies=(update_angles(), dependence_on_the_rate()),
+    by_angle=(error_by_angle(),),
 )

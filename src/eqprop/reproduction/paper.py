@@ -8,7 +8,7 @@ from eqprop.reproduction.studies import Study
 from eqprop.theorem.experiment import Experiment
 from eqprop.training.run import Run
 
-__all__ = ["Check", "Columns", "Paper", "Row", "Sweep", "alone", "with_baseline"]
+__all__ = ["AnglePoint", "Check", "Columns", "ErrorByAngle", "Paper", "Row", "Sweep", "alone", "with_baseline"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,51 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class AnglePoint:
+    """A rule in a figure of errors against angles of first updates.
+
+    Attributes:
+        name: of the rule, as the study of angles has it.
+        row: its whole training.
+        angle: published mean and deviation of the angle, in degrees; None where the deviation is not known.
+        error: published mean and deviation of the test error, in percent.
+    """
+
+    name: str
+    row: Row
+    angle: tuple[float, float | None]
+    error: tuple[float, float]
+
+    @property
+    def rule(self) -> str:
+        """The name without the initial angle of the weights: what has one colour."""
+        return self.name.split(",")[0]
+
+
+@dataclass(frozen=True)
+class ErrorByAngle:
+    """A figure of test errors against the angles that a study found.
+
+    Attributes:
+        name: as the command line and files take it.
+        title: of section and picture.
+        text: what is shown, in a paragraph.
+        study: name of the study of angles.
+        points: a rule each.
+    """
+
+    name: str
+    title: str
+    text: str
+    study: str
+    points: tuple[AnglePoint, ...]
+
+    def rows(self) -> list[Row]:
+        """Every training."""
+        return [point.row for point in self.points]
+
+
+@dataclass(frozen=True)
 class Paper:
     """A paper as far as it is to be reproduced.
 
@@ -108,6 +153,7 @@ class Paper:
         columns: pictures of several checks.
         sweeps: figures of many trainings.
         studies: computations that train nothing.
+        by_angle: figures of errors against angles of first updates.
     """
 
     name: str
@@ -120,16 +166,23 @@ class Paper:
     columns: tuple[Columns, ...] = ()
     sweeps: tuple[Sweep, ...] = ()
     studies: tuple[Study, ...] = ()
+    by_angle: tuple[ErrorByAngle, ...] = ()
 
     @property
     def names(self) -> list[str]:
-        """Recipes of the table, and sweeps: what may be trained by name."""
-        return list(dict.fromkeys([*(row.run.name for row in self.rows), *(sweep.name for sweep in self.sweeps)]))
+        """Recipes of the table, and figures of trainings: what may be trained by name."""
+        figures = (figure.name for figure in (*self.sweeps, *self.by_angle))
+        return list(dict.fromkeys([*(row.run.name for row in self.rows), *figures]))
+
+    def figured(self) -> list[Row]:
+        """The trainings of all figures."""
+        return [row for figure in (*self.sweeps, *self.by_angle) for row in figure.rows()]
 
     def named(self, name: str, seeds: int) -> list[tuple[Row, int]]:
         """The trainings of a recipe, so many seeds of each, or of a figure, which has its own number of seeds."""
         swept = [(row, sweep.seeds) for sweep in self.sweeps if sweep.name == name for row in sweep.rows()]
-        return [*((row, seeds) for row in self.rows if row.run.name == name), *swept]
+        by_angle = [(row, 1) for figure in self.by_angle if figure.name == name for row in figure.rows()]
+        return [*((row, seeds) for row in self.rows if row.run.name == name), *swept, *by_angle]
 
 
 def with_baseline(name: str, epochs: int | None = None) -> tuple[Row, Row]:

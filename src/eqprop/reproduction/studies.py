@@ -16,13 +16,15 @@ from typing import Any
 
 from eqprop import plots
 from eqprop.architectures import MLP
-from eqprop.recipes import experiment
+from eqprop.recipes import experiment, recipe
+from eqprop.recipes.ernoult2020 import UPDATE_ANGLES
+from eqprop.recipes.published import PublishedAngle
 from eqprop.report import Table
 from eqprop.theorem.comparison import compare
 from eqprop.theorem.experiment import Experiment
 from eqprop.training.session import threads
 
-__all__ = ["RateStudy", "Study", "UpdateAngles", "dependence_on_the_rate", "update_angles"]
+__all__ = ["RateStudy", "Study", "UpdateAngles", "dependence_on_the_rate", "rule_name", "update_angles"]
 
 Tell = Callable[[int, int], object]
 """Is told ``(done, total)``."""
@@ -46,7 +48,7 @@ class UpdateAngles:
     text: str = (
         "Angle between a rule's whole update of the weights and BPTT's gradient, at the weights that training begins with, on a "
         "batch of 20; mean and range over five seeds. The paper's Figure 5a, from which the published angles were read, leaves "
-        "t = 0 out."
+        "t = 0 out; degrees behind a rule are the initial angle of its feedback weights to the forward ones."
     )
 
     @property
@@ -78,9 +80,11 @@ class UpdateAngles:
         return Table(head, rows)
 
     def draw(self, found: Mapping[str, Any], path: Path) -> None:
-        """Own angles against published ones."""
-        pairs = {label: (self.published[label], both["without_first"]) for label, both in found.items()}
-        plots.beside_published(pairs, path, "angle of the first update to BPTT's (degrees)")
+        """Own angles against published ones, t = 0 left out; those of one rule from several initial angles in one colour."""
+        pairs: dict[str, list[tuple[float, list[float]]]] = {}
+        for label, both in found.items():
+            pairs.setdefault(label.split(",")[0], []).append((self.published[label], both["without_first"]))
+        plots.beside_published(pairs, path, "angle, without t = 0 (degrees)")
 
 
 @dataclass(frozen=True)
@@ -147,14 +151,22 @@ def made(rule: Experiment, device: str, root: str | None) -> tuple[Any, Any, Any
 
 def update_angles() -> UpdateAngles:
     """EP, C-EP and C-VF at the weights that training begins with."""
-    rules = {"EP-1h": "p-1h", "EP-2h": "p-2h", "C-EP-1h": "cep-1h", "C-EP-2h": "cep-2h"}
-    found = {label: experiment(f"{name}-training") for label, name in rules.items()}
-    untied = experiment("cvf-1h-training")
-    for angle in (0.0, 22.5, 45.0, 67.5, 90.0, 112.5, 135.0, 157.5, 180.0):
-        assert isinstance(untied.model, MLP)
-        found[f"C-VF-1h, {angle:g}°"] = replace(untied, model=replace(untied.model, angle=angle))
-    digitised = (16.8, 48.7, 50.1, 52.9, 65.0, 65.5, 78.4, 80.4, 92.2, 98.8, 105.1, 113.1, 114.4)
-    return UpdateAngles(found, dict(zip(found, digitised, strict=True)))
+    rules = {rule_name(known): first_update(known) for known in UPDATE_ANGLES}
+    return UpdateAngles(rules, {rule_name(known): known.mean for known in UPDATE_ANGLES})
+
+
+def first_update(known: PublishedAngle) -> Experiment:
+    """The check of a training's own phases, from the initial angle of the weights."""
+    rule = experiment(f"{known.recipe}-training")
+    assert isinstance(rule.model, MLP)
+    return replace(rule, model=replace(rule.model, angle=known.angle))
+
+
+def rule_name(known: PublishedAngle) -> str:
+    """ "EP-1h"; "C-VF-1h, 45°" where feedback weights begin at an angle."""
+    run = recipe(known.recipe)
+    name = f"{run.method}-{known.recipe.split('-')[-1]}"
+    return name if getattr(run.model, "tied", True) else f"{name}, {known.angle:g}°"
 
 
 def dependence_on_the_rate() -> RateStudy:

@@ -40,6 +40,7 @@ class Findings:
         trainings: of the rows, by command.
         reasons: why something could not be run, by the same keys.
         studies: what computations found, by name.
+        diverged: seeds of trainings that did when they were tried, by command.
     """
 
     folder: Path
@@ -47,6 +48,12 @@ class Findings:
     trainings: dict[str, list[Training]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     studies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    diverged: dict[str, list[int]] = field(default_factory=dict)
+
+    def divergence(self, command: str) -> str:
+        """ "seeds 0, 3 diverged" of the trainings of a row; nothing where none did."""
+        seeds = self.diverged.get(command, [])
+        return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))} diverged" if seeds else ""
 
     def errors(self, sweep: Sweep) -> dict[str, dict[float, list[float]]]:
         """Test errors in percent of the trainings of a figure that are there, by label and number."""
@@ -115,8 +122,9 @@ def training_line(row: Row, found: Findings) -> list[str]:
     known = [(f"{p.text} %", "–" if p.train is None else f"{p.train:.2f} %") for p in published(run)]
     test, train = known[0] if known else ("–", "–")
     summary = summarise([training.epochs for training in done]) if done else None
+    diverged = found.divergence(row.command)
     if summary is None:
-        return [run.name, run.method, test, found.reasons.get(row.command, OWED), train, *[""] * 3]
+        return [run.name, run.method, test, diverged or found.reasons.get(row.command, OWED), train, *[""] * 3]
     last = summary.test_last.percent() if summary.test_last else "–"
     return [
         run.name,
@@ -126,7 +134,7 @@ def training_line(row: Row, found: Findings) -> list[str]:
         train,
         summary.train.percent(),
         last,
-        str(summary.seeds),
+        "; ".join(filter(None, (str(summary.seeds), diverged))),
     ]
 
 
@@ -160,12 +168,18 @@ def sweep_table(sweep: Sweep, found: Findings) -> Table:
     errors = found.errors(sweep)
     numbers = sorted({at for curve in (*sweep.curves.values(), *sweep.known.values()) for at in curve})
     head = (sweep.axis, *sweep.curves, *sweep.known)
-    return Table(head, [[f"{at:g}", *sweep_cells(sweep, errors, at)] for at in numbers])
+    return Table(head, [[f"{at:g}", *sweep_cells(sweep, errors, found, at)] for at in numbers])
 
 
-def sweep_cells(sweep: Sweep, errors: Mapping[str, Mapping[float, list[float]]], at: float) -> list[str]:
+def sweep_cells(
+    sweep: Sweep, errors: Mapping[str, Mapping[float, list[float]]], found: Findings, at: float
+) -> list[str]:
     """What every curve has at a number."""
-    own = [errors.get(label, {}).get(at) for label in sweep.curves]
-    cells = ["–" if several is None else Spread.of([e / 100 for e in several]).percent() for several in own]
+    cells = []
+    for label, curve in sweep.curves.items():
+        several = errors.get(label, {}).get(at)
+        diverged = found.divergence(curve[at].command) if at in curve else ""
+        error = "" if several is None else Spread.of([e / 100 for e in several]).percent()
+        cells.append("; ".join(filter(None, (error, diverged))) or "–")
     known = [curve.get(at) for curve in sweep.known.values()]
     return cells + ["–" if pair is None else f"{pair[0]:.2f} ± {pair[1]:.2f} %" for pair in known]

@@ -182,11 +182,7 @@ def labels(network: Network, names: list[str]) -> dict[str, str]:
 def label(network: Network, name: str) -> str:
     """The short name of one parameter; its own where it is not a connection's."""
     found = re.fullmatch(r"network\.connections\.(\d+)\.(.+)", name)
-    if found is None:
-        return name
-    pre, post = ends = network.ends[int(found[1])]
-    number = f" ({found[1]})" if network.ends.count(ends) > 1 else ""
-    return f"{pre}→{post}{number} {found[2]}"
+    return name if found is None else f"{network.edge_names()[int(found[1])]} {found[2]}"
 
 
 def distances(network: Network) -> list[int]:

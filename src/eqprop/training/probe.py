@@ -20,7 +20,7 @@ from eqprop.settle import as_settle
 from eqprop.training.run import Run
 from eqprop.training.seeding import ESTIMATOR, REST, generator, seeded
 
-__all__ = ["Probe", "probe_of", "update_angle", "weight_angles"]
+__all__ = ["Probe", "names_of_angles", "probe_of", "update_angle", "weight_angles"]
 
 Probe = Callable[[Model, Estimator], Mapping[str, Any]]
 """Looks at a model and what trains it, after an epoch, and gives what is to stand in the epoch's row."""
@@ -57,6 +57,12 @@ def weight_angles(model: Model) -> list[float]:
     """Angle in degrees between forward and feedback weights, as they act, of each connection where these differ."""
     pairs = (both_ways(c) for c in model.network.connections)
     return [angle_between([pair[0].detach()], [pair[1].detach()]) for pair in pairs if pair is not None]
+
+
+def names_of_angles(model: Model) -> list[str]:
+    """The connections of `weight_angles`, in that order: ``"1→2"`` by the numbers of their populations."""
+    names = zip(model.network.edge_names(), model.network.connections, strict=True)
+    return [name for name, connection in names if both_ways(connection) is not None]
 
 
 def update_angle(model: Model, estimator: Estimator, bptt: BPTT, x: Tensor, y: Tensor) -> float:

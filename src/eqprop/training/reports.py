@@ -1,7 +1,7 @@
 """Who is told how a training goes: plain lines, a live bar on a terminal, TensorBoard. The run folder's metrics are apart."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -224,6 +224,16 @@ def fitting(said: Sequence[str], room: int) -> str:
     return text
 
 
+def scalars(row: Row) -> Iterator[tuple[str, float]]:
+    """The numbers of a row by tag: ``test/error``; one for each element of a list, ``rate/0``, ``weight/angle/0``."""
+    for name, value in row.items():
+        tag = name.replace("_", "/", 1)
+        if isinstance(value, list):
+            yield from ((f"{tag.removesuffix('s')}/{n}", each) for n, each in enumerate(value))
+        elif isinstance(value, int | float) and name != "epoch":
+            yield tag, value
+
+
 class TensorBoard:
     """Scalars of every epoch for TensorBoard; needs the extra ``eqprop[tensorboard]``.
 
@@ -253,11 +263,8 @@ class TensorBoard:
 
     def epoch(self, row: Row) -> None:
         """Writes the row's numbers."""
-        for name, value in row.items():
-            if isinstance(value, int | float) and name != "epoch":
-                self.writer.add_scalar(name.replace("_", "/", 1), value, row["epoch"])
-        for n, rate in enumerate(row["rates"]):
-            self.writer.add_scalar(f"rate/{n}", rate, row["epoch"])
+        for tag, value in scalars(row):
+            self.writer.add_scalar(tag, value, row["epoch"])
 
     def end(self) -> None:
         """Closes the file."""

@@ -1,0 +1,101 @@
+"""A tiny paper for ``eqprop reproduce``: two checks, two trainings, their reduced forms; and how its account is read."""
+
+import re
+from dataclasses import replace
+
+import eqprop as ep
+from eqprop.architectures import MLP, Toy
+from eqprop.recipes import RECIPES, Published, baseline
+from eqprop.reproduction import PAPERS
+from eqprop.reproduction.paper import Check, Paper, Row
+from eqprop.theorem.experiment import RANDOM, Experiment
+from eqprop.theorem.result import conduct, write
+from eqprop.training import SGD, Data, Run, proceed, start
+
+INSIDE = ep.Prototypical(nudge="inside")
+TINY = Run(
+    "tiny", Data("digits", 60), MLP((64, 12, 10), "sigmoid", dynamics=INSIDE),
+    ep.EquilibriumProp(6, 3, 0.2, "centred"), SGD(1.0), epochs=2,
+)  # fmt: skip
+TOY = Check(Experiment("tiny-toy", Data(RANDOM, 1), Toy(hidden=6), ep.EquilibriumProp(60, 5, 0.01)), "Fig. 1")
+EXACT = Check(
+    Experiment("tiny-exact", Data("digits", 3), TINY.model, ep.EquilibriumProp(60, 4, 0.01), "float64"),
+    "–",
+    (0.1, 0.001),
+)
+ROWS = ["eqprop train tiny", "eqprop train tiny --estimator bptt"]
+SHORT = replace(TINY, epochs=1)
+PAPER = Paper(
+    "tiny2026",
+    "Tiny & others 2026: less < more",
+    "A claim, as plain as can be.",
+    (TOY, EXACT),
+    (Row(TINY, ROWS[0]), Row(baseline(TINY), ROWS[1])),
+    ("tiny-toy",),
+    (
+        Row(SHORT, "eqprop train tiny --epochs 1", reduced=True),
+        Row(baseline(SHORT), "eqprop train tiny --epochs 1 --estimator bptt", reduced=True),
+    ),
+)
+KNOWN = (
+    Published("tiny", "EP", 12.34, 0.56, 7.89, "Tiny 2026, Table 1", "the published figure is made up"),
+    Published("tiny", "BPTT", 0.01, 0.02, None, "Tiny 2026, Table 1"),
+)
+CALL = "reproduce tiny2026 --fresh --out out"
+TRAIN = f"{CALL} --train tiny --seeds 2"
+FOLDERS = [f"trainings/tiny/{method}/seed-{seed}" for method in ("ep", "bptt") for seed in (0, 1)]
+
+
+def known(patch, paper: Paper = PAPER, *runs: Run) -> None:
+    """A paper with its recipes and published figures, in the place of the real ones."""
+    patch.setitem(PAPERS, paper.name, paper)
+    for run in (TINY, *runs):
+        patch.setitem(RECIPES, run.name, lambda run=run: run)
+    patch.setattr("eqprop.recipes.PUBLISHED", KNOWN)
+
+
+def undrawn(patch) -> None:
+    """No pictures, which take longer than all the rest."""
+    patch.setattr("eqprop.cli.reproducing.can_draw", lambda: False)
+    patch.setattr("eqprop.cli.reproducing.drawable", lambda: False)
+
+
+def keep(one: Experiment, folder, betas=(), **options) -> None:
+    """The result of an experiment in a folder."""
+    model = one.build()
+    write(conduct(one, model, one.batch(model), betas, **options)[1], folder)
+
+
+def begin(run: Run, folder, *, end: bool = True) -> None:
+    """A training in a folder, to its end or not even begun."""
+    start(run, folder)
+    if end:
+        proceed(folder)
+
+
+def tables(text: str) -> list[list[dict[str, str]]]:
+    """Every table of an account in Markdown, its rows by the names of their columns."""
+    found = []
+    for block in text.split("\n\n"):
+        if block.startswith("| "):
+            head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
+            found.append([dict(zip(head, row, strict=True)) for row in rows])
+    return found
+
+
+def account(folder) -> str:
+    return (folder / "report.md").read_text()
+
+
+def timeless(text: str) -> str:
+    """A text without what a clock decides."""
+    return re.sub(r" +\|", " |", re.sub(r"\d[\d.e+-]* (s|min|h)\b", "TIME", re.sub(r"-{3,}", "---", text)))
+
+
+def moments(folder) -> dict[str, int]:
+    """When each file was last written to."""
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def forbidden(*arguments, **options):
+    raise AssertionError("this was done already")
