@@ -174,7 +174,9 @@ MEASURED = [
     Mutant("biases in the angle", REP, "process.ep.dim() > 2", "process.ep.dim() > 1", MEASURES),
     Mutant("readout in the angle", REP, 'name.startswith("network.") and', "", MEASURES),
     Mutant("nudge that travels through the input", REP, "if 0 not in ends and front", "if front", MEASURES),
-    Mutant("parallel edges of one name", REP, "network.ends.count(ends) > 1", "network.ends.count(ends) > 9", MEASURES),
+    Mutant(
+        "parallel edges of one name", "network.py", "self.ends.count(ends) > 1", "self.ends.count(ends) > 9", MEASURES
+    ),
 ]
 
 THEOREM = [*INCREMENTS, *GRADIENTS, *FREE_PHASE, *ASSUMPTIONS, *MEASURED]

@@ -56,7 +56,7 @@ def point(known: PublishedAngle) -> AnglePoint:
     """What was published of a rule, and its training."""
     row = whole(known)
     (error,) = published(row.run)
-    return AnglePoint(rule_name(known), row, (known.mean, known.spread), (error.test, error.spread))
+    return AnglePoint(rule_name(known), row, (known.mean, known.spread), (error.test, error.spread or 0.0))
 
 
 def whole(known: PublishedAngle) -> Row:
