@@ -1,5 +1,7 @@
 """The bridge: EP gradients of parameters and input inside an ordinary network equal autograd's through the steady state."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -31,7 +33,9 @@ class Unrolled(nn.Module):
 def sandwich(name, dynamics, beta=1e-4, nudging="centred"):
     network = zoo.model(name, DYNAMICS[dynamics]).network
     block = ep.Equilibrium(network, DYNAMICS[dynamics], LONG, LONG, beta, nudging)
-    first, last = nn.Linear(3, zoo.INPUT).double(), nn.Linear(network.populations[-1].shape[0], 2).double()
+    shape = network.populations[0].shape
+    first = nn.Sequential(nn.Linear(3, math.prod(shape)), nn.Unflatten(1, shape)).double()
+    last = nn.Linear(network.populations[-1].shape[0], 2).double()
     return nn.Sequential(first, block, last), nn.Sequential(first, Unrolled(block), last), torch.rand(5, 3).double()
 
 

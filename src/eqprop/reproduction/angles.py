@@ -55,7 +55,7 @@ def remarks() -> str:
 def point(known: PublishedAngle) -> AnglePoint:
     """What was published of a rule, and its training."""
     row = whole(known)
-    (error,) = published(row.run)
+    error = published(row.run)[0]
     return AnglePoint(rule_name(known), row, (known.mean, known.spread), (error.test, error.spread or 0.0))
 
 
