@@ -1,13 +1,17 @@
 """Asynchronous trainings: what files carry of the order, what older files mean, what the command line takes and refuses."""
 
 import json
+import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 
 import eqprop as ep
 from command import call, files
+from eqprop import plots
+from eqprop.plots.phases import draw_courses
 from eqprop.recipes import baseline, recipe
 from eqprop.theorem.experiment import Experiment
 from eqprop.training import SGD, Data, Run, checkpoint, load, prepare, proceed, start
@@ -152,3 +156,43 @@ def test_noise_is_refused_before_anything_is_written():
         prepare(run(model=noisy))
     with pytest.raises(ValueError, match=r"needs `Prototypical` dynamics.*got Noisy"):
         prepare(run(30, SWEEPS, model=noisy))
+
+
+COURSE = plots.Course([0.5, 0.01, 0.02, 0.001], 2.0)
+
+
+def test_steps_to_a_residual_are_those_after_which_it_stays_below():
+    assert [COURSE.steps_to(r) for r in (1.0, 0.5, 0.015, 0.001, 1e-4)] == [1, 1, 4, 4, None]
+    assert plots.Course([0.1, float("nan")], 1.0).steps_to(0.5) is None
+
+
+def test_courses_are_drawn_over_steps_and_over_time():
+    found = {"net": {"synchronous": {"initial": COURSE}, "asynchronous": {"initial": plots.Course([0.1, 0.0], 3.0)}}}
+    over_steps, over_time = draw_courses(found).axes
+    for axes, scale in ((over_steps, (1, 1)), (over_time, (2, 3))):
+        first, second = axes.get_lines()
+        assert first.get_label() == "synchronous, initial"
+        assert list(first.get_xdata()) == pytest.approx([scale[0] * t for t in (1, 2, 3, 4)])
+        assert list(first.get_ydata()) == pytest.approx(COURSE.residuals)
+        assert list(second.get_xdata()) == pytest.approx([scale[1], 2 * scale[1]])
+        assert second.get_color() != first.get_color()
+    assert (over_steps.get_xlabel(), over_time.get_xlabel()) == ("step", "milliseconds")
+
+
+def test_courses_as_files(tmp_path):
+    plots.courses({"net": {"synchronous": {"": COURSE}}}, tmp_path / "new" / "courses", "both")
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["courses.png", "courses.svg"]
+    assert "synchronous" in (tmp_path / "new" / "courses.svg").read_text()
+    with pytest.raises(ValueError, match="`found` is empty"):
+        plots.courses({}, tmp_path / "none")
+
+
+def test_settling_is_drawn_in_the_order_of_the_model(monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots.training, "save", lambda figure, path: figures.append(figure))
+    model, x = run().build(), torch.rand(3, 64)
+    plots.settling(model, x, None)
+    states = ep.relax(model, x, ep.Settle(16, schedule=ep.Asynchronous()), trajectory=True).trajectory
+    largest = [max((b - a).abs().max().item() for a, b in zip(s, t, strict=True)) for s, t in pairwise(states)]
+    drawn = figures[0].axes[0].get_lines()[1].get_ydata()
+    assert list(drawn) == pytest.approx([d or math.nan for d in largest], nan_ok=True)
