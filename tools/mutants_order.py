@@ -56,9 +56,7 @@ ORDER = [
         "if choices else None)",
         RUNS,
     ),
-    Mutant(
-        "older training refused", "training/session.py", "return known if known is not None and", "return text if", RUNS
-    ),
+    Mutant("files of today unlike older ones", "settle.py", ", metadata={LATER: True})", ")", RUNS),
     Mutant(
         "nudged phase not looked at",
         "training/session.py",
