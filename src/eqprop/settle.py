@@ -155,10 +155,9 @@ def settle(
                 break
     change = residual(before, state)
     if not finite(change, drive.input):
+        again = islice(steps.schedule.states(network, dynamics, drive, states[0], force), taken)
         with full_precision(drive.input):
-            again = steps.schedule.states(network, dynamics, drive, states[0], force)
-            phase = "free" if force is None else "nudged"
-            raise diagnosis(network, drive, chain(states[:1], islice(again, taken)), phase)
+            raise diagnosis(network, drive, chain(states[:1], again), "free" if force is None else "nudged")
     activity = mean(late) if average > 1 else dynamics.activity(network, state)
     return Solution(state, activity, change, taken, tuple(states) if trajectory else None)
 

@@ -39,6 +39,11 @@ def test_a_bipartite_graph_has_two_groups(side, ends):
     assert len(colouring(across)) == (2 if relaxing else bool(across))
 
 
+def test_a_ring_of_six_has_two_wherever_its_lowest_lie():
+    """First come, first served would give 1 and 2, which face each other, the same group, and then need a third."""
+    assert colouring([(0, 1), (1, 3), (3, 4), (4, 2), (2, 5), (5, 6), (6, 1)]) == ((1, 4, 5), (2, 3, 6))
+
+
 @pytest.mark.parametrize("length", range(2, 9))
 def test_a_chain_falls_into_odd_and_even(length):
     chain = [(n, n + 1) for n in range(length)]

@@ -1,17 +1,19 @@
 """Asynchronous trainings: what files carry of the order, what older files mean, what the command line takes and refuses."""
 
 import json
+import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 
 import eqprop as ep
 from command import call, files
+from eqprop import plots
+from eqprop.plots.phases import draw_courses
 from eqprop.recipes import baseline, recipe
-from eqprop.theorem.experiment import Experiment
-from eqprop.training import SGD, Data, Run, checkpoint, load, prepare, proceed, start
-from eqprop.training.folder import Folder
+from eqprop.training import SGD, Data, Run, load, prepare, proceed, start
 from eqprop.training.session import read_run
 from small_sets import isolate
 
@@ -35,53 +37,21 @@ def here(tmp_path, monkeypatch):
     return folder
 
 
-def older(text: str) -> str:
-    """The text as it was before settling had a schedule."""
-
-    def without(value):
-        if isinstance(value, dict):
-            return {k: without(v) for k, v in value.items() if not (value.get("type") == "Settle" and k == "schedule")}
-        return [without(v) for v in value] if isinstance(value, list) else value
-
-    cut = json.dumps(without(json.loads(text)), indent=2) + "\n"
-    assert cut != text
-    return cut
-
-
 def test_a_file_carries_the_schedule():
     one = run(nudged=ep.Settle(4, tol=1e-3, schedule=ep.Asynchronous()))
     assert Run.from_json(one.to_json()) == one
     assert one.to_json().count('"Asynchronous"') == 2
 
 
-def test_a_file_without_one_means_the_synchronous():
-    one = run(TOLERANT)
-    assert Run.from_json(older(one.to_json())) == one
-    assert Run.from_json(older(one.to_json())).to_json() == one.to_json()
-    check = Experiment("mine", one.data, MODEL, ep.EquilibriumProp(TOLERANT, 4, 0.1))
-    assert Experiment.from_json(older(check.to_json())) == check
-
-
-def test_an_older_training_goes_on(tmp_path):
-    """Both its configuration and its checkpoint lack the schedule; and a configuration that was changed is still refused."""
-    whole, place = tmp_path / "whole", start(run(TOLERANT), tmp_path / "older")
-    start(run(TOLERANT), whole)
-    proceed(whole)
-    place.config.write_text(older(place.config.read_text()))
-    session = prepare(run(TOLERANT))
-    torch.manual_seed(0)
-    session.trainer(place.path, config=older(run(TOLERANT).to_json())).fit(session.train, 1, test=session.test)
-    assert "schedule" not in str(json.loads(checkpoint.read(place.last)[1]["config"])["estimator"])
-    changed = json.loads(place.config.read_text())
-    changed["estimator"]["beta"] = 0.1
-    kept = place.config.read_text()
-    place.config.write_text(json.dumps(changed))
-    with pytest.raises(ValueError, match="made with another configuration"):
-        proceed(place.path)
-    place.config.write_text(kept)
-    rows = proceed(place.path)
-    assert len(rows) == 2
-    assert [r["train_cost"] for r in rows] == [r["train_cost"] for r in Folder(whole).rows()]
+def test_files_from_before_there_were_schedules_are_those_of_synchronous_runs():
+    """To the letter: a training that was killed then goes on now, and a record is found by its text."""
+    text = run(TOLERANT).to_json()
+    settle = json.loads(text)["estimator"]["free_steps"]
+    assert settle == {"type": "Settle", "steps": 20, "tol": 1e-3, "check_every": 5}
+    assert Run.from_json(text) == run(TOLERANT)
+    explicit = text.replace('"tol": 0.001', '"tol": 0.001, "schedule": {"type": "Synchronous"}')
+    assert explicit != text
+    assert Run.from_json(explicit).to_json() == text
 
 
 def test_a_model_is_tested_in_the_order_that_it_was_trained_in():
@@ -135,7 +105,6 @@ MISTAKES = {
     "train eb-1h --model.settle 12:async": "an asynchronous schedule needs `Prototypical` dynamics",
     "gdu digits --estimator.free-steps 12:async": "--estimator.free-steps must be synchronous here",
     "gdu digits --estimator.nudged-steps 5:async": "--estimator.nudged-steps must be synchronous here",
-    "tune digits --estimator.free-steps 12:async": "--estimator.free-steps must be synchronous here",
 }
 
 
@@ -152,3 +121,43 @@ def test_noise_is_refused_before_anything_is_written():
         prepare(run(model=noisy))
     with pytest.raises(ValueError, match=r"needs `Prototypical` dynamics.*got Noisy"):
         prepare(run(30, SWEEPS, model=noisy))
+
+
+COURSE = plots.Course([0.5, 0.01, 0.02, 0.001], 2.0)
+
+
+def test_steps_to_a_residual_are_those_after_which_it_stays_below():
+    assert [COURSE.steps_to(r) for r in (1.0, 0.5, 0.015, 0.001, 1e-4)] == [1, 1, 4, 4, None]
+    assert plots.Course([0.1, float("nan")], 1.0).steps_to(0.5) is None
+
+
+def test_courses_are_drawn_over_steps_and_over_time():
+    found = {"net": {"synchronous": {"initial": COURSE}, "asynchronous": {"initial": plots.Course([0.1, 0.0], 3.0)}}}
+    over_steps, over_time = draw_courses(found).axes
+    for axes, scale in ((over_steps, (1, 1)), (over_time, (2, 3))):
+        first, second = axes.get_lines()
+        assert first.get_label() == "synchronous, initial"
+        assert list(first.get_xdata()) == pytest.approx([scale[0] * t for t in (1, 2, 3, 4)])
+        assert list(first.get_ydata()) == pytest.approx(COURSE.residuals)
+        assert list(second.get_xdata()) == pytest.approx([scale[1], 2 * scale[1]])
+        assert second.get_color() != first.get_color()
+    assert (over_steps.get_xlabel(), over_time.get_xlabel()) == ("step", "milliseconds")
+
+
+def test_courses_as_files(tmp_path):
+    plots.courses({"net": {"synchronous": {"": COURSE}}}, tmp_path / "new" / "courses", "both")
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["courses.png", "courses.svg"]
+    assert "synchronous" in (tmp_path / "new" / "courses.svg").read_text()
+    with pytest.raises(ValueError, match="`found` is empty"):
+        plots.courses({}, tmp_path / "none")
+
+
+def test_settling_is_drawn_in_the_order_of_the_model(monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots.training, "save", lambda figure, path: figures.append(figure))
+    model, x = run().build(), torch.rand(3, 64)
+    plots.settling(model, x, None)
+    states = ep.relax(model, x, ep.Settle(16, schedule=ep.Asynchronous()), trajectory=True).trajectory
+    largest = [max((b - a).abs().max().item() for a, b in zip(s, t, strict=True)) for s, t in pairwise(states)]
+    drawn = figures[0].axes[0].get_lines()[1].get_ydata()
+    assert list(drawn) == pytest.approx([d or math.nan for d in largest], nan_ok=True)

@@ -9,17 +9,20 @@ from eqprop.plots.by_angle import error_by_angle
 from eqprop.plots.columns import side_by_side
 from eqprop.plots.curves import increments
 from eqprop.plots.errors import against_beta, relative_errors
+from eqprop.plots.phases import Course, courses
 from eqprop.plots.sweeps import beside_published, proportional, sweep
 from eqprop.plots.training import activities, error_curves, settling
 from eqprop.plots.tuning import agreement_map
 
 __all__ = [
+    "Course",
     "activities",
     "against_beta",
     "agreement_map",
     "angle_curves",
     "angled",
     "beside_published",
+    "courses",
     "error_by_angle",
     "error_curves",
     "increments",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -63,10 +63,8 @@ class Session:
     validation: Batches | None
     test: Batches
 
-    def trainer(
-        self, folder: Path, reports: Sequence[Report] = (), checkpoint_every: float = 60.0, config: str | None = None
-    ) -> Trainer:
-        """The trainer of this run; ``config`` is the text for it where that is not `Run.to_json`'s."""
+    def trainer(self, folder: Path, reports: Sequence[Report] = (), checkpoint_every: float = 60.0) -> Trainer:
+        """The trainer of this run."""
         optimizer = self.run.optimiser.build(self.model)
         return Trainer(
             self.model,
@@ -77,7 +75,7 @@ class Session:
             seed=self.run.seed,
             reports=reports,
             checkpoint_every=checkpoint_every,
-            config=config or self.run.to_json(),
+            config=self.run.to_json(),
             probe=probe_of(self.run, self.model, *self._first_samples()),
         )
 
@@ -221,19 +219,10 @@ def proceed(
         with threads(run.threads):
             note_other(place, device)
     session = prepare(replace(run, data=replace(run.data, root=root)), device)
-    trainer = session.trainer(place.path, reports, checkpoint_every, wording(run, place))
+    trainer = session.trainer(place.path, reports, checkpoint_every)
     go = trainer.resume if place.begun else trainer.fit
     with threads(run.threads), seeded(run.seed, REST):
         return go(session.train, run.epochs, validation=session.validation, test=session.test)
-
-
-def wording(run: Run, place: Folder) -> str:
-    """The run's text as the folder's checkpoint has it, if that is the same run: an older one lacks fields that came since."""
-    text = run.to_json()
-    known = checkpoint.read(place.last)[1]["config"] if place.last.exists() else None
-    with suppress(ValueError):
-        return known if known is not None and Run.from_json(known).to_json() == text else text
-    return text
 
 
 def begun_on(place: Folder) -> str:
