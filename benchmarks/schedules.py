@@ -38,7 +38,7 @@ NETWORKS = {"p-1h": 400, "p-2h": 400, "p-3h": 400, "p-conv-small": 200}
 ORDERS = {"synchronous": ep.Synchronous(), "asynchronous": ep.Asynchronous()}
 RESIDUALS = (1e-3, 1e-5)
 BATCH = 20
-TIMED = 30  # steps
+TIMED = 100  # steps
 
 
 def images(shape: tuple[int, ...]) -> tuple[Tensor, Tensor, str]:

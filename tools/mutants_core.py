@@ -206,8 +206,8 @@ CORE = [
     Mutant(
         "broken phase repeated under autocast",
         "settle.py",
-        "with full_precision(drive.input):\n            again",
-        "if True:\n            again",
+        "with full_precision(drive.input):\n            raise",
+        "if True:\n            raise",
         ERRORS,
     ),
 ]
