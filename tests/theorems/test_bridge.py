@@ -116,10 +116,10 @@ def test_the_output_is_the_callers_own():
     out = ours[1](ours[0](x))
     loss = out.mul_(2).square().sum()
     loss.backward()
-    changed = ours[0].weight.grad.clone()
+    changed = ours[0][0].weight.grad.clone()
     ours.zero_grad()
     (2 * ours[1](ours[0](x))).square().sum().backward()
-    torch.testing.assert_close(changed, ours[0].weight.grad)
+    torch.testing.assert_close(changed, ours[0][0].weight.grad)
 
 
 def test_exchanged_parameters_are_noticed():

@@ -174,5 +174,5 @@ def test_bad_deviations(std):
 def test_only_connections_with_weights_for_both_ways():
     with pytest.raises(ValueError, match="`written` must be a Dense, a Conv2d or an Untied connection, got LowRank"):
         Mismatched(zoo.LowRank(3, 2), 0.1)
-    with pytest.raises(ValueError, match="`written` must be a Dense or an Untied connection, got Mismatched"):
+    with pytest.raises(ValueError, match="`written` must be a Dense, a Conv2d or an Untied connection, got Mismatched"):
         Mismatched(Mismatched(ep.Dense(3, 2), 0.1), 0.1)
