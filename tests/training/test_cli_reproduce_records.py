@@ -314,18 +314,21 @@ def test_damaged_data_are_not_called_missing(here, monkeypatch):
 
 
 def test_the_paper_has_its_figures_and_its_table():
-    """Ernoult et al. 2019: Figures 2, 3 and 8 to 13, and the fully connected rows of Table 1, EP and BPTT."""
+    """Ernoult et al. 2019: Figures 2 to 4, 8 to 13 and 16, and Table 1, EP and BPTT."""
     places = {check.experiment.name: check.place for check in ERNOULT2019.checks}
     figures = {"toy": "Fig. 2"} | {
         name: f"Figs. 3, {n}" for n, name in enumerate(("eb-1h", "eb-2h", "eb-3h", "p-1h", "p-2h", "p-3h"), start=8)
     }
+    figures["p-conv"] = "Figs. 4, 16"
     assert {name: place for name, place in places.items() if place != "–"} == figures
     for check in ERNOULT2019.checks:
         assert check.experiment == experiment(check.experiment.name)
         assert (check.betas == (0.1, 0.01, 0.001, 0.0001, 0.00001)) == check.experiment.name.endswith("-exact")
     rows = ERNOULT2019.rows
     assert [(row.run.name, row.run.method) for row in rows] == [
-        (name, method) for name in ("eb-1h", "eb-2h", "p-1h", "p-2h", "p-3h") for method in ("EP", "BPTT")
+        (name, method)
+        for name in ("eb-1h", "eb-2h", "p-1h", "p-2h", "p-3h", "p-conv", "p-conv-small")
+        for method in ("EP", "BPTT")
     ]
     for row in rows:
         own = recipe(row.run.name)

@@ -1,4 +1,4 @@
-"""Ernoult et al. (2019): the theorem on dense networks, and training by EP beside training by BPTT."""
+"""Ernoult et al. (2019): the theorem on dense and convolutional networks, and training by EP beside training by BPTT."""
 
 from eqprop.recipes import experiment
 from eqprop.reproduction.paper import Check, Paper, with_baseline
@@ -15,7 +15,11 @@ FIGURES = {
     "p-1h": "Figs. 3, 11",
     "p-2h": "Figs. 3, 12",
     "p-3h": "Figs. 3, 13",
+    "p-conv": "Figs. 4, 16",
 }
+
+TABLE = ("eb-1h", "eb-2h", "p-1h", "p-2h", "p-3h", "p-conv", "p-conv-small")
+"""Table 1, and its last line with fewer steps and epochs."""
 
 ERNOULT2019 = Paper(
     "ernoult2019",
@@ -27,9 +31,9 @@ ERNOULT2019 = Paper(
     "trained by the other.",
     checks=(
         *(Check(experiment(name), place) for name, place in FIGURES.items()),
-        *(Check(experiment(f"{name}-exact"), "–", BETAS) for name in ("toy", "eb-1h", "p-1h")),
+        *(Check(experiment(f"{name}-exact"), "–", BETAS) for name in ("toy", "eb-1h", "p-1h", "p-conv")),
     ),
-    rows=tuple(row for name in ("eb-1h", "eb-2h", "p-1h", "p-2h", "p-3h") for row in with_baseline(name)),
+    rows=tuple(row for name in TABLE for row in with_baseline(name)),
     quick_checks=("toy", "eb-1h", "p-1h", "toy-exact", "p-1h-exact"),
     quick_rows=(*with_baseline("digits"), *with_baseline("p-1h", epochs=2)),
 )

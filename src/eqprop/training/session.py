@@ -156,7 +156,8 @@ def fitted(samples: tuple[Tensor, Tensor], model: Model, device: torch.device | 
     if x[0].numel() != torch.Size(shape).numel():
         got = "x".join(map(str, x.shape[1:]))
         want = "x".join(map(str, shape))
-        raise ValueError(f"the model's input has {want} units, but a sample has {got} values: change the first size")
+        remedy = "change the first size" if len(shape) == 1 else "change `input_shape`"
+        raise ValueError(f"the model's input has {want} units, but a sample has {got} values: {remedy}")
     return x.reshape(len(x), *shape).to(device), y.to(device)
 
 
