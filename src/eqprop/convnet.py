@@ -5,7 +5,7 @@ each entry of ``dense`` adds a vector, fully connected to the one below. A skip 
 with a kernel of 1 x 1, strided so that their sizes meet.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import TypeVar
@@ -45,7 +45,8 @@ class ConvNet:
         pool: "max", "avg", "softmax" or None, for all of them.
         pool_size: height and width of the pooling's windows.
         dense: units of the vectors above the images, the output last; may be empty where a readout reads the last image.
-        skips: pairs ``(pre, post)`` of image populations, 0 the input, to be joined by strided convolutions of 1 x 1.
+        skips: pairs ``(pre, post)`` of image populations, 0 the input, to be joined by strided convolutions of 1 x 1; each has a
+            learning rate of its own.
         gain: what the weights and biases that PyTorch draws are multiplied with: one for all, or one a connection of the chain.
             Skips are drawn with the gain of the connection of the chain that ends where they do.
         activation: of every population, and of the input where the dynamics wants ``rho(x)``.
@@ -91,14 +92,14 @@ class ConvNet:
             self._set(name, counts(name, getattr(self, name)))
         if len(self.input_shape) != 3:
             raise ValueError(f"`input_shape` must be (channels, height, width), got {self.input_shape!r}")
+        if not self.dense and isinstance(self.cost, SquaredError):
+            raise ValueError("`dense` is empty, so the last image is the output: give a `cost` that reads it out")
         if not self.channels:
             raise ValueError("`channels` must name at least one image population; without any, take `mlp`")
         self._set("skips", tuple(map(pair, self.skips)))
         for name, check in (("kernel_size", positive_int), ("padding", natural), ("stride", positive_int)):
-            for value in each(name, getattr(self, name), len(self.channels)):
-                check(name, value)
-        for value in each("gain", self.gain, len(self.channels) + len(self.dense)):
-            positive("gain", value)
+            self._set(name, each(name, getattr(self, name), len(self.channels), "convolution", check))
+        self._set("gain", each("gain", self.gain, len(self.channels) + len(self.dense), "connection", positive))
         one_of("pool", self.pool, ("max", "avg", "softmax", None))
         positive_int("pool_size", self.pool_size)
         as_activation(self.activation)
@@ -144,12 +145,12 @@ class ConvNet:
     def _convolutions(self) -> list[tuple[int, int, int, int]]:
         """Channels, kernel, padding and stride of each convolution of the chain."""
         n = len(self.channels)
-        choices = (each(name, getattr(self, name), n) for name in ("kernel_size", "padding", "stride"))
+        choices = (spread(getattr(self, name), n) for name in ("kernel_size", "padding", "stride"))
         return list(zip(self.channels, *choices, strict=True))
 
     def _edges(self, shapes: list[Shape]) -> list[Edge]:
         edges: list[Edge] = []
-        gains = each("gain", self.gain, len(shapes) - 1)
+        gains = spread(self.gain, len(shapes) - 1)
         for post, gain in enumerate(gains, start=1):
             edges.append((post - 1, post, self._finished(post - 1, self._link(post, shapes), gain)))
             for skip in self.skips:
@@ -196,17 +197,22 @@ def pair(skip: Sequence[int]) -> tuple[int, int]:
     return natural("skips", skip[0]), natural("skips", skip[1])
 
 
-def each(name: str, value: T | Sequence[T], n: int) -> tuple[T, ...]:
-    """One value a connection.
+def each(name: str, value: T | Sequence[T], n: int, what: str, check: Callable[[str, object], T]) -> T | tuple[T, ...]:
+    """One value for all, or one a convolution or connection, each of which passed ``check``.
 
     Raises:
         ValueError: if there is neither one value nor ``n`` of them.
     """
     if not isinstance(value, Sequence):
-        return (value,) * n
+        return check(name, value)
     if len(value) != n:
-        raise ValueError(f"`{name}` must be one value, or {n} of them, one a connection, got {len(value)}")
-    return tuple(value)
+        raise ValueError(f"`{name}` must be one value, or {n} of them, one a {what}, got {len(value)}")
+    return tuple(check(name, one) for one in value)
+
+
+def spread(value: T | Sequence[T], n: int) -> Sequence[T]:
+    """``n`` values, where one may stand for all."""
+    return value if isinstance(value, Sequence) else (value,) * n
 
 
 def strided(skip: tuple[int, int], images: Sequence[Shape]) -> int:
@@ -220,9 +226,8 @@ def strided(skip: tuple[int, int], images: Sequence[Shape]) -> int:
         raise ValueError(
             f"`skips` must be pairs of images, the lower one first, from 0 to {len(images) - 1}, got {skip}"
         )
-    strides = {-(-a // b) for a, b in zip(images[pre][1:], images[post][1:], strict=True)}
-    stride = strides.pop()
-    if strides or any((a - 1) // stride + 1 != b for a, b in zip(images[pre][1:], images[post][1:], strict=True)):
+    stride = max(-(-a // b) for a, b in zip(images[pre][1:], images[post][1:], strict=True))
+    if any((a - 1) // stride + 1 != b for a, b in zip(images[pre][1:], images[post][1:], strict=True)):
         sizes = " and ".join("{} x {}".format(*images[n][1:]) for n in skip)
         raise ValueError(f"`skips` joins populations {pre} and {post}, but no stride makes {sizes} meet")
     return stride

@@ -100,7 +100,7 @@ class Conv2d(TwoWay):
         if self.pool == "max" and not post.lowest >= 0:
             raise ValueError(
                 f"max pooling below a population with {post!r}, whose activity can be negative, has no steady state to settle "
-                'to: take pool="avg", or an activation that is never negative'
+                'to: take pool="avg", or an activation that is never negative (one of your own says so by `lowest=0`)'
             )
 
     def phi(self, pre: Tensor, post: Tensor) -> Tensor:
@@ -109,6 +109,8 @@ class Conv2d(TwoWay):
 
     def up(self, pre: Tensor, post: Tensor | None = None) -> Tensor:
         """``P(W * pre) + b``: ``(B, c_post, h, w)``."""
+        if pre.dim() != 4:
+            raise ValueError(f"a convolution takes images (B, channels, height, width), got {tuple(pre.shape)}")
         pooled, _ = self._pooling.pool(self._filter(self.weight).up(pre))
         offset = self.offset()
         return pooled if offset is None else pooled + offset
@@ -119,13 +121,24 @@ class Conv2d(TwoWay):
             raise ValueError("the way down a convolution depends on the image below: call `down(post, pre)`")
         return self._filter(feedback).down(self._slopes(Ends(pre, post)), pre.shape)
 
+    def both(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
+        """``(up, down)``, from one convolution of ``pre``."""
+        by, offset = self._filter(self.weight), self.offset()
+        z = by.up(pre)
+        pooled, trace = self._pooling.pool(z)
+        down = by.down(self._pooling.spread(post, trace, z.shape), pre.shape)
+        return pooled if offset is None else pooled + offset, down
+
     def contrast(self, free: Ends, a: Ends, b: Ends) -> Tensor:
         """The gradient is the difference of the two correlations, in one call for both states."""
         step = a.post - b.post
         if a.pre is b.pre:  # a static input
-            return self._pairing(self._slopes(Ends(a.pre, step)), a.pre, step)
-        q_a, q_b = self._slopes(Ends(*map(torch.cat, zip(a, b, strict=True)))).chunk(2)
-        left, right = torch.cat([q_a - q_b, q_b]), torch.cat([a.pre, a.pre - b.pre])
+            with torch.no_grad():
+                left = self._slopes(Ends(a.pre, step))
+            return self._pairing(left, a.pre, step)
+        with torch.no_grad():
+            q_a, q_b = self._slopes(Ends(*map(torch.cat, zip(a, b, strict=True)))).chunk(2)
+            left, right = torch.cat([q_a - q_b, q_b]), torch.cat([a.pre, a.pre - b.pre])
         return self._pairing(left, right, step)
 
     def contrast_back(self, feedback: Tensor, free: Ends, a: Ends, b: Ends) -> Tensor:
@@ -165,7 +178,7 @@ class Conv2d(TwoWay):
         return self._pooling.spread(ends.post, self._pooling.pool(z)[1], z.shape)
 
     def _pairing(self, left: Tensor, right: Tensor, step: Tensor) -> Tensor:
-        return correlated(self._filter(self.weight), self.bias, left.detach(), right, step)
+        return correlated(self._filter(self.weight), self.bias, left, right, step)
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,10 @@ class Prototypical(Blockwise):
     def move(
         self, network: Network, state: State, drive: Drive, group: Sequence[int], force: Force | None = None
     ) -> State:
-        """``rho(u)`` in the group, with the force where the output is in it: the minimum of the energy over these units."""
+        """``rho(u)`` in the group, with the force at the old output where that is in it.
+
+        Without a force it is the minimum of the energy over these units.
+        """
         moved, out = list(state), len(state)
         for n, v in zip(group, drive.currents_into(group, state), strict=True):
             rho = network.relaxing[n - 1].activation

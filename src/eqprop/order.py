@@ -77,7 +77,10 @@ class Synchronous(Schedule):
 
 @dataclass(frozen=True)
 class Asynchronous(Schedule):
-    """Group by group, each an exact minimisation of the energy over its units; a step is a sweep over all groups.
+    """Group by group, in a free phase each an exact minimisation of the energy over its units; a step is a sweep over all groups.
+
+    Exact where phi is linear in either end. A connection of one's own that is not has no such law. Under a nudge the output takes a
+    step down the gradient of the cost.
 
     For `Prototypical` dynamics, activations with a `potential`, which promises that they increase, and networks without
     connections of a population to itself. A sweep costs what a synchronous step does, and brings a chain as far as two.

@@ -7,6 +7,9 @@ import eqprop as ep
 from eqprop.training.run import Data, Run
 
 
+READOUT = ep.CrossEntropyReadout(512, 10)
+
+
 def shapes(model):
     return [p.shape for p in model.network.populations]
 
@@ -19,7 +22,9 @@ def test_the_shapes_of_the_papers_networks():
     ]  # fmt: skip
     dchn = ep.ConvNet((3, 32, 32), (128, 256, 512, 512), kernel_size=3, padding=1)
     assert dchn.shapes() == [(3, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 2, 2), (10,)]
-    laborieux = ep.ConvNet((3, 32, 32), (128, 256, 512, 512), kernel_size=3, padding=(1, 1, 1, 0), dense=())
+    laborieux = ep.ConvNet(
+        (3, 32, 32), (128, 256, 512, 512), kernel_size=3, padding=(1, 1, 1, 0), dense=(), cost=READOUT
+    )
     assert laborieux.shapes()[-1] == (512, 1, 1)
 
 
@@ -32,6 +37,12 @@ def test_connections_are_ordered_by_where_they_end_and_skips_are_strided():
     skip = model.network.connections[2]
     assert isinstance(skip, ep.Conv2d)
     assert (tuple(skip.weight.shape), skip.stride, skip.bias) == ((4, 3, 1, 1), 2, None)
+
+
+def test_a_skip_finds_the_stride_that_fits_both_sides():
+    spec = ep.ConvNet((1, 5, 7), (1,), kernel_size=(2,), stride=3, padding=0, pool=None, skips=((0, 1),))
+    assert spec.shapes()[1] == (1, 2, 2)
+    assert spec.build().network.connections[1].stride == 4
 
 
 def test_every_combination_settles_and_predicts():
@@ -70,6 +81,10 @@ def test_a_run_carries_it():
     run = Run("mine", Data("digits"), spec, ep.EquilibriumProp(7, 3, 0.1), ep.training.SGD(0.1), epochs=1)
     again = Run.from_json(run.to_json())
     assert again == run
+    lists = ep.ConvNet(
+        [1, 8, 8], [2, 2], kernel_size=[3, 3], padding=1, stride=[1, 1], pool=None, skips=[[0, 2]], gain=[1, 0.5, 2]
+    )
+    assert (lists, hash(lists)) == (spec, hash(spec))
     assert again.build().settle.steps == 7  # left out: as long as the free phase
 
 
@@ -81,7 +96,7 @@ def test_a_run_carries_it():
         ({"channels": (4, 0)}, "`channels` must be a whole number of at least 1, got 0"),
         ({"channels": 4}, "`channels` must be a list of whole numbers, got 4"),
         ({"dense": 10}, "`dense` must be a list of whole numbers, got 10"),
-        ({"kernel_size": (5, 5, 5)}, "`kernel_size` must be one value, or 2 of them, one a connection, got 3"),
+        ({"kernel_size": (5, 5, 5)}, "`kernel_size` must be one value, or 2 of them, one a convolution, got 3"),
         ({"gain": (1.0, 1.0)}, "`gain` must be one value, or 3 of them"),
         ({"gain": 0.0}, "`gain` must be a finite number above 0, got 0.0"),
         ({"padding": -1}, "`padding` must be a whole number of at least 0, got -1"),
@@ -92,6 +107,7 @@ def test_a_run_carries_it():
         ({"skips": ((1, 3),)}, r"`skips` must be pairs of images"),
         ({"skips": ((0, 2),)}, None),
         ({"skips": ((0, 1),)}, "`skips` joins populations 0 and 1, but no stride makes 28 x 28 and 12 x 12 meet"),
+        ({"dense": ()}, "`dense` is empty, so the last image is the output: give a `cost` that reads it out"),
         ({"skips": (3,)}, "`skips` must be pairs of populations, got 3"),
         ({"angle": 30.0}, "`angle` is 30.0, but tied weights are their own feedback"),
         ({"activation": "sgmoid"}, "did you mean 'sigmoid'"),

@@ -209,8 +209,18 @@ def test_initial_weights_are_those_of_torch():
         assert 0.8 * bound < parameter.abs().max() <= bound
 
 
+def test_both_currents_come_from_one_convolution(monkeypatch):
+    calls = []
+    plain = F.conv2d
+    monkeypatch.setattr(F, "conv2d", lambda *args: calls.append(1) or plain(*args))
+    ep.Conv2d(1, 2, 3, pool="max").both(torch.rand(1, 1, 6, 6), torch.rand(1, 2, 2, 2))
+    assert len(calls) == 1
+
+
 def test_an_image_that_does_not_fit_is_refused_by_the_network():
     with pytest.raises(ValueError, match=r"edge 0 -> 1: .*does not fit populations of shapes"):
         ep.Network([ep.Population((1, 8, 8)), ep.Population((2, 5, 5))], [(0, 1, ep.Conv2d(1, 2, 3))])
     with pytest.raises(ValueError, match=r"edge 0 -> 1: .*does not fit"):
         ep.Network([ep.Population((1, 2, 2)), ep.Population((2, 1, 1))], [(0, 1, ep.Conv2d(1, 2, 5))])
+    with pytest.raises(ValueError, match=r"edge 0 -> 1: .*takes images \(B, channels, height, width\)"):
+        ep.Network([ep.Population((6, 6)), ep.Population((2, 4, 4))], [(0, 1, ep.Conv2d(2, 2, 3))])

@@ -106,7 +106,10 @@ def test_the_network_is_changed_by_options(here):
         ("--model.tied False", "not understood|--model.tied"),
         ("--model.dense 7", "output does not fit|classes from 0 to 6"),
         ("--model.input-shape 1 28", "--model.input-shape needs 3 values"),
-        ("--model.input-shape 1 24 24", "input has 1x24x24 units, but a sample has 1x28x28 values: change --model.input-shape"),
+        (
+            "--model.input-shape 1 24 24",
+            "input has 1x24x24 units, but a sample has 1x28x28 values: change --model.input-shape",
+        ),
         ("--model.chanels 4", "--model.channels"),
     ],
 )

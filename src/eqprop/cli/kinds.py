@@ -142,14 +142,14 @@ def single(metavar: str, read: Callable[[str], Any], *kinds: type, text: Callabl
     )
 
 
-def several(metavar: str, read: Callable[[str], Any], nargs: int | Literal["*"] = "*") -> Spec:
-    """What is several words."""
+def several(metavar: str, read: Callable[[str], Any], nargs: int | Literal["*"] = "*", *, none: bool = False) -> Spec:
+    """What is several words; where ``none``, the word "None" stands for none at all."""
     return PrimitiveConstructorSpec(
         nargs=nargs,
         metavar=metavar,
-        instance_from_str=lambda words: tuple(map(read, named(words))),
+        instance_from_str=lambda words: () if none and words == ["None"] else tuple(map(read, named(words))),
         is_instance=lambda value: isinstance(value, Sequence),
-        str_from_instance=lambda value: [f"{part}" for part in value],
+        str_from_instance=lambda value: [f"{part}" for part in value] or ["None"],
     )
 
 
@@ -209,7 +209,7 @@ def numbers(info: PrimitiveTypeInfo) -> Spec | None:
     if info.type is float:
         return single("FLOAT", real, float, int)
     if info.type == Sequence[int]:
-        return several("INT INT ...", whole)
+        return several("INT INT ...", whole, none=True)
     if info.type == Sequence[float]:
         return several("FLOAT FLOAT ...", real)
     if get_origin(info.type) is tuple and get_args(info.type) == (float, float):

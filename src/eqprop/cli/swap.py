@@ -11,6 +11,7 @@ from eqprop.cli.errors import UsageError, unknown
 from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff
 from eqprop.recipes import baseline
 from eqprop.settle import as_settle
+from eqprop.theorem.experiment import in_step
 from eqprop.training.optimisers import SGD, Adam, AdamW
 from eqprop.training.quantised import QuantisedSGD
 from eqprop.training.run import Run
@@ -46,7 +47,7 @@ def by_nudging(run: Run, kind: type[EquilibriumProp | ContinualEP | ContinualSGD
     now = run.estimator
     if isinstance(now, BPTT | ImplicitDiff) or type(now) is kind:
         return run
-    nudged = as_settle("nudged_steps", now.nudged_steps).steps
+    nudged = as_settle("nudged_steps", in_step(now.nudged_steps)).steps
     return replace(run, estimator=kind(now.free_steps, nudged, now.beta, nudging=now.nudging))
 
 

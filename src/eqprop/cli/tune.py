@@ -13,6 +13,7 @@ from eqprop import plots
 from eqprop.checks import fraction, positive_int
 from eqprop.cli.devices import as_device
 from eqprop.cli.errors import Failed
+from eqprop.cli.kinds import steps_text
 from eqprop.cli.parse import parse, refusing
 from eqprop.cli.show import counting, download_progress, say, table
 from eqprop.cli.subject import can_draw, first_word, new_folder, put_weights, trained_folder, vacant, writing
@@ -90,6 +91,9 @@ class Tune:
         )
 
 
+SWEEPS = " Steps are synchronous: two of them stand for each sweep of the run's own schedule."
+
+
 def around(steps: int) -> tuple[int, ...]:
     """Half, once and twice as many."""
     return max(1, steps // 2), steps, 2 * steps
@@ -117,6 +121,7 @@ def main(words: list[str]) -> int:
     best = cheapest(cells, options.wanted)
     batches = f"{options.batches} batch{'es' * (options.batches > 1)}"
     moving = "" if isinstance(options.run.estimator, EquilibriumProp) else CONTINUAL
+    moving += SWEEPS if ":async" in steps_text(options.run.estimator.free_steps) else ""
     legend = LEGEND.format(batches=batches, weights=weights, nudging=grid.nudging, continual=moving)
     said = [markdown_table(HEAD, rows(cells)), legend, advice(options, cells, best)]
     table(HEAD, rows(cells))

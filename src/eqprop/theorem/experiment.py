@@ -19,7 +19,7 @@ from eqprop.training.run import KINDS, MODELS, Data, ModelSpec, Run, drawn, one_
 from eqprop.training.seeding import BATCH, WEIGHTS, generator, seeded
 from eqprop.training.session import check_classes, samples, training_batches
 
-__all__ = ["RANDOM", "Experiment"]
+__all__ = ["RANDOM", "Experiment", "in_step"]
 
 NUDGED = ("free_steps", "nudged_steps", "beta", "nudging")
 """What every estimator has that nudges."""
