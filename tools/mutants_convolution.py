@@ -8,7 +8,7 @@ LAWS, NET, LOOPS = "laws/test_convolution.py", "laws/test_convnet.py", "referenc
 CONV, CORR, POOL, SPEC = "convolution.py", "correlation.py", "pooling.py", "convnet.py"
 
 CONVOLUTION = [
-    Mutant("bias not pooled away", CONV, "return pooled if offset is None else pooled + offset", "return pooled", LAWS),
+    Mutant("bias not pooled away", CONV, "pooled if offset is None else pooled + offset\n", "pooled\n", LAWS),
     Mutant(
         "slopes at another image", CONV, "self._slopes(Ends(a.pre, step))", "self._slopes(Ends(0 * a.pre, step))", LAWS
     ),

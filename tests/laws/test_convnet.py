@@ -6,7 +6,6 @@ import torch
 import eqprop as ep
 from eqprop.training.run import Data, Run
 
-
 READOUT = ep.CrossEntropyReadout(512, 10)
 
 
