@@ -83,9 +83,9 @@ def slopes(x, s, theta):
 @pytest.fixture(scope="module")
 def case():
     torch.manual_seed(4)
-    model = ep.convnet((1, 10, 8), (2, 3), kernel_size=(3, 2), dense=(4,), gain=1.5, settle=T).double()
+    model = ep.convnet((1, 12, 13), (2, 3), kernel_size=(3, 2), dense=(4,), gain=1.5, settle=T).double()
     theta = [[p.detach().numpy() for p in c.parameters()] for c in model.network.connections]
-    x, y = torch.rand(3, 1, 10, 8, dtype=torch.double), torch.tensor([2, 0, 3])
+    x, y = torch.rand(3, 1, 12, 13, dtype=torch.double), torch.tensor([2, 0, 3])
     return model, theta, x, y
 
 
