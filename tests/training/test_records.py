@@ -54,4 +54,4 @@ def test_a_record_has_the_configuration_of_its_command(record, command, words):
 def test_every_record_has_its_command():
     named = [record for record, *_ in COMMANDS]
     assert all(any(run.is_relative_to(ROOT / "records" / record) for record in named) for run in RUNS)
-    assert len(ROWS) == 9
+    assert len(ROWS) == 12
