@@ -33,6 +33,7 @@ from eqprop.training import Run
 from eqprop.training.environment import environment
 
 NETWORKS = (
+    "p-conv",
     "p-conv-small",
     "p-conv-small-avg",
     "laborieux-cifar10-small",
