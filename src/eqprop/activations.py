@@ -86,6 +86,10 @@ def _clamp_1(u: Tensor) -> Tensor:
     return u.clamp(0, 1)
 
 
+def _clamp_1_(u: Tensor) -> Tensor:
+    return u.clamp_(0, 1)
+
+
 def _clamp_6(u: Tensor) -> Tensor:
     return u.clamp(0, 6)
 
@@ -138,7 +142,9 @@ NAMED = {
     "sigmoid": Activation(
         torch.sigmoid, 4.0, -2.0, _logistic_slope, _logistic_potential, "sigmoid", torch.sigmoid_, lowest=0.0
     ),
-    "hard_sigmoid": Activation(_clamp_1, slope=_hard_slope, potential=_half_square, name="hard_sigmoid", lowest=0.0),
+    "hard_sigmoid": Activation(
+        _clamp_1, slope=_hard_slope, potential=_half_square, name="hard_sigmoid", overwrite=_clamp_1_, lowest=0.0
+    ),
     "wide_hard_sigmoid": Activation(
         _clamp_1, 0.5, slope=_wide_slope, potential=_square, name="wide_hard_sigmoid", lowest=0.0
     ),
