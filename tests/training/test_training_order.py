@@ -15,7 +15,7 @@ from eqprop.plots.phases import draw_courses
 from eqprop.recipes import baseline, recipe
 from eqprop.training import SGD, Data, Run, load, prepare, proceed, start
 from eqprop.training.session import read_run
-from small_sets import isolate
+from small_sets import secluded
 
 MODEL = ep.MLP((64, 8, 10), "sigmoid", dynamics=ep.Prototypical(nudge="inside"))
 SWEEPS = ep.Settle(8, schedule=ep.Asynchronous())
@@ -29,12 +29,7 @@ def run(free=SWEEPS, nudged=4, **options) -> Run:
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    isolate(tmp_path, monkeypatch)
-    monkeypatch.setenv("EQPROP_OFFLINE", "1")
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+    return secluded(tmp_path, monkeypatch)
 
 
 def test_a_file_carries_the_schedule():

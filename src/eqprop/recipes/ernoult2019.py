@@ -8,7 +8,7 @@ The energy-based commands leave the activation at its default, the sigmoid. With
 above the published one; with the hard sigmoid it falls below it (records/, one seed each). The energy-based recipes therefore have
 the hard sigmoid, EB-2h by analogy: it was not run.
 
-The convolutional recipe is written for a GPU and hours. ``-small`` trains the same network on two cores within an hour: batches
+The convolutional recipe is written for a GPU and hours. ``-small`` trains the same network on two cores in about an hour: batches
 of 64, centred, a tenth of the steps, twice the rates under a cosine, six epochs. Fashion-MNIST is not in the paper.
 """
 
