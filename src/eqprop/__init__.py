@@ -27,6 +27,7 @@ from eqprop.estimators import (
     EquilibriumProp,
     Estimator,
     ImplicitDiff,
+    SurrogateBPTT,
     as_loss,
 )
 from eqprop.mismatch import Mismatched
@@ -35,6 +36,7 @@ from eqprop.network import Network, Population
 from eqprop.noise import Noisy
 from eqprop.order import Asynchronous, Synchronous
 from eqprop.settle import Settle, Solution
+from eqprop.spiking import Spiking
 from eqprop.theorem import GDUReport, gdu
 from eqprop.training import Run, Trainer, load
 from eqprop.untied import Untied
@@ -69,7 +71,9 @@ __all__ = [
     "Run",
     "Settle",
     "Solution",
+    "Spiking",
     "SquaredError",
+    "SurrogateBPTT",
     "Synchronous",
     "Toy",
     "Trainer",

@@ -8,6 +8,7 @@ __all__ = [
     "angle_in_degrees",
     "finite",
     "fraction",
+    "fraction_above_0",
     "instance",
     "natural",
     "nonzero",
@@ -75,6 +76,13 @@ def fraction(name: str, value: object) -> float:
     """A number from 0 up to, but not including, 1."""
     if not isinstance(value, Real) or not 0 <= float(value) < 1:
         raise ValueError(f"`{name}` must be a number in [0, 1), got {value!r}")
+    return float(value)
+
+
+def fraction_above_0(name: str, value: object) -> float:
+    """A number above 0 and up to 1."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) <= 1:
+        raise ValueError(f"`{name}` must be a number in (0, 1], got {value!r}")
     return float(value)
 
 

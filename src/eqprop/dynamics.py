@@ -19,7 +19,7 @@ A dynamics is a frozen choice: state goes in and comes out. Only it knows what d
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 from warnings import warn
 
 import torch
@@ -28,11 +28,9 @@ from torch import Tensor
 from eqprop.checks import one_of, positive
 from eqprop.images import channels_last
 from eqprop.network import Activities, Drive, Network
+from eqprop.state import State, Units
 
 __all__ = ["Blockwise", "Duality", "Dynamics", "EnergyDescent", "Force", "Prototypical"]
-
-State: TypeAlias = tuple[Tensor, ...]
-"""One tensor ``(B, *shape)`` a relaxing population, input-first."""
 
 Force: TypeAlias = Callable[[Tensor], Tensor]
 """From the output population's state ``(B, *shape)`` to the force on it, same shape."""
@@ -53,12 +51,15 @@ class Duality(NamedTuple):
     """
 
     dt: float
-    slopes: State
+    slopes: Units
     through: bool
 
 
 class Dynamics(ABC):
     """What a settling loop asks of a dynamics; every method is pure."""
+
+    still_input: ClassVar[bool] = True
+    """Whether the current that the input causes stands still as long as the weights do."""
 
     @abstractmethod
     def encode(self, network: Network, x: Tensor) -> Tensor:
@@ -79,6 +80,21 @@ class Dynamics(ABC):
     @abstractmethod
     def activity(self, network: Network, state: State) -> Activities:
         """Activities of the relaxing populations, as Phi takes them."""
+
+    def units(self, state: State) -> Units:
+        """One tensor a relaxing population: what costs read, forces act on and residuals compare. The state itself, for most."""
+        return state
+
+    def twin(self) -> "Dynamics":
+        """Dynamics whose steps have a gradient, with the same units at rest: these themselves, for most."""
+        return self
+
+    def suit(self, network: Network) -> None:  # noqa: B027 - most move any network
+        """Refuse a network that these dynamics cannot move.
+
+        Raises:
+            ValueError: if there is a reason.
+        """
 
     @abstractmethod
     def energy(self, network: Network, state: State, x: Tensor) -> Tensor:
@@ -103,7 +119,7 @@ class Blockwise(Dynamics):
         """The state after a step of the populations ``group`` alone, by number; no edge joins two of them. Else as `step`."""
 
 
-def zeros(network: Network, x: Tensor) -> State:
+def zeros(network: Network, x: Tensor) -> Units:
     """The zero state for the batch of ``x``."""
     return tuple(channels_last(x.new_zeros(x.shape[0], *p.shape)) for p in network.relaxing)
 

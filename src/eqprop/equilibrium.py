@@ -66,6 +66,7 @@ class Equilibrium(nn.Module):
         self.nudged_steps = as_settle("nudged_steps", nudged_steps)
         self.beta = nonzero("beta", beta)
         self.nudging: Nudging = one_of("nudging", nudging, NUDGINGS)
+        dynamics.suit(network)
         dynamics.admit(self.beta)
         for steps in (self.free_steps, self.nudged_steps):
             steps.admit(network, dynamics)
@@ -103,7 +104,7 @@ class _Bridge(torch.autograd.Function):
         drive, free = block.solve(x)
         ctx.save_for_backward(x, *parameters)  # autograd then refuses a backward after they were changed in place
         ctx.block, ctx.drive, ctx.free = block, drive, free
-        return free.state[-1].clone()  # the caller's own: the free state must outlive whatever is done to the output
+        return free.output.clone()  # the caller's own: the free state must outlive whatever is done to the output
 
     @staticmethod
     @once_differentiable

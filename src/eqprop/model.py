@@ -9,11 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from eqprop.checks import instance, nonzero, positive_int
+from eqprop.checks import instance, nonzero
 from eqprop.costs import Cost
-from eqprop.dynamics import Dynamics, Force, State
+from eqprop.dynamics import Dynamics, Force
 from eqprop.network import Drive, Network
 from eqprop.settle import Settle, Solution, as_settle, begin, settle
+from eqprop.state import State, tensors
 
 __all__ = ["Model", "relax"]
 
@@ -52,6 +53,7 @@ class Model(nn.Module):
         self.cost = instance("cost", cost, Cost)
         self.settle = as_settle("settle", settle)
         cost.width(network.populations[-1].shape)  # a readout that does not fit says so now
+        dynamics.suit(network)
         self.settle.admit(network, dynamics)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,7 +65,12 @@ class Model(nn.Module):
         """
         with torch.inference_mode(False), torch.no_grad():
             drive, start = begin(self.network, self.dynamics, x)
-            return self.cost.predict(settle(self.network, self.dynamics, drive, start, self.settle).state[-1])
+            return self.cost.predict(settle(self.network, self.dynamics, drive, start, self.settle).output)
+
+    def twin(self) -> "Model":
+        """The model of the same network and cost whose steps have a gradient: itself, unless its dynamics have another `twin`."""
+        smooth = self.dynamics.twin()
+        return self if smooth is self.dynamics else Model(self.network, smooth, self.cost, self.settle)
 
     def energy(self, state: State, x: Tensor) -> Tensor:
         """Energy of each sample in that state under the input ``x``: ``(B,)``. The free dynamics settle where it is stationary."""
@@ -77,7 +84,7 @@ class Model(nn.Module):
             ValueError: if ``x`` or ``y`` does not fit.
         """
         drive, start = begin(self.network, self.dynamics, x)
-        return Task(drive, start, self.cost.encode(y, start[-1]))
+        return Task(drive, start, self.cost.encode(y, self.dynamics.units(start)[-1]))
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -96,7 +103,6 @@ def relax(
     beta: float = 0.0,
     state: State | None = None,
     trajectory: bool = False,
-    average: int = 1,
 ) -> Solution:
     """Run one phase: free, or nudged by ``-beta dC/ds^L`` if ``beta`` is not zero.
 
@@ -108,7 +114,6 @@ def relax(
         beta: nudging strength; needs ``y``.
         state: where to start; zero if left out.
         trajectory: keep every state in the solution.
-        average: number of last steps over which the solution's activity is averaged.
 
     Raises:
         ValueError: if an argument does not fit, or the dynamics do not bear ``beta``.
@@ -121,14 +126,12 @@ def relax(
     """
     if beta != 0:
         model.dynamics.admit(nonzero("beta", beta))
-    steps, average = as_settle("steps", steps), positive_int("average", average)
+    steps = as_settle("steps", steps)
     with torch.inference_mode(False), torch.no_grad():
         drive, start = begin(model.network, model.dynamics, x)
-        force = nudging_force(model.cost, start[-1], y, beta)
+        force = nudging_force(model.cost, model.dynamics.units(start)[-1], y, beta)
         first = start if state is None else check_state(state, start)
-        return settle(
-            model.network, model.dynamics, drive, first, steps, force=force, trajectory=trajectory, average=average
-        )
+        return settle(model.network, model.dynamics, drive, first, steps, force=force, trajectory=trajectory)
 
 
 def nudging_force(cost: Cost, out: Tensor, y: Tensor | None, beta: float) -> Force | None:
@@ -141,8 +144,8 @@ def nudging_force(cost: Cost, out: Tensor, y: Tensor | None, beta: float) -> For
 
 def check_state(state: State, like: State) -> State:
     """``state``, if it has the shapes, the kind and the device of ``like``."""
-    got, wanted = ([(tuple(s.shape), s.dtype, s.device) for s in tensors] for tensors in (state, like))
-    if got != wanted:
+    got, wanted = ([(tuple(s.shape), s.dtype, s.device) for s in tensors(one)] for one in (state, like))
+    if got != wanted or type(state) is not type(like):
         brief = (", ".join(f"{shape} {dtype}" for shape, dtype, _ in facts) for facts in (wanted, got))
         raise ValueError("`state` must hold {}, got {}".format(*brief))
     return state

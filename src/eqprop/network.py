@@ -91,10 +91,15 @@ class Drive:
     wires: tuple[Wire, ...]
     gains: tuple[float, ...]
 
-    def currents(self, s: Sequence[Tensor]) -> list[Tensor]:
-        """Scaled currents into the relaxing populations at the activities ``s``: ``(B, *shape)`` each, the caller's own."""
+    def currents(self, s: Sequence[Tensor], x: Tensor | None = None) -> list[Tensor]:
+        """Scaled currents into the relaxing populations at the activities ``s``: ``(B, *shape)`` each, the caller's own.
+
+        Args:
+            s: activities of the relaxing populations.
+            x: that of the input just now, where it does not stand still; what `constant` holds of it stays.
+        """
         u = [self.input, *self.constant]  # place 0 is never written: nothing flows into the input
-        a = (self.input, *s)
+        a = (self.input if x is None else x, *s)
         for wire in self.wires:
             wire.add(u, a)
         return [u_n.clone() if u_n is c else u_n for u_n, c in zip(u[1:], self.constant, strict=True)]
@@ -175,11 +180,19 @@ class Network(nn.Module):
         """``u^n = dPhi/ds^n`` of every relaxing population: ``(B, *shape)`` each."""
         return tuple(self.prepare(x).currents(s))
 
-    def prepare(self, x: Tensor, gains: Sequence[float] | None = None, shifts: Sequence[float] | None = None) -> Drive:
+    def prepare(
+        self,
+        x: Tensor,
+        gains: Sequence[float] | None = None,
+        shifts: Sequence[float] | None = None,
+        *,
+        still: bool = True,
+    ) -> Drive:
         """What is constant while the input's activity is ``x``; once a batch.
 
         The drive's currents are ``gain * u + shift``, with one gain and one shift a relaxing population (1 and 0 if
-        left out): a dynamics folds the affine part of its activations in here.
+        left out): a dynamics folds the affine part of its activations in here. An input that is not ``still``, as one that comes in
+        spikes, has wires of its own, and the constant currents are those of the biases alone.
         """
         gain = [0.0, *(gains or [1.0] * len(self.relaxing))]
         offsets = shifts or [0.0] * len(self.relaxing)
@@ -188,7 +201,7 @@ class Network(nn.Module):
         wires = []
         with full_precision(x):
             for pre, post, connection in self.edges():
-                if pre == 0 and connection.linear:
+                if pre == 0 and connection.linear and still:
                     current = connection.up(x, constant[post - 1])  # of the right shape; its values do not count
                 else:
                     wires.append(connection.wire(pre, post, gain))

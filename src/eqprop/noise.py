@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from eqprop.checks import instance, not_negative
-from eqprop.dynamics import Duality, Dynamics, Force, State
+from eqprop.dynamics import Duality, Dynamics, Force
 from eqprop.network import Activities, Drive, Network
+from eqprop.state import State, Units
 
 __all__ = ["Noisy"]
 
@@ -72,6 +73,14 @@ class Noisy(Dynamics):
     def activity(self, network: Network, state: State) -> Activities:
         """That of the wrapped dynamics, at the noisy state."""
         return self.dynamics.activity(network, state)
+
+    def units(self, state: State) -> Units:
+        """Those of the wrapped dynamics."""
+        return self.dynamics.units(state)
+
+    def suit(self, network: Network) -> None:
+        """As the wrapped dynamics."""
+        self.dynamics.suit(network)
 
     def energy(self, network: Network, state: State, x: Tensor) -> Tensor:
         """That of the wrapped dynamics: what the noisy ones descend on average only."""

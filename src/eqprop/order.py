@@ -27,8 +27,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from eqprop.colouring import Group, colouring
-from eqprop.dynamics import Blockwise, Dynamics, Force, State
+from eqprop.dynamics import Blockwise, Dynamics, Force
 from eqprop.network import Drive, Network
+from eqprop.state import State
 
 __all__ = ["Asynchronous", "Schedule", "Synchronous"]
 

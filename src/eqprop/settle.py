@@ -7,7 +7,6 @@ residual ``max |s_T - s_{T-1}|`` of each sample, and not an error; only numbers 
 """
 
 import math
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -17,11 +16,12 @@ import torch
 from torch import Tensor
 
 from eqprop.checks import instance, positive, positive_int
-from eqprop.dynamics import Dynamics, Force, State
+from eqprop.dynamics import Dynamics, Force
 from eqprop.fields import LATER
 from eqprop.network import Activities, Drive, Network
 from eqprop.order import Schedule, Synchronous
 from eqprop.precision import full_precision
+from eqprop.state import State, Units
 
 __all__ = ["Settle", "Solution", "settle"]
 
@@ -34,11 +34,13 @@ class Settle:
         steps: number of steps; the largest number where there is a tolerance.
         tol: stop once no unit of any sample moved by more than this in the last step; None never stops early.
         schedule: in which order the populations move: `Synchronous` or `Asynchronous`, where a step is a sweep over all of them.
+        average: number of last steps over which the solution's activity and output are averaged: for states that keep moving
+            about their mean, as those of spiking networks do. Needs a fixed number of steps.
         check_every: with a tolerance, steps between two looks at it: each look makes the host wait for the device.
 
     Raises:
-        ValueError: if ``steps`` or ``check_every`` is not a positive whole number, ``tol`` not a finite number above 0,
-            or ``schedule`` no schedule.
+        ValueError: if ``steps``, ``average`` or ``check_every`` is not a positive whole number, ``tol`` not a finite number above
+            0, ``schedule`` no schedule, or more steps are averaged than are sure to be taken.
 
     >>> Settle(100, tol=1e-4)
     Settle(steps=100, tol=0.0001, schedule=Synchronous(), check_every=5)
@@ -47,6 +49,7 @@ class Settle:
     steps: int
     tol: float | None = None
     schedule: Schedule = field(default=Synchronous(), metadata={LATER: True})
+    average: int = field(default=1, kw_only=True, metadata={LATER: True})
     check_every: int = field(default=5, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -55,20 +58,27 @@ class Settle:
         if self.tol is not None:
             positive("tol", self.tol)
         instance("schedule", self.schedule, Schedule)
+        if positive_int("average", self.average) > (sure := self.steps if self.tol is None else 1):
+            reason = (
+                f"only {sure} steps are taken"
+                if self.tol is None
+                else "with a tolerance nobody knows which are the last"
+            )
+            raise ValueError(f"`average` is {self.average}, but {reason}: average fewer, or leave `tol` out")
 
-    def met(self, taken: int, before: State, after: State) -> bool:
+    def met(self, taken: int, before: Units, after: Units) -> bool:
         """Whether it is time to look after ``taken`` steps, and the last one met the tolerance."""
         if self.tol is None or taken % self.check_every:
             return False
         return bool(residual(before, after).max() <= self.tol)
 
     def fewer(self, n: int) -> "Settle":
-        """The same choice with ``n`` steps fewer."""
-        return replace(self, steps=self.steps - n)
+        """The same choice with ``n`` steps fewer, and no average: its end is no end of the phase."""
+        return replace(self, steps=self.steps - n, average=1)
 
     def exactly(self, n: int) -> "Settle":
         """``n`` steps of the same schedule, without a tolerance."""
-        return replace(self, steps=n, tol=None)
+        return replace(self, steps=n, tol=None, average=min(n, self.average))
 
     def admit(self, network: Network, dynamics: Dynamics) -> None:
         """Refuse a network or dynamics that the schedule cannot move.
@@ -91,13 +101,15 @@ class Solution:
     Attributes:
         state: what the next phase starts from.
         activity: activities of the relaxing populations, ``(B, *shape)`` each; averaged over the last steps on request.
-        residual: ``max |s_T - s_{T-1}|`` over all units, ``(B,)``.
+        output: the output population, as costs read it, ``(B, *shape)``; averaged likewise.
+        residual: ``max |s_T - s_{T-1}|`` over all units, of the last step alone, ``(B,)``.
         steps: number of steps taken.
         trajectory: states 0 to T on request, else None.
     """
 
     state: State
     activity: Activities
+    output: Tensor
     residual: Tensor
     steps: int
     trajectory: tuple[State, ...] | None = None
@@ -122,7 +134,6 @@ def settle(
     *,
     force: Force | None = None,
     trajectory: bool = False,
-    average: int = 1,
 ) -> Solution:
     """Iterate the dynamics from ``state``.
 
@@ -134,14 +145,13 @@ def settle(
         steps: for how long.
         force: on the output population; None in a free phase.
         trajectory: keep every state.
-        average: number of last steps over which the activity of the solution is averaged; all, if fewer were taken.
 
     Raises:
         ValueError: if the schedule cannot move this network by these dynamics.
         FloatingPointError: if the input, a weight or a state is not finite; names the population and the step.
     """
     states = [state]
-    late: deque[Activities] = deque(maxlen=average)
+    late, sums = steps.steps - steps.average, None
     before, taken = state, 0
     path = steps.schedule.states(network, dynamics, drive, state, force)
     with full_precision(drive.input):
@@ -149,21 +159,28 @@ def settle(
             before, state = state, after
             if trajectory:
                 states.append(state)
-            if average > 1:
-                late.append(dynamics.activity(network, state))
-            if steps.met(taken, before, state):
+            if steps.average > 1 and taken > late:
+                seen = visible(network, dynamics, state)
+                sums = seen if sums is None else [total + part for total, part in zip(sums, seen, strict=True)]
+            if steps.met(taken, dynamics.units(before), dynamics.units(state)):
                 break
-    change = residual(before, state)
+    change = residual(dynamics.units(before), dynamics.units(state))
     if not finite(change, drive.input):
         again = islice(steps.schedule.states(network, dynamics, drive, states[0], force), taken)
         with full_precision(drive.input):
-            raise diagnosis(network, drive, chain(states[:1], again), "free" if force is None else "nudged")
-    activity = mean(late) if average > 1 else dynamics.activity(network, state)
-    return Solution(state, activity, change, taken, tuple(states) if trajectory else None)
+            replay = map(dynamics.units, chain(states[:1], again))
+            raise diagnosis(network, drive, replay, "free" if force is None else "nudged")
+    last = visible(network, dynamics, state) if sums is None else [total / steps.average for total in sums]
+    return Solution(state, tuple(last[:-1]), last[-1], change, taken, tuple(states) if trajectory else None)
+
+
+def visible(network: Network, dynamics: Dynamics, state: State) -> list[Tensor]:
+    """What a phase is run for: the activities, and the output as costs read it."""
+    return [*dynamics.activity(network, state), dynamics.units(state)[-1]]
 
 
 @torch.no_grad()
-def residual(before: State, after: State) -> Tensor:
+def residual(before: Units, after: Units) -> Tensor:
     """``max |after - before|`` over all units of each sample: ``(B,)``."""
     changes = [torch.sub(b, a).abs_().flatten(1).amax(1) for a, b in zip(before, after, strict=True)]
     return reduce(torch.maximum, changes)
@@ -176,13 +193,8 @@ def finite(*tensors: Tensor) -> bool:
         return math.isfinite(total) or all(bool(torch.isfinite(t).all()) for t in tensors)
 
 
-def mean(late: deque[Activities]) -> Activities:
-    """Population by population, the mean of the activities collected."""
-    return tuple(torch.stack(steps).mean(0) for steps in zip(*late, strict=True))
-
-
 @torch.no_grad()
-def diagnosis(network: Network, drive: Drive, states: Iterable[State], phase: str) -> FloatingPointError:
+def diagnosis(network: Network, drive: Drive, states: Iterable[Units], phase: str) -> FloatingPointError:
     """Say where a phase went wrong, whose states are computed once more."""
     if not torch.isfinite(drive.input).all():
         bad = (~torch.isfinite(drive.input)).flatten(1).any(1)

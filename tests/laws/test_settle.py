@@ -40,7 +40,7 @@ def test_the_late_mean():
     model = zoo.model("chain", ep.EnergyDescent(dt=0.3, clamp=False))
     x, _ = zoo.batch(model)
     states = ep.relax(model, x, 9, trajectory=True).trajectory
-    averaged = ep.relax(model, x, 9, average=4)
+    averaged = ep.relax(model, x, ep.Settle(9, average=4))
     for n, p in enumerate(model.network.relaxing):
         mean = sum(p.activation.rho(s[n]) for s in states[-4:]) / 4
         torch.testing.assert_close(averaged.activity[n], mean, rtol=1e-12, atol=1e-14)

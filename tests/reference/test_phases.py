@@ -38,7 +38,7 @@ def stop(moves, tol, check_every, limit):
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_average_is_the_mean_of_the_last_activities(rule, average):
     model, chain, x, loops = case(rule, "sigmoid")
-    solution = ep.relax(model, tensor(x), 9, average=average)
+    solution = ep.relax(model, tensor(x), ep.Settle(9, average=average))
     for b, states in enumerate(loops):
         late = [rule.activities(chain, x[b], states[t])[1:] for t in range(10 - average, 10)]
         expected = [sum(population) / average for population in zip(*late, strict=True)]

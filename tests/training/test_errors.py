@@ -258,7 +258,7 @@ CALLS = {
     "relax beta": (lambda: ep.relax(small(), X, 3, Y, beta=nan), r"`beta` must be non-zero and finite, got nan"),
     "relax steps": (lambda: ep.relax(small(), X, -2), r"`steps` must be a whole number of at least 1, got -2"),
     "relax average": (
-        lambda: ep.relax(small(), X, 3, average=0),
+        lambda: ep.Settle(3, average=0),
         r"`average` must be a whole number of at least 1, got 0",
     ),
     "state": (

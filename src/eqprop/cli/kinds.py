@@ -18,6 +18,7 @@ from eqprop.data.normalise import Normalise
 from eqprop.order import Asynchronous, Schedule, Synchronous
 from eqprop.pooling import PoolName
 from eqprop.settle import Settle
+from eqprop.spiking import OSA, Bernoulli, Coder, Decay, SigmaDelta
 
 __all__ = ["REGISTRY"]
 
@@ -56,24 +57,32 @@ def real(word: str) -> float:
 ORDERS: dict[str, Schedule] = {"async": Asynchronous()}
 """The word for each schedule that is not the ordinary one."""
 
+MEAN = "mean"
+"""Goes before the number of last steps that are averaged."""
+
+STEPS = "STEPS[:TOL][:async][:meanM]"
+"""How a phase is written."""
+
 
 def steps(word: str) -> int | Settle | None:
-    """``30`` are steps; ``100:1e-4`` are at most 100, fewer once the residual is below 1e-4; ``60:async`` are sweeps."""
+    """``30`` are steps; ``100:1e-4`` are at most 100, fewer once the residual is below 1e-4; ``60:async`` are sweeps; of
+    ``25:mean6`` the last six are averaged."""
     if word == "None":
         return None
     number, *choices = word.split(":")
+    late = choices.pop()[len(MEAN) :] if choices and choices[-1].startswith(MEAN) else "1"
     order = ORDERS[choices.pop()] if choices and choices[-1] in ORDERS else Synchronous()
     if len(choices) > 1 or not all((number, *choices)):
-        raise ValueError(f"must be STEPS[:TOL][:async], such as 30, 100:1e-4 or 60:async, got {word!r}")
+        raise ValueError(f"must be {STEPS}, such as 30, 100:1e-4, 60:async or 25:mean6, got {word!r}")
     if ":" not in word:
         return whole(number)
-    return Settle(whole(number), tolerance(choices[0]) if choices else None, order)
+    return Settle(whole(number), tolerance(choices[0]) if choices else None, order, average=whole(late))
 
 
 def tolerance(word: str) -> float:
     """A tolerance, which stands where the name of a schedule might."""
     if get_close_matches(word, ORDERS, 1):
-        raise ValueError(f"must be STEPS[:TOL][:async], got {word!r}: did you mean 'async'?")
+        raise ValueError(f"must be {STEPS}, got {word!r}: did you mean 'async'?")
     return positive("tolerance", real(word))
 
 
@@ -82,7 +91,43 @@ def steps_text(value: int | Settle | None) -> str:
     if not isinstance(value, Settle):
         return str(value)
     order = [word for word, schedule in ORDERS.items() if schedule == value.schedule]
-    return ":".join([str(value.steps), *([] if value.tol is None else [str(value.tol)]), *order])
+    late = [f"{MEAN}{value.average}"] if value.average > 1 else []
+    return ":".join([str(value.steps), *([] if value.tol is None else [str(value.tol)]), *order, *late])
+
+
+def size(word: str) -> float | Decay | OSA:
+    """``0.5`` is constant; ``1/t^0.75`` decays with the tick; ``osa:0.03`` finds its own."""
+    if word.startswith("osa"):
+        return OSA(real(word.partition(":")[2]) if word != "osa" else OSA().target)
+    start, slash, power = word.partition("/t")
+    if not slash:
+        return real(word)
+    if power[:1] not in ("", "^") or power == "^":
+        raise ValueError(f"must be NUMBER, START/t^POWER or osa:TARGET, got {word!r}")
+    return Decay(real(start), real(power[1:]) if power else 1.0)
+
+
+def size_text(value: float | Decay | OSA) -> str:
+    """The word for it."""
+    if isinstance(value, OSA):
+        return f"osa:{value.target}"
+    return f"{value.start}/t^{value.power}" if isinstance(value, Decay) else str(value)
+
+
+CODERS: dict[str, Coder] = {"sigma-delta": SigmaDelta(), "bernoulli": Bernoulli()}
+"""The word for each coder."""
+
+
+def coder(word: str) -> Coder:
+    """A coder by its name."""
+    if word not in CODERS:
+        raise ValueError(f"must be one of {', '.join(CODERS)}, got {word!r}")
+    return CODERS[word]
+
+
+def coder_text(value: Coder) -> str:
+    """The word for it."""
+    return next((word for word, one in CODERS.items() if one == value), str(value))
 
 
 BORDERS: dict[str, Literal["black", "edge"]] = {"pad": "black", "edge": "edge"}
@@ -229,7 +274,17 @@ def numbers(info: PrimitiveTypeInfo) -> Spec | None:
 def phases(info: PrimitiveTypeInfo) -> Spec | None:
     """How long to settle."""
     wanted = Settle in members(info.type)
-    return single("STEPS[:TOL][:async]", steps, int, Settle, NoneType, text=steps_text) if wanted else None
+    return single(STEPS, steps, int, Settle, NoneType, text=steps_text) if wanted else None
+
+
+@REGISTRY.primitive_rule
+def spikes(info: PrimitiveTypeInfo) -> Spec | None:
+    """How far a tick goes, and what makes its spikes."""
+    found = members(info.type)
+    if Decay in found:
+        rules = "{NUMBER|START/t^POWER|osa:TARGET}" if OSA in found else "{NUMBER|START/t^POWER}"
+        return single(rules, size, float, int, Decay, OSA, text=size_text)
+    return single(f"{{{','.join(CODERS)}}}", coder, Coder, text=coder_text) if found == {Coder} else None
 
 
 @REGISTRY.primitive_rule

@@ -12,6 +12,7 @@ from eqprop.dynamics import Dynamics, EnergyDescent, Prototypical
 from eqprop.noise import Noisy
 from eqprop.rates import as_rates
 from eqprop.recipes import PUBLISHED, RECIPES
+from eqprop.spiking import Spiking
 from eqprop.training.run import Run
 
 __all__ = ["Recipes", "main"]
@@ -19,7 +20,7 @@ __all__ = ["Recipes", "main"]
 HEAD = ("recipe", "data", "network", "T", "K", "beta", "rates", "epochs", "dynamics")
 HEAD += ("published", "BPTT, published")
 
-DYNAMICS = {Prototypical: "prototypical", EnergyDescent: "energy-based"}
+DYNAMICS = {Prototypical: "prototypical", EnergyDescent: "energy-based", Spiking: "spiking"}
 
 
 @dataclass(frozen=True)

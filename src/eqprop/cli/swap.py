@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import ceil
 
+from eqprop.architectures import Toy
 from eqprop.cli.errors import UsageError, unknown
-from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff
-from eqprop.recipes import baseline
+from eqprop.dynamics import Dynamics, EnergyDescent, Prototypical
+from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, SurrogateBPTT
+from eqprop.recipes import baseline, surrogate
 from eqprop.settle import as_settle
+from eqprop.spiking import Spiking
 from eqprop.theorem.experiment import in_step
 from eqprop.training.optimisers import SGD, Adam, AdamW
 from eqprop.training.quantised import QuantisedSGD
@@ -20,11 +23,17 @@ from eqprop.training.schedules import Constant, Cosine, StepDecay
 __all__ = ["swapped"]
 
 PARTS: dict[str, dict[str, Callable[[Run], Run]]] = {
+    "dynamics": {
+        "prototypical": lambda run: moved_by(run, Prototypical()),
+        "energy": lambda run: moved_by(run, EnergyDescent()),
+        "spiking": lambda run: moved_by(run, Spiking()),
+    },
     "estimator": {
         "ep": lambda run: by_nudging(run, EquilibriumProp),
         "continual-ep": lambda run: by_nudging(run, ContinualEP),
         "continual-sgd": lambda run: by_nudging(run, ContinualSGD),
         "bptt": baseline,
+        "surrogate-bptt": surrogate,
         "implicit": lambda run: replace(run, estimator=ImplicitDiff(run.estimator.free_steps)),
     },
     "optimiser": {
@@ -42,10 +51,17 @@ PARTS: dict[str, dict[str, Callable[[Run], Run]]] = {
 """The words of each part, and what they make of a run."""
 
 
+def moved_by(run: Run, dynamics: Dynamics) -> Run:
+    """The run with other dynamics: its own, where they are of that class; of a spiking run by energy, its rate twin."""
+    now = run.model.dynamics
+    dynamics = next((one for one in (now, now.twin()) if type(one) is type(dynamics)), dynamics)
+    return run if isinstance(run.model, Toy) else replace(run, model=replace(run.model, dynamics=dynamics))
+
+
 def by_nudging(run: Run, kind: type[EquilibriumProp | ContinualEP | ContinualSGD]) -> Run:
     """The run by another estimator that nudges, with the same T, K, beta and nudging."""
     now = run.estimator
-    if isinstance(now, BPTT | ImplicitDiff) or type(now) is kind:
+    if isinstance(now, BPTT | SurrogateBPTT | ImplicitDiff) or type(now) is kind:
         return run
     nudged = as_settle("nudged_steps", in_step(now.nudged_steps)).steps
     return replace(run, estimator=kind(now.free_steps, nudged, now.beta, nudging=now.nudging))

@@ -33,6 +33,7 @@ class Train:
         out: folder of the run; runs/RECIPE, or the next free number of it, where left out.
         seeds: train so many seeds, from --seed on, each in a folder of its own below that.
         estimator: another estimator than the recipe's, with its T and K; bptt is the baseline over the last K + 1 steps.
+        dynamics: other dynamics than the recipe's; energy, of a spiking recipe, is its rate twin.
         optimiser: another optimiser than the recipe's.
         schedule: another schedule of the learning rates than the recipe's.
     """
@@ -41,7 +42,10 @@ class Train:
     means: Annotated[Means, Flat] = field(default_factory=Means)
     out: Annotated[Path | None, LeftOut] = None
     seeds: int = 1
-    estimator: Annotated[Literal["ep", "continual-ep", "continual-sgd", "bptt", "implicit"] | None, LeftOut] = None
+    estimator: Annotated[
+        Literal["ep", "continual-ep", "continual-sgd", "bptt", "surrogate-bptt", "implicit"] | None, LeftOut
+    ] = None
+    dynamics: Annotated[Literal["prototypical", "energy", "spiking"] | None, LeftOut] = None
     optimiser: Annotated[Literal["sgd", "adam", "adamw", "quantised"] | None, LeftOut] = None
     schedule: Annotated[Literal["constant", "cosine", "step"] | None, LeftOut] = None
 

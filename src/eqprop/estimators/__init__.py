@@ -1,10 +1,19 @@
 """Estimators: functions from a batch to losses whose ``.backward()`` gives one estimate of the gradient."""
 
 from eqprop.estimators.base import Estimator, as_loss
-from eqprop.estimators.bptt import BPTT
+from eqprop.estimators.bptt import BPTT, SurrogateBPTT
 from eqprop.estimators.continual import ContinualEP
 from eqprop.estimators.continual_sgd import ContinualSGD
 from eqprop.estimators.ep import EquilibriumProp
 from eqprop.estimators.implicit import ImplicitDiff
 
-__all__ = ["BPTT", "ContinualEP", "ContinualSGD", "EquilibriumProp", "Estimator", "ImplicitDiff", "as_loss"]
+__all__ = [
+    "BPTT",
+    "ContinualEP",
+    "ContinualSGD",
+    "EquilibriumProp",
+    "Estimator",
+    "ImplicitDiff",
+    "SurrogateBPTT",
+    "as_loss",
+]

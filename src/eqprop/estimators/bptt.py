@@ -14,15 +14,17 @@ from eqprop.checks import positive_int
 from eqprop.estimators.base import Watch, check_grad
 from eqprop.model import Model
 from eqprop.settle import Settle, Solution, as_settle, settle
+from eqprop.state import mapped
 
-__all__ = ["BPTT"]
+__all__ = ["BPTT", "SurrogateBPTT"]
 
 
 @dataclass(frozen=True)
 class BPTT:
     """Gradient by Backpropagation Through Time.
 
-    Memory grows with the number of unrolled steps.
+    Memory grows with the number of unrolled steps. A model whose steps have no gradient, as one of spikes, is differentiated
+    through its `twin`, free phase and all; `SurrogateBPTT` goes through the spikes.
 
     Args:
         free_steps: T, the length of the free phase: steps or `Settle`. A tolerance applies to the steps before the
@@ -44,34 +46,80 @@ class BPTT:
     unrolled_steps: int | None = None
 
     def __post_init__(self) -> None:
-        steps = as_settle("free_steps", self.free_steps).steps
-        if self.unrolled_steps is not None and positive_int("unrolled_steps", self.unrolled_steps) > steps:
-            raise ValueError(f"`unrolled_steps` must be at most the {steps} free steps, got {self.unrolled_steps}")
+        check_steps(self.free_steps, self.unrolled_steps)
 
     def __call__(
         self, model: Model, x: Tensor, y: Tensor, *, watch: Watch | None = None, generator: Generator | None = None
     ) -> Iterator[Tensor]:
         """One loss: see `Estimator`."""
         check_grad(self)
-        return self._losses(model, x, y, watch)
+        return unrolled(self, model.twin(), x, y, watch)
 
-    def _losses(self, model: Model, x: Tensor, y: Tensor, watch: Watch | None) -> Iterator[Tensor]:
-        check_grad(self)  # again: it is here that gradients must be on
-        free = as_settle("free_steps", self.free_steps)
-        unrolled = self.unrolled_steps or free.steps
-        drive, state, target = model.pose(x, y)
-        before = 0
-        if unrolled < free.steps:
-            with torch.no_grad():
-                first = settle(model.network, model.dynamics, drive, state, free.fewer(unrolled))
-            state, before = first.state, first.steps
-        last = settle(model.network, model.dynamics, drive, state, free.exactly(unrolled))
-        if watch is not None:
-            watch(replace(detached(last), steps=before + last.steps))
-        yield model.cost.value(last.state[-1], target).mean()
+
+@dataclass(frozen=True)
+class SurrogateBPTT:
+    """Gradient by Backpropagation Through Time through the spikes themselves, whose threshold is given a slope.
+
+    Forward a spike is a step function; backward its derivative is that of an arctangent (Fang et al. 2021),
+    ``1 / (1 + (pi v)^2)`` at ``v`` above threshold. Of a model without spikes it is `BPTT`.
+
+    Memory grows with the number of unrolled ticks.
+
+    Args:
+        free_steps: T, the length of the free phase in ticks: a number or `Settle`. The loss is the cost of the last potential,
+            or of the mean over the last ones that a `Settle` averages.
+        unrolled_steps: K, the number of last ticks that are differentiated; all of them if left out.
+
+    Raises:
+        ValueError, RuntimeError, FloatingPointError: as `BPTT`.
+
+    >>> import torch, eqprop as ep
+    >>> model = ep.mlp([4, 8, 3], dynamics=ep.Spiking())
+    >>> for loss in SurrogateBPTT(20)(model, torch.rand(2, 4), torch.tensor([0, 1])):
+    ...     loss.backward()
+    """
+
+    free_steps: int | Settle
+    unrolled_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        check_steps(self.free_steps, self.unrolled_steps)
+
+    def __call__(
+        self, model: Model, x: Tensor, y: Tensor, *, watch: Watch | None = None, generator: Generator | None = None
+    ) -> Iterator[Tensor]:
+        """One loss: see `Estimator`."""
+        check_grad(self)
+        return unrolled(self, model, x, y, watch)
+
+
+def check_steps(free_steps: int | Settle, unrolled_steps: int | None) -> None:
+    """Raise ValueError if more steps are unrolled than taken."""
+    steps = as_settle("free_steps", free_steps).steps
+    if unrolled_steps is not None and positive_int("unrolled_steps", unrolled_steps) > steps:
+        raise ValueError(f"`unrolled_steps` must be at most the {steps} free steps, got {unrolled_steps}")
+
+
+def unrolled(
+    estimator: BPTT | SurrogateBPTT, model: Model, x: Tensor, y: Tensor, watch: Watch | None
+) -> Iterator[Tensor]:
+    """The loss of a free phase whose last steps autograd walks back."""
+    check_grad(estimator)  # again: it is here that gradients must be on
+    free = as_settle("free_steps", estimator.free_steps)
+    last_steps = estimator.unrolled_steps or free.steps
+    drive, state, target = model.pose(x, y)
+    before = 0
+    if last_steps < free.steps:
+        with torch.no_grad():
+            first = settle(model.network, model.dynamics, drive, state, free.fewer(last_steps))
+        state, before = first.state, first.steps
+    last = settle(model.network, model.dynamics, drive, state, free.exactly(last_steps))
+    if watch is not None:
+        watch(replace(detached(last), steps=before + last.steps))
+    yield model.cost.value(last.output, target).mean()
 
 
 def detached(solution: Solution) -> Solution:
     """The same solution without its graph."""
-    state, activity = (tuple(s.detach() for s in tensors) for tensors in (solution.state, solution.activity))
-    return replace(solution, state=state, activity=activity)
+    state, activity = (mapped(Tensor.detach, part) for part in (solution.state, solution.activity))
+    return replace(solution, state=state, activity=activity, output=solution.output.detach())

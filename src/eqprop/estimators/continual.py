@@ -28,13 +28,13 @@ import torch
 from torch import Generator, Tensor
 
 from eqprop.checks import nonzero, one_of, positive_int
-from eqprop.dynamics import State
 from eqprop.estimators.base import Watch, as_loss, check_grad
 from eqprop.estimators.ep import NUDGINGS, Nudging, strengths
 from eqprop.model import Model
 from eqprop.network import Activities, Compared, Drive
 from eqprop.precision import full_precision
 from eqprop.settle import Settle, Solution, as_settle, finite, settle
+from eqprop.state import State, Units, repeated
 
 __all__ = ["ContinualEP", "Phase", "check_choices", "check_finite", "constant"]
 
@@ -101,7 +101,7 @@ class ContinualEP:
                 drive = phase.repeat(model.dynamics.prepare(model.network, x))  # anew: the weights have moved
                 state = phase.step(drive, state)
                 after = phase.activity(state)
-            check_finite([state], t)
+            check_finite([model.dynamics.units(state)], t)
             surrogate, last = model.network.contrast(drive.input, *phase.compare(before, after)), t == self.nudged_steps
             if surrogate.requires_grad or last:
                 yield as_loss(phase.cost() if last else value, surrogate)
@@ -138,17 +138,17 @@ class Phase:
         free = settle(model.network, model.dynamics, drive, start, as_settle("free_steps", steps))
         if watch is not None:
             watch(free)
-        out, n = free.state[-1], len(betas)
+        out, n = free.output, len(betas)
         pull = torch.cat([out.new_full((out.shape[0], *[1] * (out.dim() - 1)), beta) for beta in betas])
         return cls(model, free, target, betas, pull, torch.cat([target] * n)), drive.repeat(n)
 
     def cost(self) -> Tensor:
         """Batch mean at the free state; differentiable in a readout's weights."""
-        return self.model.cost.value(self.free.state[-1], self.target).mean()
+        return self.model.cost.value(self.free.output, self.target).mean()
 
     def start(self) -> State:
         """The state that every trajectory starts from."""
-        return tuple(torch.cat([s] * len(self.betas)) for s in self.free.state)
+        return repeated(self.free.state, len(self.betas))
 
     def repeat(self, drive: Drive) -> Drive:
         """The drive of all trajectories."""
@@ -186,7 +186,7 @@ def crossed(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([after_minus, before_plus]), torch.cat([before_minus, after_plus])
 
 
-def check_finite(states: Sequence[State], first: int) -> None:
+def check_finite(states: Sequence[Units], first: int) -> None:
     """Raise FloatingPointError if the last of successive states is not finite, and name where it went wrong.
 
     Args:

@@ -121,7 +121,8 @@ class ContinualSGD:
         self, rates: Rates, model: Model, x: Tensor, y: Tensor, watch: Watch | None, generator: Generator | None
     ) -> Iterator[Tensor]:
         moving = {p: rate for p, rate in rates.items() if p.requires_grad}
-        losses = self._losses if movable(model.network) else self._losses_of_any
+        fast = model.dynamics.still_input and movable(model.network)
+        losses = self._losses if fast else self._losses_of_any
         return losses(moving, model, x, y, watch, generator)
 
     def _losses(
@@ -140,7 +141,7 @@ class ContinualSGD:
                 after = phase.activity(states[-1])
                 steps.append(phase.compare(before, after))
                 before = after
-        check_finite(states, 0)
+        check_finite([model.dynamics.units(state) for state in states], 0)
         yield as_loss(phase.cost(), summed(model.network, drive.input, phase.compare(first, before), steps))
 
     def _losses_of_any(
@@ -162,7 +163,7 @@ class ContinualSGD:
                     weight.sub_(gradient, alpha=rates.get(p, 0.0))
         if watch is not None:
             watch(free[0])
-        out = free[0].state[-1]
+        out = free[0].output
         terms = [(p * total).sum() for p, total in sums.items()]
         yield as_loss(model.cost.value(out, model.cost.encode(y, out)).mean(), sum(terms, out.new_zeros(())))
 

@@ -24,6 +24,7 @@ from eqprop.estimators.base import Watch, as_loss, check_grad
 from eqprop.model import Model
 from eqprop.network import Activities, Drive, Network
 from eqprop.settle import Settle, Solution, as_settle, settle
+from eqprop.state import repeated
 
 __all__ = ["EquilibriumProp", "Nudging"]
 
@@ -87,7 +88,7 @@ class EquilibriumProp:
             targets = torch.cat([target] * len(betas)) if len(betas) > 1 else target
             steps = as_settle("nudged_steps", self.nudged_steps)
             pair = nudge(network, dynamics, drive, free, steps, betas, lambda out: cost.force(out, targets))
-        loss = cost.value(free.state[-1], target).mean()
+        loss = cost.value(free.output, target).mean()
         yield as_loss(loss, network.contrast(dynamics.encode(network, x), free.activity, *pair))
 
 
@@ -133,9 +134,9 @@ def nudge(
         (beta,) = betas
         nudged = settle(network, dynamics, drive, free.state, steps, force=lambda s: beta * pull(s))
         return Contrast(free.activity, nudged.activity, beta)
-    n, batch, out = len(betas), drive.input.shape[0], free.state[-1]
+    n, batch, out = len(betas), drive.input.shape[0], free.output
     each = torch.cat([out.new_full((batch, *[1] * (out.dim() - 1)), beta) for beta in betas])
-    state = tuple(torch.cat([s] * n) for s in free.state)
+    state = repeated(free.state, n)
     nudged = settle(network, dynamics, drive.repeat(n), state, steps, force=lambda s: each * pull(s))
     a, b = zip(*(s.split(batch) for s in nudged.activity), strict=True)
     return Contrast(a, b, betas[1] - betas[0])

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from eqprop.dynamics import State
 from eqprop.estimators.base import Watch, as_loss, check_grad
 from eqprop.model import Model
 from eqprop.precision import full_precision
 from eqprop.settle import Settle, as_settle, finite, residual, settle
+from eqprop.state import State
 
 __all__ = ["ImplicitDiff"]
 
@@ -28,6 +28,8 @@ __all__ = ["ImplicitDiff"]
 @dataclass(frozen=True)
 class ImplicitDiff:
     """Gradient by implicit differentiation of the steady state.
+
+    A model whose steps have no gradient, as one of spikes, is differentiated through its `twin`, free phase and all.
 
     Args:
         free_steps: length of the free phase: steps or `Settle`.
@@ -61,6 +63,7 @@ class ImplicitDiff:
 
     def _losses(self, model: Model, x: Tensor, y: Tensor, watch: Watch | None) -> Iterator[Tensor]:
         check_grad(self)  # again: it is here that gradients must be on
+        model = model.twin()
         network, dynamics = model.network, model.dynamics
         drive, start, target = model.pose(x, y)
         with torch.no_grad():
@@ -73,7 +76,7 @@ class ImplicitDiff:
             (slope,) = torch.autograd.grad(model.cost.value(state[-1], target).sum(), state[-1])
             adjoint = self._adjoint(state, moved, slope)
             surrogate = torch.stack([(a * s).sum() for a, s in zip(adjoint, moved, strict=True)]).sum() / x.shape[0]
-        yield as_loss(model.cost.value(free.state[-1], target).mean(), surrogate)
+        yield as_loss(model.cost.value(free.output, target).mean(), surrogate)
 
     @property
     def _back(self) -> Settle:

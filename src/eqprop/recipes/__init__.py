@@ -12,11 +12,12 @@ from eqprop.recipes import (
     ernoult2020_theorem,
     hardware,
     laborieux2021,
+    lin2024,
     resnet2025,
     scellier2023,
 )
 from eqprop.recipes.digits import digits
-from eqprop.recipes.published import Published, baseline
+from eqprop.recipes.published import Published, baseline, surrogate
 from eqprop.theorem.experiment import Experiment
 from eqprop.training.run import Run
 
@@ -30,6 +31,7 @@ __all__ = [
     "experiment",
     "published",
     "recipe",
+    "surrogate",
 ]
 
 RECIPES: dict[str, Callable[[], Run]] = {
@@ -62,6 +64,12 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "dchn-cifar10-small": scellier2023.dchn_cifar10_small,
     "resnet13-cifar10": resnet2025.resnet13_cifar10,
     "resnet13-cifar10-small": resnet2025.resnet13_cifar10_small,
+    "spiking-digits": lin2024.spiking_digits,
+    "spiking-dense": lin2024.spiking_dense,
+    "spiking-mnist": lin2024.spiking_mnist,
+    "spiking-mnist-small": lin2024.spiking_mnist_small,
+    "spiking-fashion": lin2024.spiking_fashion,
+    "spiking-fashion-small": lin2024.spiking_fashion_small,
     "hardware-ep": hardware.ep,
     "hardware-centred": hardware.centred,
     "hardware-cep": hardware.cep,
@@ -114,7 +122,9 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
 """Every check of the theorem by the name that the command line takes."""
 
 PUBLISHED: tuple[Published, ...] = tuple(
-    line for paper in (ernoult2019, ernoult2020, laborieux2021, scellier2023, resnet2025) for line in paper.PUBLISHED
+    line
+    for paper in (ernoult2019, ernoult2020, laborieux2021, scellier2023, resnet2025, lin2024)
+    for line in paper.PUBLISHED
 )
 """Every published figure."""
 

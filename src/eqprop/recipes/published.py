@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp
+from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, SurrogateBPTT
 from eqprop.settle import as_settle
 from eqprop.training.run import Run
 
-__all__ = ["Published", "PublishedAngle", "baseline"]
+__all__ = ["Published", "PublishedAngle", "baseline", "surrogate"]
 
 
 @dataclass(frozen=True)
@@ -75,3 +75,8 @@ def baseline(run: Run) -> Run:
     free = as_settle("free_steps", estimator.free_steps).steps
     last = as_settle("nudged_steps", estimator.nudged_steps).steps + 1
     return replace(run, estimator=BPTT(estimator.free_steps, min(last, free)))
+
+
+def surrogate(run: Run) -> Run:
+    """The same run by BPTT through its spikes, over the whole free phase."""
+    return replace(run, estimator=SurrogateBPTT(run.estimator.free_steps))

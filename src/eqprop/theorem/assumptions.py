@@ -22,11 +22,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from eqprop.dynamics import Drive, Duality, State
+from eqprop.dynamics import Drive, Duality
 from eqprop.model import Model
 from eqprop.precision import full_precision
+from eqprop.state import State
 
-__all__ = ["Assumption", "check", "share", "slow"]
+__all__ = ["Assumption", "check", "of_twin", "share", "slow"]
 
 STILL = 0.01
 """Largest share of the increments that may come from the free motion, or from rounding."""
@@ -101,6 +102,15 @@ def alternates(states: Sequence[State]) -> bool:
         return False
     now, before, earlier = (flat(state) for state in (states[-1], states[-2], states[-3]))
     return (now - earlier).norm().item() < 0.1 * (now - before).norm().item()
+
+
+def of_twin(twin: Model) -> Assumption:
+    """What is said of a model whose own steps have no gradient."""
+    return Assumption(
+        "steps with a gradient",
+        False,
+        f"these have none: BPTT goes back through the twin of the model, {twin.dynamics!r}",
+    )
 
 
 def slow(moving: Sequence[Tensor], at_rest: Sequence[Tensor]) -> Assumption:

@@ -16,20 +16,21 @@ import torch
 from torch import Tensor
 
 from eqprop.checks import nonzero, not_negative, one_of, positive_int
-from eqprop.dynamics import Drive, Duality, State
+from eqprop.dynamics import Drive, Duality
 from eqprop.estimators.ep import strengths
 from eqprop.model import Model
 from eqprop.order import Synchronous
 from eqprop.precision import full_precision
 from eqprop.rates import as_rates
 from eqprop.settle import Settle, Solution, as_settle, settle
-from eqprop.theorem.assumptions import check, slow
+from eqprop.state import State
+from eqprop.theorem.assumptions import check, of_twin, slow
 from eqprop.theorem.gradients import Gradient, by_step, of_cost, trainable
 from eqprop.theorem.increments import moving, nudged, of_parameters, of_states
 from eqprop.theorem.process import Process
 from eqprop.theorem.report import GDUReport, distances, labels
 
-__all__ = ["Backward", "Progress", "admit", "backward", "compare", "gdu", "synchronous"]
+__all__ = ["Backward", "Progress", "admit", "backward", "compare", "gdu", "shadowed", "synchronous"]
 
 Rates: TypeAlias = float | Sequence[float] | None
 """How fast weights move inside a nudged phase; None: not at all."""
@@ -50,7 +51,7 @@ class Backward:
         target: the encoded target.
         drive: of the input.
         free: the free phase.
-        states: its last K + 1 states.
+        states: its last K + 1 states; of a model whose steps have no gradient, K steps that its twin takes from its end.
         gradients: BPTT's, ``nabla(t)`` for t = 0 .. K - 1.
         duality: of each of the last steps, in the same order.
     """
@@ -126,8 +127,12 @@ def backward(
             drive, start, target = model.pose(x, y)
             target = target.clone() if target.is_inference() else target
             free, states = free_phase(model, drive, start, steps, last, progress)
-            duality = [model.dynamics.duality(model.network, s, drive) for s in reversed(states[:-1])]
-        gradients = list(by_step(model, x, target, states))
+            twin = model.twin()
+            if twin is not model:
+                states = shadowed(twin, x, model.dynamics.units(free.state), last)
+            still = twin.dynamics.prepare(twin.network, x)
+            duality = [twin.dynamics.duality(twin.network, s, still) for s in reversed(states[:-1])]
+        gradients = list(by_step(twin, x, target, states))
     return Backward(x, target, drive, free, states, gradients, duality)
 
 
@@ -166,23 +171,32 @@ def free_phase(
     return replace(end, steps=taken + last, trajectory=None), end.trajectory or ()
 
 
+def shadowed(twin: Model, x: Tensor, state: State, last: int) -> tuple[State, ...]:
+    """The states of a twin over ``last`` steps, from where the model came to rest."""
+    drive = twin.dynamics.prepare(twin.network, x)
+    return settle(twin.network, twin.dynamics, drive, state, Settle(last), trajectory=True).trajectory or ()
+
+
 def compare(
     model: Model, back: Backward, beta: float, nudging: Literal["one-sided", "centred"], rates: Rates = None
 ) -> GDUReport:
     """The half of `gdu` that depends on beta and rates; errors as there."""
     duality, steps, betas = back.duality[0], len(back.gradients), strengths(nudging, beta, None)
+    units, twin = model.dynamics.units, model.twin()
     with torch.inference_mode(False):
         phases = nudged(model, back.drive, back.target, back.free, steps, betas)
-        states = at_rest = of_states(phases, duality.dt)
+        states = at_rest = of_states(phases, units, duality.dt)
         if rates is None:
             parameters = of_parameters(model, back.x, back.free, phases)
         else:
             phases, parameters = moving(model, back.x, back.target, back.free, steps, betas, rates)
-            states = of_states(phases, duality.dt)
-        for name, grad in of_cost(model, back.target, back.free.state, trainable(model))[1].items():
+            states = of_states(phases, units, duality.dt)
+        for name, grad in of_cost(model, back.target, units(back.free.state), trainable(model))[1].items():
             parameters[name][0] -= grad
         against = of_neurons(back)
-        assumptions = check(model, back.x, back.drive, duality.dt, back.states, states, against, beta)
+        still = back.drive if twin is model else twin.dynamics.prepare(twin.network, back.x)
+        assumptions = check(twin, back.x, still, duality.dt, back.states, states, against, beta)
+        assumptions += [] if twin is model else [of_twin(twin)]
         assumptions += [] if rates is None else [slow(states, at_rest)]
     neurons = [Process(ep, bptt) for ep, bptt in zip(states, against, strict=True)]
     processes = {

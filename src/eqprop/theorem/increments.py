@@ -11,20 +11,21 @@ al. 2020); as the rate goes to 0 its increments become those above.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from eqprop.checks import not_negative
-from eqprop.dynamics import Drive, State
+from eqprop.dynamics import Drive
 from eqprop.estimators.continual import check_finite
 from eqprop.model import Model
 from eqprop.network import Activities
 from eqprop.precision import full_precision
 from eqprop.rates import as_rates, by_parameter
 from eqprop.settle import Settle, Solution, settle
+from eqprop.state import State, Units
 from eqprop.theorem.gradients import trainable
 
 __all__ = ["Move", "Nudged", "gradient", "moving", "nudged", "of_parameters", "of_states"]
@@ -50,11 +51,11 @@ def nudged(
 
 
 @torch.no_grad()
-def of_states(phases: Sequence[Nudged], dt: float) -> list[Tensor]:
-    """``Delta_s`` of each population: ``(K, B, *shape)``."""
+def of_states(phases: Sequence[Nudged], units: Callable[[State], Units], dt: float) -> list[Tensor]:
+    """``Delta_s`` of each population, from the units of the states: ``(K, B, *shape)``."""
     found = []
     for beta, states in phases:
-        paths = (torch.stack(path) for path in zip(*states, strict=True))
+        paths = (torch.stack(path) for path in zip(*map(units, states), strict=True))
         found.append([(path[1:] - path[:-1]) / (beta * dt) for path in paths])
     return [torch.stack(of_phases).mean(0) for of_phases in zip(*found, strict=True)]
 
@@ -100,7 +101,7 @@ def moving(
             given = private.dynamics.encode(private.network, x)
             moves = [learn_from(private, x, target, beta, path) for beta, path in zip(betas, paths, strict=True)]
         for path in paths:
-            check_finite(path[-1:], t + 1)
+            check_finite([model.dynamics.units(path[-1])], t + 1)
         enter(found, t, gradient(private, given, moves))
         with torch.no_grad():
             for name, p in parameters.items():

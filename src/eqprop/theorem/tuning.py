@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from eqprop.checks import nonzero, positive_int
-from eqprop.dynamics import State
 from eqprop.estimators.ep import strengths
 from eqprop.model import Model
 from eqprop.settle import Settle, Solution, settle
-from eqprop.theorem.comparison import admit
+from eqprop.state import State
+from eqprop.theorem.comparison import admit, shadowed
 from eqprop.theorem.gradients import by_step, trainable
 from eqprop.theorem.increments import Move, Nudged, gradient, nudged
 from eqprop.theorem.process import Process
@@ -153,12 +153,14 @@ def on_batch(model: Model, x: Tensor, y: Tensor, grid: Grid) -> Iterator[Cell]:
     with torch.no_grad():
         drive, state, target = model.pose(x, y)
     states: tuple[State, ...] = (state,)
+    twin = model.twin()
     for steps in grid.free_steps:
         with torch.no_grad():
             more = Settle(steps + 1 - len(states))
             free = settle(model.network, model.dynamics, drive, states[-1], more, trajectory=True)
         states += (free.trajectory or ())[1:]
-        bptt = whole_gradient(model, x, target, states)
+        walked = states if twin is model else shadowed(twin, x, twin.dynamics.init(twin.network, x), steps)
+        bptt = whole_gradient(twin, x, target, walked)
         for beta in grid.betas:
             shorter = [k for k in grid.nudged_steps if k <= steps]
             phases = (

@@ -30,7 +30,7 @@ def evaluate(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
         x, y = x.to(device), y.to(device)
         drive, start, target = model.pose(x, y)
         solution = settle(model.network, model.dynamics, drive, start, model.settle)
-        tally.add(model.cost.value(solution.state[-1], target).mean(), solution, y, model.cost)
+        tally.add(model.cost.value(solution.output, target).mean(), solution, y, model.cost)
     if not tally.samples:
         raise ValueError("there are no samples to evaluate on: `batches` is empty")
     return tally.score()

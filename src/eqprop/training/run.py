@@ -10,12 +10,13 @@ from eqprop.costs import CrossEntropyReadout, SquaredError
 from eqprop.data.augment import Augment
 from eqprop.data.normalise import Normalise
 from eqprop.dynamics import EnergyDescent, Prototypical
-from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff
+from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, SurrogateBPTT
 from eqprop.fields import LATER, LOCAL
 from eqprop.model import Model
 from eqprop.noise import Noisy
 from eqprop.order import Asynchronous, Synchronous
 from eqprop.settle import Settle, as_settle
+from eqprop.spiking import OSA, Bernoulli, Decay, SigmaDelta, Spiking
 from eqprop.training.codec import from_json, to_json
 from eqprop.training.optimisers import SGD, Adam, AdamW
 from eqprop.training.quantised import QuantisedSGD
@@ -25,7 +26,7 @@ from eqprop.training.seeding import WEIGHTS, seeded
 __all__ = ["Data", "Run"]
 
 ModelSpec: TypeAlias = MLP | ConvNet | Toy
-EstimatorSpec: TypeAlias = EquilibriumProp | ContinualEP | ContinualSGD | BPTT | ImplicitDiff
+EstimatorSpec: TypeAlias = EquilibriumProp | ContinualEP | ContinualSGD | BPTT | SurrogateBPTT | ImplicitDiff
 OptimiserSpec: TypeAlias = SGD | Adam | AdamW | QuantisedSGD
 ScheduleSpec: TypeAlias = Constant | Cosine | StepDecay
 
@@ -117,6 +118,10 @@ class Run:
         positive_int("epochs", self.epochs)
         natural("seed", self.seed)
         positive_int("threads", self.threads, most=1024)
+        if isinstance(self.model.dynamics, Spiking) and self.data.normalise is not None:
+            raise ValueError(
+                f"`normalise` of the data is {self.data.normalise!r}, but spikes carry values from 0 to 1: leave it out"
+            )
         self.to_json()  # a part that no file can carry is refused now, not after hours
 
     @property
@@ -182,11 +187,12 @@ def one_of_classes(name: str, value: object, classes: tuple[type, ...]) -> None:
 
 
 MODELS = (MLP, ConvNet, Toy)
-ESTIMATORS = (EquilibriumProp, ContinualEP, ContinualSGD, BPTT, ImplicitDiff)
+ESTIMATORS = (EquilibriumProp, ContinualEP, ContinualSGD, BPTT, SurrogateBPTT, ImplicitDiff)
 OPTIMISERS = (SGD, Adam, AdamW, QuantisedSGD)
 SCHEDULES = (Constant, Cosine, StepDecay)
 KINDS = (
     Run, Data, Normalise, Augment, *MODELS, *ESTIMATORS, *OPTIMISERS, *SCHEDULES,
-    Prototypical, EnergyDescent, Noisy, SquaredError, CrossEntropyReadout, Settle, Synchronous, Asynchronous,
+    Prototypical, EnergyDescent, Noisy, Spiking, SigmaDelta, Bernoulli, Decay, OSA,
+    SquaredError, CrossEntropyReadout, Settle, Synchronous, Asynchronous,
 )  # fmt: skip
 """Every class that a configuration may name."""

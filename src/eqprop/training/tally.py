@@ -60,7 +60,7 @@ class Tally:
             return
         self.residual.add_(solution.residual.sum())
         if not y.is_floating_point():
-            self.wrong.add_((cost.predict(solution.state[-1]).argmax(1) != y).sum())
+            self.wrong.add_((cost.predict(solution.output).argmax(1) != y).sum())
             self.classified += n
         self.shown += n
         self.batches += 1
