@@ -16,7 +16,7 @@ def built(pool):
     if pool != "avg-nearest":
         return spec.build().double()
     with pytest.warns(
-        UserWarning, match=r"feeds 4 times the adjoint back, so that EP's estimate is 4 times that of connection 1 "
+        UserWarning, match=r"feeds 4 times the adjoint back, so that EP's estimate is 4 times that of connection 1, "
     ):
         return spec.build().double()
 
