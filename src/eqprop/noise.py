@@ -19,6 +19,7 @@ from torch import Tensor
 from eqprop.checks import instance, not_negative
 from eqprop.dynamics import Duality, Dynamics, Force
 from eqprop.network import Activities, Drive, Network
+from eqprop.spiking import Spiking
 from eqprop.state import State, Units
 
 __all__ = ["Noisy"]
@@ -39,7 +40,7 @@ class Noisy(Dynamics):
         std: standard deviation of what one step adds, in units of the state, at least 0.
 
     Raises:
-        ValueError: if ``dynamics`` is no `Dynamics`, or ``std`` is negative or not finite.
+        ValueError: if ``dynamics`` is no `Dynamics` or a spiking one, or ``std`` is negative or not finite.
 
     >>> from eqprop import Prototypical
     >>> Noisy(Prototypical(), std=0.1)
@@ -50,7 +51,11 @@ class Noisy(Dynamics):
     std: float = 0.0
 
     def __post_init__(self) -> None:
-        instance("dynamics", self.dynamics, Dynamics)
+        if isinstance(instance("dynamics", self.dynamics, Dynamics), Spiking):
+            raise ValueError(
+                f"`dynamics` is {self.dynamics!r}, whose coders need values from 0 to 1: take `Bernoulli` coders, which are noisy, "
+                "or its twin"
+            )
         not_negative("std", self.std)
 
     def encode(self, network: Network, x: Tensor) -> Tensor:
