@@ -24,6 +24,7 @@ from eqprop.files import write_atomic
 from eqprop.noise import Noisy
 from eqprop.recipes import RECIPES, recipe
 from eqprop.report import markdown_table
+from eqprop.spiking import Spiking
 from eqprop.theorem.experiment import Experiment
 from eqprop.theorem.result import INITIAL
 from eqprop.theorem.tuning import Cell, Grid, cheapest, tune
