@@ -19,7 +19,6 @@ from torch import Tensor
 from eqprop.checks import instance, not_negative
 from eqprop.dynamics import Duality, Dynamics, Force
 from eqprop.network import Activities, Drive, Network
-from eqprop.spiking import Spiking
 from eqprop.state import State, Units
 
 __all__ = ["Noisy"]
@@ -51,10 +50,10 @@ class Noisy(Dynamics):
     std: float = 0.0
 
     def __post_init__(self) -> None:
-        if isinstance(instance("dynamics", self.dynamics, Dynamics), Spiking):
+        if instance("dynamics", self.dynamics, Dynamics).twin() is not self.dynamics:
             raise ValueError(
-                f"`dynamics` is {self.dynamics!r}, whose coders need values from 0 to 1: take `Bernoulli` coders, which are noisy, "
-                "or its twin"
+                f"`dynamics` is {self.dynamics!r}, which sends values from 0 to 1 and bears no Gaussian noise: take `Bernoulli` "
+                "coders, which are noisy, or its twin"
             )
         not_negative("std", self.std)
 
