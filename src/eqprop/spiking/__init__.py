@@ -1,7 +1,26 @@
-"""Spiking convergent networks: coders, step sizes, dynamics."""
+"""Spiking convergent networks: coders, step sizes, dynamics; what its units do, and what that costs."""
 
 from eqprop.spiking.coders import Bernoulli, Coder, SigmaDelta
 from eqprop.spiking.dynamics import Spiking, SpikingState
+from eqprop.spiking.operations import Operations, fan_out, operations
+from eqprop.spiking.recording import Recording, record
 from eqprop.spiking.sizes import OSA, Decay
+from eqprop.spiking.windup import WoundUp, late, wound_up
 
-__all__ = ["OSA", "Bernoulli", "Coder", "Decay", "SigmaDelta", "Spiking", "SpikingState"]
+__all__ = [
+    "OSA",
+    "Bernoulli",
+    "Coder",
+    "Decay",
+    "Operations",
+    "Recording",
+    "SigmaDelta",
+    "Spiking",
+    "SpikingState",
+    "WoundUp",
+    "fan_out",
+    "late",
+    "operations",
+    "record",
+    "wound_up",
+]
