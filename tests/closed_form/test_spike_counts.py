@@ -29,7 +29,7 @@ def test_a_constant_value_fires_so_many_times(value, steps):
 
 @pytest.mark.parametrize("lam", [0.5, 0.2, 0.1])
 def test_a_jump_is_sent_beforehand(lam):
-    """From a zero start the code is s / lambda once, s afterwards: s (1 / lambda - 1) more spikes than s T, as soon as they are out."""
+    """From a zero start the code is s / lambda once, and s afterwards."""
     model, x = still([0.3], lam=lam)
     counts = record(model, x, 60).counts[0].item()
     assert counts == pytest.approx(0.3 * (59 + 1 / lam), abs=0.5 + 1e-9)

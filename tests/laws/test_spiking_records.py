@@ -85,7 +85,7 @@ def test_poolings_that_choose_have_no_fan_out(pool, reason):
 
 
 def test_a_connection_of_ones_own_must_tell():
-    with pytest.raises(ValueError, match="LowRank does not tell .* give it a `fan_out`"):
+    with pytest.raises(ValueError, match=r"LowRank does not tell .* give it a `fan_out`"):
         fan_out(zoo.GRAPHS["own-lateral"].network())
 
 
@@ -215,5 +215,5 @@ def test_what_is_not_finite_is_told():
     model, (x, _) = mlp(), batch()
     with torch.no_grad():
         model.network.connections[0].weight[0, 0] = torch.nan
-    with pytest.raises(FloatingPointError, match="parameter .* is not finite"):
+    with pytest.raises(FloatingPointError, match=r"parameter .* is not finite"):
         record(model, x, 5)
