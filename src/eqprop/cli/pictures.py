@@ -9,7 +9,7 @@ from torch import Tensor
 from eqprop import plots
 from eqprop.model import Model
 from eqprop.spiking import Recording, Spiking, operations
-from eqprop.spiking.recording import Units, lively
+from eqprop.spiking.recording import Choice, lively
 from eqprop.training.activity import phases
 from eqprop.training.folder import Folder
 from eqprop.training.probe import names_of_angles
@@ -65,7 +65,7 @@ def draw_run(folder: Path, device: str | None, root: str | None) -> None:
 def draw_spikes(run: Run, model: Model, x: Tensor, y: Tensor, folder: Path) -> None:
     """What units send in a free phase and in the nudged one at beta that follows: of the first sample, and of all on average."""
 
-    def followed(x: Tensor, y: Tensor, units: Units = 0) -> tuple[Recording, ...]:
+    def followed(x: Tensor, y: Tensor, units: Choice = 0) -> tuple[Recording, ...]:
         with seeded(0, REST):  # the same spikes again for the same inputs
             free, *nudged = phases(model, run.estimator, run.estimator.free_steps, x, y, units)
         return free, *nudged[-1:]

@@ -86,8 +86,8 @@ def decoding(phases: Sequence[Recording], path: Path, *, sample: int = 0, title:
             unit = int((rate - 0.5).abs().where(rate > 0, 1.0).argmin())
             s, color = value[:, unit], colour(n)
             axes.fill_between(ticks, s - lam, s + lam, color=color, alpha=0.15, linewidth=0)
+            axes.plot(ticks, s, color=color, linewidth=1.6)
             axes.plot(ticks, decoded[:, unit], color="black", linewidth=0.8)
-            axes.plot(ticks, s, color=color, linewidth=1.4)
             fired = [tick for tick, q in zip(ticks, spike[:, unit].tolist(), strict=True) if q]
             axes.eventplot([fired], colors="black", lineoffsets=-0.2, linelengths=0.14, linewidths=0.8)
             axes.set(ylim=(-0.3, 1.12), yticks=[0, 0.5, 1])

@@ -26,9 +26,9 @@ from eqprop.spiking.sizes import size_at
 from eqprop.spiking.windup import wound_up
 from eqprop.state import State
 
-__all__ = ["Recording", "Traces", "Units", "record"]
+__all__ = ["Choice", "Recording", "Traces", "record"]
 
-Units = int | Mapping[int, Sequence[int]]
+Choice = int | Mapping[int, Sequence[int]]
 """Which units are kept whole: their places in the flattened population, by its number; or how many of each, evenly spaced."""
 
 
@@ -97,7 +97,7 @@ def record(
     y: Tensor | None = None,
     beta: float = 0.0,
     state: SpikingState | Recording | None = None,
-    units: Units = 0,
+    units: Choice = 0,
 ) -> Recording:
     """Run one phase of a spiking model as `relax` does, and keep what its units do.
 
@@ -146,7 +146,7 @@ def spiking(model: Model) -> Spiking:
     return model.dynamics
 
 
-def chosen(units: Units, network: Network, dynamics: Spiking) -> dict[int, tuple[int, ...]]:
+def chosen(units: Choice, network: Network, dynamics: Spiking) -> dict[int, tuple[int, ...]]:
     """Places of the units to keep, by population.
 
     Raises:

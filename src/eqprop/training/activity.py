@@ -15,7 +15,7 @@ from eqprop.estimators.ep import strengths
 from eqprop.model import Model
 from eqprop.settle import Settle
 from eqprop.spiking import Recording, Spiking, late, operations, record, wound_up
-from eqprop.spiking.recording import Units, spiking
+from eqprop.spiking.recording import Choice, spiking
 from eqprop.training.probe import Probe
 from eqprop.training.seeding import ESTIMATOR, REST, generator, seeded
 
@@ -66,7 +66,7 @@ NAMES = (
 
 
 def phases(
-    model: Model, estimator: Estimator, free_steps: int | Settle, x: Tensor, y: Tensor, units: Units = 0
+    model: Model, estimator: Estimator, free_steps: int | Settle, x: Tensor, y: Tensor, units: Choice = 0
 ) -> tuple[Recording, ...]:
     """The free phase, and the nudged ones of EP, each from its end, under weights at rest."""
     free = record(model, x, free_steps, units=units)
