@@ -159,6 +159,22 @@ class Conv2d(TwoWay):
         down = self.feed_back(feedback, free.post, free.pre)
         return (self.up(free.pre) * (a.post - b.post)).sum() + (down * (a.pre - b.pre)).sum()
 
+    def fan_out(self, pre: Sequence[int], post: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Pairs of units that the kernel joins, which has the average in it; at the border of an image there are fewer.
+
+        Raises:
+            ValueError: under a pooling whose way back depends on the image.
+        """
+        if not self._pooling.fixed:
+            raise ValueError(
+                f'where {self.pool} pooling sends a unit\'s activity depends on the image: take pool="avg"'
+            )
+        by = self._filter(torch.ones_like(self.weight[:1, :1], dtype=torch.double, device="cpu"))
+        taps = Filter(by.kernel.ne(0).double(), by.stride, by.padding)
+        below, above = (torch.ones(1, 1, *shape[1:], dtype=torch.double) for shape in (pre, post))
+        up, down = post[0] * taps.down(above, below.shape)[0], pre[0] * taps.up(below)[0]
+        return up.expand(*pre).contiguous(), down.expand(*post).contiguous()
+
     def offset(self) -> Tensor | None:
         """The bias, one a channel."""
         return None if self.bias is None else self.bias[:, None, None]
