@@ -52,6 +52,7 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "cep-1h-readme": ernoult2020.cep_1h_readme,
     "cep-2h": ernoult2020.cep_2h,
     "cvf-1h": ernoult2020.cvf_1h,
+    "cvf-1h-decay": ernoult2020.cvf_1h_decay,
     "cvf-2h": ernoult2020.cvf_2h,
     "vf-1h": ernoult2020.vf_1h,
     "laborieux-cifar10": laborieux2021.laborieux_cifar10,

@@ -18,8 +18,19 @@ from eqprop.estimators import ContinualSGD, EquilibriumProp
 from eqprop.recipes.published import Published, PublishedAngle
 from eqprop.training.optimisers import SGD
 from eqprop.training.run import Data, EstimatorSpec, Run
+from eqprop.training.schedules import StepDecay
 
-__all__ = ["PUBLISHED", "UPDATE_ANGLES", "cep_1h", "cep_1h_readme", "cep_2h", "cvf_1h", "cvf_2h", "vf_1h"]
+__all__ = [
+    "PUBLISHED",
+    "UPDATE_ANGLES",
+    "cep_1h",
+    "cep_1h_readme",
+    "cep_2h",
+    "cvf_1h",
+    "cvf_1h_decay",
+    "cvf_2h",
+    "vf_1h",
+]
 
 FIGURE = "Ernoult et al. 2020, Fig. 4"
 
@@ -118,6 +129,11 @@ def cep_2h() -> Run:
 def cvf_1h() -> Run:
     """C-VF-1h: one hidden population, untied; T 40, K 15."""
     return mnist("cvf-1h", 1, ContinualSGD(40, 15, beta=0.2, nudging="random-sign"), (0.0076, 0.0038), 100)
+
+
+def cvf_1h_decay() -> Run:
+    """C-VF-1h with a tenth of the published rates from epoch 71 on: with these throughout, its states cease to settle (records/)."""
+    return replace(cvf_1h(), name="cvf-1h-decay", schedule=StepDecay(every=70))
 
 
 def cvf_2h() -> Run:

@@ -57,7 +57,7 @@ ERNOULT2020 = Paper(
     "ago; for slow weights and weak nudging the increments still equal minus BPTT's gradients. Feedback weights may be others than "
     "the forward ones (C-VF), at the price of the theorem. The closer a rule's update is to BPTT's gradient, the better it trains.",
     checks=tuple(Check(make(), FIGURES[name]) for name, make in CONTINUAL.items()),
-    rows=tuple(map(alone, ("p-1h", "p-2h", "cep-1h", "cep-2h", "cvf-1h", "cvf-2h"))),
+    rows=tuple(map(alone, ("p-1h", "p-2h", "cep-1h", "cep-2h", "cvf-1h", "cvf-1h-decay", "cvf-2h"))),
     quick_checks=("ep-p-1h", "cep-p-1h", "cvf-p-1h"),
     quick_rows=(alone("cep-1h", 1), alone("cvf-1h", 1)),
     columns=(
