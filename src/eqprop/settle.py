@@ -43,7 +43,7 @@ class Settle:
             0, ``schedule`` no schedule, or more steps are averaged than are sure to be taken.
 
     >>> Settle(100, tol=1e-4)
-    Settle(steps=100, tol=0.0001, schedule=Synchronous(), check_every=5)
+    Settle(steps=100, tol=0.0001, schedule=Synchronous(), average=1, check_every=5)
     """
 
     steps: int
