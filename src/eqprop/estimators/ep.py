@@ -162,8 +162,6 @@ def nudge(
         return Contrast(free.activity, nudged.activity, beta)
     n, batch, out = len(betas), drive.input.shape[0], free.output
     each = torch.cat([out.new_full((batch, *[1] * (out.dim() - 1)), beta) for beta in betas])
-    nudged = settle(
-        network, dynamics, drive.repeat(n), free.state, steps, force=lambda s: each * pull(s), copies=n
-    )
+    nudged = settle(network, dynamics, drive.repeat(n), free.state, steps, force=lambda s: each * pull(s), copies=n)
     a, b = zip(*(s.split(batch) for s in nudged.activity), strict=True)
     return Contrast(a, b, betas[1] - betas[0])
