@@ -15,8 +15,9 @@ from eqprop.model import Model
 from eqprop.reproduction.studies import Tell
 from eqprop.settle import as_settle
 from eqprop.spiking import Spiking
+from eqprop.training.codec import to_json
 from eqprop.training.optimisers import SGD
-from eqprop.training.run import Data, Run
+from eqprop.training.run import KINDS, Data, Run
 from eqprop.training.seeding import REST, seeded
 from eqprop.training.session import prepare, threads
 
@@ -101,6 +102,11 @@ class Variant:
 
     pool: Literal["avg", "max"]
     dynamics: Spiking
+
+    @property
+    def text(self) -> str:
+        """What decides it, for a key."""
+        return f"{self.pool}, {to_json(self.dynamics, KINDS)}"
 
     def build(self, training: RateTraining, found: dict[str, Tensor]) -> Model:
         """The model with these weights."""

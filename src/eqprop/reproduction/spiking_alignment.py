@@ -17,6 +17,8 @@ from eqprop.reproduction.rate_training import RateTraining, Variant, counter, wo
 from eqprop.reproduction.studies import Tell
 from eqprop.settle import Solution
 from eqprop.spiking.alignment import Gradient, agreement, bptt_at_rest, gradient, gradient_of, layers
+from eqprop.training.codec import to_json
+from eqprop.training.run import KINDS
 from eqprop.training.seeding import REST, seeded
 from eqprop.training.session import threads
 
@@ -80,9 +82,9 @@ class SpikingAlignment:
     def key(self) -> list[str]:
         """What decides the outcome, as text."""
         trained = [f"{pool}: {training.text}" for pool, training in self.trainings.items()]
-        variants = [f"{label}: {variant!r}" for label, variant in self.variants.items()]
+        variants = [f"{label}: {variant.text}" for label, variant in self.variants.items()]
         sizes = f"{self.batches} batches of {self.size}, {self.unrolled_steps} steps unrolled"
-        return [*trained, *variants, repr(self.estimator), sizes]
+        return [*trained, *variants, f"estimator: {to_json(self.estimator, KINDS)}", sizes]
 
     def compute(self, device: str, root: str | None, tell: Tell) -> dict[str, Any]:
         """For both sets of weights and every variant: see `of`."""

@@ -66,7 +66,7 @@ class SpikingSettling:
     def key(self) -> list[str]:
         """What decides the outcome, as text."""
         trained = [f"{pool}: {training.text}" for pool, training in self.trainings.items()]
-        variants = [f"{label}: {variant!r}" for panel in self.panels.values() for label, variant in panel.items()]
+        variants = [f"{label}: {variant.text}" for panel in self.panels.values() for label, variant in panel.items()]
         return [*trained, *variants, f"ticks {', '.join(map(str, self.ticks))}", f"{self.images} images"]
 
     def compute(self, device: str, root: str | None, tell: Tell) -> dict[str, Any]:
