@@ -39,7 +39,7 @@ RUN = Run("tiny", Data("digits", 20), NET, ep.EquilibriumProp(10, 4, 0.5, "centr
 MAX = replace(RUN, model=replace(NET, pool="max"))
 TRAININGS = {"avg": RateTraining(RUN, 2), "max": RateTraining(MAX, 2)}
 VARIANTS = {"average": Variant("avg", Spiking()), "max": Variant("max", Spiking())}
-ALIGNMENT = SpikingAlignment(TRAININGS, VARIANTS, phases(12, 8, 0.5), batches=2, size=4, unrolled_steps=5)
+ALIGNMENT = SpikingAlignment(TRAININGS, VARIANTS, phases(12, 8, 0.5), batches=1, size=4, unrolled_steps=5)
 
 
 def ignore(*numbers: int) -> None:
@@ -202,7 +202,7 @@ def test_the_training_of_a_twin_is_the_trainers():
         torch.testing.assert_close(value, session.model.state_dict()[name], rtol=0, atol=0)
 
 
-SETTLING = SpikingSettling(TRAININGS, {"pooling": VARIANTS}, (2, 5, 400), images=3)
+SETTLING = SpikingSettling(TRAININGS, {"pooling": VARIANTS}, (2, 5, 100), images=3)
 
 
 def test_distances_are_those_of_the_states():
@@ -210,7 +210,7 @@ def test_distances_are_those_of_the_states():
     training = TRAININGS["avg"]
     model = VARIANTS["average"].build(training, training.trained("cpu"))
     x, _ = training.samples(3, 1, "cpu")[0]
-    rest = ep.relax(model.twin(), x, 3000).state
+    rest = ep.relax(model.twin(), x, 600).state
     for n, tick in enumerate(SETTLING.ticks):
         u = model.dynamics.units(ep.relax(model, x, tick).state)
         apart = sum((a - b).abs().sum().item() for a, b in zip(u, rest, strict=True)) / sum(a.numel() for a in u)
@@ -219,7 +219,7 @@ def test_distances_are_those_of_the_states():
     assert found["pooling"]["average"]["apart"] < 1e-6  # average pooling of small weights has one steady state
     assert len(SETTLING.table(found).rows) == 2
     (said,) = SETTLING.short(found)
-    assert "after 400 ticks" in said
+    assert "after 100 ticks" in said
 
 
 def test_a_network_at_rest_is_at_no_distance():
@@ -331,7 +331,7 @@ def test_told_of_progress():
 def test_a_study_is_found_by_what_decides_it(tmp_path):
     file = tmp_path / "study.json"
     for study, other in (
-        (ALIGNMENT, replace(ALIGNMENT, batches=3)),
+        (ALIGNMENT, replace(ALIGNMENT, batches=2)),
         (SETTLING, replace(SETTLING, trainings={"avg": replace(TRAININGS["avg"], batches=3)})),
         (TrainingMemory(SPIKING), TrainingMemory(SPIKING, batch=4)),
     ):

@@ -52,7 +52,7 @@ def draw_distances(panels: Mapping[str, Mapping[str, Curve]], title: str, apart:
         axes.grid(alpha=0.25)
         handles, _ = axes.get_legend_handles_labels()
         if set(curves) & set(apart):
-            handles.append(Line2D([], [], color="0.3", linestyle=":", label="to the state from zero"))
+            handles.append(Line2D([], [], color="0.3", linestyle=":", label="dotted: to the state from zero"))
         axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
     grid[0].set_ylabel(r"mean $|u - s^*|$ over all units")
     figure.suptitle(title)

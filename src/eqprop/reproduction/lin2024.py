@@ -115,7 +115,7 @@ LIN2024 = Paper(
         for row in rows_of(name)
     ),
     quick_checks=(),
-    quick_rows=rows_of("spiking-digits"),
+    quick_rows=rows_of("spiking-digits")[:2],
     studies=studies(),
     quick_studies=quick_studies(),
     trainings="Errors in percent after the last epoch, mean ± standard deviation over seeds; last five: mean of the test "

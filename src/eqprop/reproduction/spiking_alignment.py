@@ -1,6 +1,6 @@
 """The gradient of spiking EP against rate EP and BPTT, layer by layer (Lin et al. 2024: why max pooling fails on spikes)."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -149,17 +149,23 @@ class SpikingAlignment:
         return Table(("weights", "spiking network", "held against", *names, "batches left out"), rows)
 
     def short(self, found: Mapping[str, Any]) -> Iterator[str]:
-        """The least cosine to rate EP of each network's layers, with trained weights, and in the convolutions alone."""
+        """Mean cosines to rate EP with trained weights, layer by layer."""
         for label, kinds in found["trained"].items():
-            means = {name: mean(both["cosine"]) for name, both in kinds[RATE]["layers"].items() if both["cosine"]}
-            said = ", ".join(f"{name} {value:.2f}" for name, value in means.items()) or "every batch was left out"
-            yield f"**Gradient** of spiking EP against rate EP, trained weights, {label}: cosine {said}."
+            said = {
+                kind: ", ".join(two_digits(both["cosine"]) for both in kinds[kind]["layers"].values())
+                for kind in (RATE, BASIN)
+            }
+            names = ", ".join(kinds[RATE]["layers"])
+            yield (
+                f"**Gradient** of spiking EP, trained weights, {label}: cosine to rate EP {said[RATE]} ({names}); in its own "
+                f"basin {said[BASIN]}."
+            )
 
     def draw(self, found: Mapping[str, Any], path: Path) -> None:
-        """Bars: against rate EP above, against BPTT below; initial weights on the left, trained ones on the right."""
+        """Bars: rate EP, the same in its own basin, BPTT, from above; initial weights on the left, trained ones on the right."""
         panels = {
             (kind, which): {label: cosines(kinds[kind]) for label, kinds in variants.items()}
-            for kind in (RATE, BPTT)
+            for kind in (RATE, BASIN, BPTT)
             for which, variants in found.items()
         }
         marks = {
@@ -178,6 +184,11 @@ def layer_names(model: Model) -> list[str]:
 def cosines(facts: Mapping[str, Any]) -> dict[str, list[float]]:
     """Of every layer, a value a batch."""
     return {name: both["cosine"] for name, both in facts["layers"].items()}
+
+
+def two_digits(values: Sequence[float]) -> str:
+    """The mean of some cosines; a dash of none."""
+    return f"{mean(values):.2f}" if values else "–"
 
 
 def cell(both: Mapping[str, list[float]]) -> str:
