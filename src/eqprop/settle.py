@@ -21,7 +21,7 @@ from eqprop.fields import LATER
 from eqprop.network import Activities, Drive, Network
 from eqprop.order import Schedule, Synchronous
 from eqprop.precision import full_precision
-from eqprop.state import State, Units
+from eqprop.state import State, Units, repeated
 
 __all__ = ["Settle", "Solution", "settle"]
 
@@ -43,7 +43,7 @@ class Settle:
             0, ``schedule`` no schedule, or more steps are averaged than are sure to be taken.
 
     >>> Settle(100, tol=1e-4)
-    Settle(steps=100, tol=0.0001, schedule=Synchronous(), check_every=5)
+    Settle(steps=100, tol=0.0001, schedule=Synchronous(), average=1, check_every=5)
     """
 
     steps: int
@@ -135,6 +135,7 @@ def settle(
     force: Force | None = None,
     trajectory: bool = False,
     see: Callable[[State], object] | None = None,
+    copies: int = 1,
 ) -> Solution:
     """Iterate the dynamics from ``state``.
 
@@ -147,18 +148,21 @@ def settle(
         force: on the output population; None in a free phase.
         trajectory: keep every state.
         see: is shown the state after every step, for what a solution does not keep.
+        copies: so many phases side by side, of ``drive`` and ``force`` as many samples; each starts from all of ``state``.
 
     Raises:
         ValueError: if the schedule cannot move this network by these dynamics.
         FloatingPointError: if the input, a weight or a state is not finite; names the population and the step.
     """
-    states = [state]
+    first, taken = state, 0
+    state = several(first, copies)
+    states = [state] if trajectory else []
     late, sums = steps.steps - steps.average, None
-    before, taken = state, 0
+    before = dynamics.units(state)
     path = steps.schedule.states(network, dynamics, drive, state, force)
     with full_precision(drive.input):
         for taken, after in enumerate(islice(path, steps.steps), start=1):
-            before, state = state, after
+            before, state = dynamics.units(state), after  # what else the last state held may go
             if trajectory:
                 states.append(state)
             if see is not None:
@@ -166,16 +170,22 @@ def settle(
             if steps.average > 1 and taken > late:
                 seen = visible(network, dynamics, state)
                 sums = seen if sums is None else [total + part for total, part in zip(sums, seen, strict=True)]
-            if steps.met(taken, dynamics.units(before), dynamics.units(state)):
+            if steps.met(taken, before, dynamics.units(state)):
                 break
-    change = residual(dynamics.units(before), dynamics.units(state))
+    change = residual(before, dynamics.units(state))
     if not finite(change, drive.input):
-        again = islice(steps.schedule.states(network, dynamics, drive, states[0], force), taken)
+        state = several(first, copies)
+        again = islice(steps.schedule.states(network, dynamics, drive, state, force), taken)
         with full_precision(drive.input):
-            replay = map(dynamics.units, chain(states[:1], again))
+            replay = map(dynamics.units, chain([state], again))
             raise diagnosis(network, drive, replay, "free" if force is None else "nudged")
     last = visible(network, dynamics, state) if sums is None else [total / steps.average for total in sums]
     return Solution(state, tuple(last[:-1]), last[-1], change, taken, tuple(states) if trajectory else None)
+
+
+def several(state: State, copies: int) -> State:
+    """The state of so many phases, which nobody else needs to hold while they go on."""
+    return state if copies == 1 else repeated(state, copies)
 
 
 def visible(network: Network, dynamics: Dynamics, state: State) -> list[Tensor]:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -68,19 +68,21 @@ def main(words: list[str]) -> int:
     out = options.out or Path("runs", f"reproduce-{paper.name}" + "-quick" * options.quick)
     makeable(out)
     checks = [c for c in paper.checks if not options.quick or c.experiment.name in paper.quick_checks]
+    if options.quick and paper.quick_studies:
+        paper = replace(paper, studies=paper.quick_studies)
     work = Work(Findings(out), recorded(options), options.device, options.root, quick=options.quick)
     with writing(out, "call it again"):
         for n, check in enumerate(checks, start=1):
             say(f"theorem {n}/{len(checks)}, {check.experiment.name}: {checked(check, work)}")
         if not options.quick:
             columns(paper, work)
-            for study in paper.studies:
-                say(f"{study.name}: {studied(study, work)}")
+        for study in paper.quick_studies if options.quick else paper.studies:
+            say(f"{study.name}: {studied(study, work)}")
         there = trainings_in(work.here if options.quick else work.everywhere)
         for n, (row, seeds) in enumerate(rows, start=1):
             done = [training.run.seed for training in there.get(key(row.run), [])]
             left = [seed for seed in range(seeds) if seed not in done]
-            say(f"training {n}/{len(rows)}, {row.run.name} by {row.run.method}: {trained(row, left, work)}")
+            say(f"training {n}/{len(rows)}, {row.run.name} by {row.by}: {trained(row, left, work)}")
         work.take(trainings_in(work.everywhere), [*paper.rows, *(row for row, _ in rows), *paper.figured()])
         tell(paper, work, checks, list(paper.quick_rows) if options.quick else [])
     return 0

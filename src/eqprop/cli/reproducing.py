@@ -240,7 +240,7 @@ def pictures(paper: Paper, found: Findings) -> None:
     for name in dict.fromkeys(row.run.name for row in paper.rows):
         rows = [row for row in paper.rows if row.run.name == name and found.trainings.get(row.command)]
         if rows:
-            curves = {row.run.method: [t.epochs for t in found.trainings[row.command]] for row in rows}
+            curves = {row.by: [t.epochs for t in found.trainings[row.command]] for row in rows}
             plots.error_curves(curves, at / f"training-{name}", name)
     for sweep in paper.sweeps:
         if errors := found.errors(sweep):

@@ -21,10 +21,10 @@ from torch import Generator, Tensor
 from eqprop.checks import nonzero, one_of
 from eqprop.dynamics import Dynamics
 from eqprop.estimators.base import Watch, as_loss, check_grad
-from eqprop.model import Model
+from eqprop.model import Model, check_state
 from eqprop.network import Activities, Drive, Network
 from eqprop.settle import Settle, Solution, as_settle, settle
-from eqprop.state import repeated
+from eqprop.state import State
 
 __all__ = ["EquilibriumProp", "Nudging"]
 
@@ -72,15 +72,41 @@ class EquilibriumProp:
         """One loss: see `Estimator`."""
         check_grad(self)
         model.dynamics.admit(self.beta)
-        return self._losses(model, x, y, watch, generator)
+        return self._losses(model, x, y, watch, generator, None)
+
+    def from_state(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        state: State,
+        *,
+        watch: Watch | None = None,
+        generator: Generator | None = None,
+    ) -> Iterator[Tensor]:
+        """The same, but the free phase starts from ``state``: of several steady states, it ends in the one that lies there.
+
+        Raises:
+            ValueError: if ``state`` does not fit the model; else as a call.
+        """
+        check_grad(self)
+        model.dynamics.admit(self.beta)
+        return self._losses(model, x, y, watch, generator, state)
 
     def _losses(
-        self, model: Model, x: Tensor, y: Tensor, watch: Watch | None, generator: Generator | None
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        watch: Watch | None,
+        generator: Generator | None,
+        state: State | None,
     ) -> Iterator[Tensor]:
         check_grad(self)  # again: it is here that gradients must be on
         network, dynamics, cost = model.network, model.dynamics, model.cost
         with torch.no_grad():
             drive, start, target = model.pose(x, y)
+            start = start if state is None else check_state(state, start)
             free = settle(network, dynamics, drive, start, as_settle("free_steps", self.free_steps))
             if watch is not None:
                 watch(free)
@@ -136,7 +162,6 @@ def nudge(
         return Contrast(free.activity, nudged.activity, beta)
     n, batch, out = len(betas), drive.input.shape[0], free.output
     each = torch.cat([out.new_full((batch, *[1] * (out.dim() - 1)), beta) for beta in betas])
-    state = repeated(free.state, n)
-    nudged = settle(network, dynamics, drive.repeat(n), state, steps, force=lambda s: each * pull(s))
+    nudged = settle(network, dynamics, drive.repeat(n), free.state, steps, force=lambda s: each * pull(s), copies=n)
     a, b = zip(*(s.split(batch) for s in nudged.activity), strict=True)
     return Contrast(a, b, betas[1] - betas[0])

@@ -8,7 +8,9 @@ from eqprop.plots.angles import angle_curves, angled
 from eqprop.plots.by_angle import error_by_angle
 from eqprop.plots.columns import side_by_side
 from eqprop.plots.curves import increments
+from eqprop.plots.distances import distances, over_length
 from eqprop.plots.errors import against_beta, relative_errors
+from eqprop.plots.layer_bars import layer_bars
 from eqprop.plots.phases import Course, courses
 from eqprop.plots.spikes import approach, decoding, firing, raster
 from eqprop.plots.sweeps import beside_published, proportional, sweep
@@ -26,10 +28,13 @@ __all__ = [
     "beside_published",
     "courses",
     "decoding",
+    "distances",
     "error_by_angle",
     "error_curves",
     "firing",
     "increments",
+    "layer_bars",
+    "over_length",
     "proportional",
     "raster",
     "relative_errors",

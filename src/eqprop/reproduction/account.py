@@ -6,7 +6,7 @@ from eqprop.recipes import published
 from eqprop.report import Document, Picture, Section, Table
 from eqprop.reproduction.angles import angle_table, untrained
 from eqprop.reproduction.paper import Check, ErrorByAngle, Paper, Row, Sweep
-from eqprop.reproduction.studies import Study
+from eqprop.reproduction.studies import Study, Telling
 from eqprop.reproduction.tables import OWED, Findings, check_tables, failing, sweep_table, training_tables
 from eqprop.theorem.report import layer_errors
 from eqprop.theorem.result import Result
@@ -56,8 +56,8 @@ def account(paper: Paper, found: Findings, checks: list[Check], reduced: list[Ro
     sections = [
         Section("The claim", [paper.claim]),
         Section("In short", ["\n".join(f"- {line}" for line in in_short(paper, found, checks))]),
-        Section("The theorem", [*THEOREM, *check_tables(checks, found), *theorem_pictures(paper, found, checks)]),
-        Section("Training", [TRAININGS, *training_tables(paper.rows, found), *remarks(paper), *curves(paper, found)]),
+        *theorem(paper, found, checks),
+        Section("Training", trained(paper, found)),
     ]
     sections += [Section(study.title, studied(study, found)) for study in paper.studies]
     sections += [Section(figure.title, against_angles(paper, figure, found)) for figure in paper.by_angle]
@@ -68,12 +68,30 @@ def account(paper: Paper, found: Findings, checks: list[Check], reduced: list[Ro
     return Document(f"{paper.title} – reproduced with eqprop {__version__}", sections)
 
 
+def theorem(paper: Paper, found: Findings, checks: list[Check]) -> Iterator[Section]:
+    """The section on experiments, if the paper has some."""
+    if checks:
+        parts = [*THEOREM, *check_tables(checks, found), *theorem_pictures(paper, found, checks)]
+        yield Section("The theorem", parts)
+
+
+def trained(paper: Paper, found: Findings) -> list[Part]:
+    """The table of trainings, what others published, and curves."""
+    others = [] if paper.others is None else [paper.others]
+    tables = training_tables(paper.rows, found)
+    return [paper.trainings or TRAININGS, *tables, *others, *remarks(paper), *curves(paper, found)]
+
+
 def in_short(paper: Paper, found: Findings, checks: list[Check]) -> Iterator[str]:
     """One line for each thing that a reader in a hurry wants to know."""
     done = [found.results[check.experiment.name] for check in checks if check.experiment.name in found.results]
     sound = [result for result in done if not failing(result.summary)]
-    yield f"**Theorem**: {len(done)} of {len(checks)} experiments run; all assumptions hold in {len(sound)} of them."
+    if checks:
+        yield f"**Theorem**: {len(done)} of {len(checks)} experiments run; all assumptions hold in {len(sound)} of them."
     yield from (swept(result) for result in sound if result.betas)
+    for study in paper.studies:
+        if isinstance(study, Telling) and study.name in found.studies:
+            yield from study.short(found.studies[study.name]["found"])
     rows = paper.rows
     ran = sum(bool(found.trainings.get(row.command)) for row in rows)
     others = f"“{OWED}”" + " or as diverged" * any(row.command in found.diverged for row in rows)
@@ -87,8 +105,8 @@ def error_of(row: Row, found: Findings) -> str | None:
     summary = summarise([training.epochs for training in trainings]) if trainings else None
     diverged = found.divergence(row.command)
     if summary is None:
-        return f"`{row.run.name}` by {row.run.method}: {diverged}." if diverged else None
-    said = f"`{row.run.name}` by {row.run.method}: test error {summary.test.percent()}"
+        return f"`{row.run.name}` by {row.by}: {diverged}." if diverged else None
+    said = f"`{row.run.name}` by {row.by}: test error {summary.test.percent()}"
     said += f" over {summary.seeds} seeds" if summary.seeds > 1 else " (one seed)"
     for known in published(row.run):
         reached = 100 * summary.test.mean <= known.test + 2 * (known.spread or 0.0)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from eqprop.recipes import baseline, recipe
+from eqprop.report import Table
 from eqprop.reproduction.studies import Study
 from eqprop.theorem.experiment import Experiment
 from eqprop.training.run import Run
@@ -49,11 +50,18 @@ class Row:
         run: the training, of seed 0.
         command: what trains it.
         reduced: whether this is less than was published.
+        label: what tells it from other rows of its recipe; its method where left out.
     """
 
     run: Run
     command: str
     reduced: bool = False
+    label: str = ""
+
+    @property
+    def by(self) -> str:
+        """The label, or the method: "EP", "EP, rates"."""
+        return self.label or self.run.method
 
     @property
     def folder(self) -> str:
@@ -154,6 +162,9 @@ class Paper:
         sweeps: figures of many trainings.
         studies: computations that train nothing.
         by_angle: figures of errors against angles of first updates.
+        quick_studies: computations of a reduced reproduction.
+        trainings: what is to be said of the table of trainings, where that is not the usual.
+        others: what others published, beside the table.
     """
 
     name: str
@@ -167,6 +178,9 @@ class Paper:
     sweeps: tuple[Sweep, ...] = ()
     studies: tuple[Study, ...] = ()
     by_angle: tuple[ErrorByAngle, ...] = ()
+    quick_studies: tuple[Study, ...] = ()
+    trainings: str = ""
+    others: Table | None = None
 
     @property
     def names(self) -> list[str]:

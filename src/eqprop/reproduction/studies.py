@@ -8,11 +8,11 @@ definitions are here.
 phase (their appendix F); it is proportional to the rate where that is small.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from eqprop import plots
 from eqprop.architectures import MLP
@@ -24,10 +24,64 @@ from eqprop.theorem.comparison import compare
 from eqprop.theorem.experiment import Experiment
 from eqprop.training.session import threads
 
-__all__ = ["RateStudy", "Study", "UpdateAngles", "dependence_on_the_rate", "rule_name", "update_angles"]
+__all__ = [
+    "RateStudy",
+    "Study",
+    "Telling",
+    "UpdateAngles",
+    "dependence_on_the_rate",
+    "rule_name",
+    "update_angles",
+]
 
 Tell = Callable[[int, int], object]
 """Is told ``(done, total)``."""
+
+
+class Study(Protocol):
+    """A computation that trains no row of a table, with a section of its own in the account."""
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """Of its section and picture."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """What is shown, in a paragraph."""
+        ...
+
+    @property
+    def key(self) -> list[str]:
+        """What decides the outcome, as text."""
+        ...
+
+    def compute(self, device: str, root: str | None, tell: Tell) -> dict[str, Any]:
+        """What is found, as a JSON file can hold it."""
+        ...
+
+    def table(self, found: Mapping[str, Any]) -> Table:
+        """It as a table."""
+        ...
+
+    def draw(self, found: Mapping[str, Any], path: Path) -> None:
+        """It as a picture, at ``path`` without an ending."""
+        ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A study that has something to say to a reader in a hurry."""
+
+    def short(self, found: Mapping[str, Any]) -> Iterable[str]:
+        """In some sentences."""
+        ...
+
 
 SEEDS = range(5)
 
@@ -137,9 +191,6 @@ class RateStudy:
         plots.proportional(
             self.scales, found, path, ("rates, in units of the recipe's", "distance of C-EP's update to EP's")
         )
-
-
-Study = UpdateAngles | RateStudy
 
 
 def made(rule: Experiment, device: str, root: str | None) -> tuple[Any, Any, Any]:

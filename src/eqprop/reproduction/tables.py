@@ -124,11 +124,11 @@ def training_line(row: Row, found: Findings) -> list[str]:
     summary = summarise([training.epochs for training in done]) if done else None
     diverged = found.divergence(row.command)
     if summary is None:
-        return [run.name, run.method, test, diverged or found.reasons.get(row.command, OWED), train, *[""] * 3]
+        return [run.name, row.by, test, diverged or found.reasons.get(row.command, OWED), train, *[""] * 3]
     last = summary.test_last.percent() if summary.test_last else "–"
     return [
         run.name,
-        run.method,
+        row.by,
         test,
         summary.test.percent(),
         train,
@@ -141,7 +141,7 @@ def training_line(row: Row, found: Findings) -> list[str]:
 def training_run(row: Row, found: Findings) -> list[str]:
     """How a row is trained, and was."""
     done = found.trainings.get(row.command, [])
-    start = [f"{row.run.name}, {row.run.method}", f"`{row.command}`"]
+    start = [f"{row.run.name}, {row.by}", f"`{row.command}`"]
     summary = summarise([training.epochs for training in done]) if done else None
     if summary is None:
         return [*start, "–", "–", "–"]
