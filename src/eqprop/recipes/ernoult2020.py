@@ -132,7 +132,7 @@ def cvf_1h() -> Run:
 
 
 def cvf_1h_decay() -> Run:
-    """C-VF-1h with a tenth of the published rates from epoch 71 on: with these throughout, its states cease to settle (records/)."""
+    """C-VF-1h with a tenth of the published rates from epoch 71 on; with these throughout its states cease to settle (records)."""
     return replace(cvf_1h(), name="cvf-1h-decay", schedule=StepDecay(every=70))
 
 
