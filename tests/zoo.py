@@ -133,9 +133,7 @@ def model(
     return built.double()
 
 
-def spiking(
-    name: str, dynamics: ep.Dynamics, cost: str = "squared", seed: int = 1, scale: float = 1.0
-) -> ep.Model:
+def spiking(name: str, dynamics: ep.Dynamics, cost: str = "squared", seed: int = 1, scale: float = 1.0) -> ep.Model:
     """The same with hard sigmoids, and biases that keep most units between 0 and 1."""
     built = model(name, dynamics, cost, seed, scale, activation="hard_sigmoid")
     with torch.no_grad():

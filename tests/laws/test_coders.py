@@ -84,7 +84,7 @@ def test_of_a_decaying_lambda_it_is_that_of_the_tick(power, chosen):
 
 
 def test_a_jump_winds_the_coder_up():
-    """A jump to s puts ``s / lam`` into phi; it drains by ``1 - s`` a tick and is above 1/2 for ``(s / lam - s - 1/2) / (1 - s)``."""
+    """A jump to s puts ``s / lam`` into phi, drained by ``1 - s`` a tick: ``(s / lam - s - 1/2) / (1 - s)`` ticks above 1/2."""
     lam, s = 0.05, 0.87
     errors, owed = (t.flatten() for t in sent([s] * 300, lam))
     assert owed[0].item() == pytest.approx(s / lam - 1)

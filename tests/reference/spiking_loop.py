@@ -72,7 +72,7 @@ class Unit:
 
 @dataclass
 class SpikingChain:
-    """``matrices[n - 1]`` and ``biases[n - 1]`` belong to layer n; ``eps`` and ``lam`` are functions of the tick, or a target of OSA."""
+    """``matrices[n - 1]`` and ``biases[n - 1]`` are of layer n; ``lam`` is a function of the tick, ``eps`` too or OSA's target."""
 
     matrices: list
     biases: list
@@ -118,18 +118,21 @@ class SpikingChain:
                 unit.encode(self.lam(self.tick + 1))
 
     def phase(self, steps, beta=0.0, y=None):
-        """After each tick ``{name: one array a population}``; those of spikes and residuals have the input's first, if it spikes."""
+        """After each tick ``{name: one array a population}``; of spikes and residuals the input's first, if it spikes."""
         seen = []
         for _ in range(steps):
             self.step(beta, y)
-            of = {name: [np.array([getattr(u, name) for u in layer]) for layer in self.units] for name in ("u", "phi", "r", "q")}
+            of = {
+                name: [np.array([getattr(u, name) for u in layer]) for layer in self.units]
+                for name in ("u", "phi", "r", "q")
+            }
             first = 0 if self.spiking_input else 1
             seen.append({"u": of["u"][1:], "r": of["r"][1:], "q": of["q"][first:], "phi": of["phi"][first:]})
         return seen
 
 
 def pooled_convolution(weight, bias, shape, size):
-    """``(M, b)`` of a convolution without padding and the mean over windows of ``size`` x ``size``; rests of odd images left out."""
+    """``(M, b)`` of a convolution without padding and the mean over windows of ``size`` x ``size``; odd rests left out."""
     out_channels, in_channels, k, _ = weight.shape
     _, height, width = shape
     rows, columns = (height - k + 1) // size, (width - k + 1) // size

@@ -46,9 +46,7 @@ def case(network, eps, lam, sent):
     model, matrices, biases = NETWORKS[network](ep.Spiking(EPS[eps][0], LAM[lam][0], input=sent))
     draw = np.random.default_rng(7)
     x = draw.uniform(-0.2, 1.2, (3, *model.network.populations[0].shape))  # beyond [0, 1] too: it is clipped
-    loops = [
-        SpikingChain(matrices, biases, EPS[eps][1], LAM[lam][1], one.ravel(), sent == "spikes") for one in x
-    ]
+    loops = [SpikingChain(matrices, biases, EPS[eps][1], LAM[lam][1], one.ravel(), sent == "spikes") for one in x]
     return model, x, draw.uniform(0, 1, (3, matrices[-1].shape[0])), loops
 
 
@@ -59,7 +57,9 @@ def check(found, loops, still):
         for state, expected in zip(found, seen, strict=True):
             for ours, name in ((state.potential, "u"), (state.coder, "phi")):
                 close([t[b].numpy().ravel() for t in ours], expected[name])
-            close([(r - c)[b].numpy().ravel() for r, c in zip(state.trace, still, strict=True)], expected["r"], atol=1e-11)
+            close(
+                [(r - c)[b].numpy().ravel() for r, c in zip(state.trace, still, strict=True)], expected["r"], atol=1e-11
+            )
             for ours, theirs in zip(state.spike, expected["q"], strict=True):
                 np.testing.assert_array_equal(ours[b].numpy().ravel(), theirs)
 

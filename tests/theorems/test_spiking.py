@@ -70,14 +70,16 @@ def test_gradients_of_the_model_are_the_twins(estimator, dynamics, cost):
         model = zoo.spiking(name, dynamics, cost)
         x, y = zoo.batch(model)
         seen = []
-        ours = zoo.gradient(model, lambda *batch: estimator(*batch, watch=seen.append), x, y)
+        ours = zoo.gradient(model, lambda *batch, watch=seen.append: estimator(*batch, watch=watch), x, y)
         rates = ep.Model(model.network, ep.EnergyDescent(dt=0.3 if dynamics.eps == 0.3 else 0.5), model.cost)
         assert torch.equal(ours, zoo.gradient(rates, estimator, x, y))
         assert ours.norm() > 0
         assert all(map(torch.equal, seen[0].state, ep.relax(rates, x, 20).state))
 
 
-@pytest.mark.parametrize("estimator", [(20,), (20, 7), (ep.Settle(20, average=5), 7)], ids=["whole", "truncated", "mean"])
+@pytest.mark.parametrize(
+    "estimator", [(20,), (20, 7), (ep.Settle(20, average=5), 7)], ids=["whole", "truncated", "mean"]
+)
 @pytest.mark.parametrize("dynamics", [ep.Prototypical(), ep.EnergyDescent(dt=0.3)], ids=["prototypical", "energy"])
 def test_through_spikes_of_a_model_without_any_is_bptt(dynamics, estimator):
     model = zoo.model("deep-chain", dynamics, "readout")
@@ -185,7 +187,11 @@ def test_tune_compares_with_the_twin():
     assert cell.cosine > 0.8
 
 
-CONTINUAL = {"plain": Spiking(), "bernoulli": Spiking(coder=Bernoulli()), "current": Spiking(eps=OSA(), input="current")}
+CONTINUAL = {
+    "plain": Spiking(),
+    "bernoulli": Spiking(coder=Bernoulli()),
+    "current": Spiking(eps=OSA(), input="current"),
+}
 
 
 @pytest.mark.parametrize("nudging", ["one-sided", "centred"])
