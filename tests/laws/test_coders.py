@@ -43,9 +43,10 @@ def sent(signal, lam, coder=None):
 def slow_signals(draw):
     """Signals that a decoder can follow, ``s_t = (1 - lam) s_{t-1} + lam a_t`` with any a in [0, 1]: no coder winds up."""
     lam, s, signal = draw(st.floats(0.02, 1)), 0.0, []
-    for a in draw(st.lists(FRACTIONS, min_size=1, max_size=60)):
-        s = (1 - lam) * s + lam * a
-        signal.append(s)
+    for a, ticks in draw(st.lists(st.tuples(FRACTIONS, st.integers(1, 20)), min_size=1, max_size=6)):
+        for _ in range(ticks):
+            s = (1 - lam) * s + lam * a
+            signal.append(s)
     return lam, signal
 
 
