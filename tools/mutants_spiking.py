@@ -7,6 +7,7 @@ __all__ = ["SPIKING"]
 LOOPS, LAWS, CODERS = "reference/test_spiking.py", "laws/test_spiking.py", "laws/test_coders.py"
 THEOREMS, WORDS = "theorems/test_spiking.py", "training/test_training_spiking.py"
 DYNAMICS, CODER, SIZES = "spiking/dynamics.py", "spiking/coders.py", "spiking/sizes.py"
+SLOPES = "spiking/surrogates.py"
 
 SPIKING = [
     Mutant(
@@ -38,7 +39,7 @@ SPIKING = [
         LOOPS,
     ),
     Mutant("force at the first population", DYNAMICS, "force(state.potential[-1])", "force(pressure[-1])", LOOPS),
-    Mutant("potentials are not clipped", DYNAMICS, "torch.lerp(u, p, e).clamp_(0, 1)", "torch.lerp(u, p, e)", LOOPS),
+    Mutant("potentials are not clipped", DYNAMICS, "bounded(torch.lerp(u, p, e))", "torch.lerp(u, p, e)", LOOPS),
     Mutant("input is not clipped", DYNAMICS, 'return NAMED["hard_sigmoid"].rho(x)', "return x", LOOPS),
     Mutant(
         "input sent before the first tick",
@@ -89,7 +90,8 @@ SPIKING = [
         "phi.add_(now, alpha=1 / lam).sub_(",
         CODERS,
     ),
-    Mutant("slope of the surrogate", CODER, "(1 + (torch.pi * v).square())", "(1 + v.square())", THEOREMS),
+    Mutant("slope of the surrogate", SLOPES, "(torch.pi * distance).square()", "distance.square()", THEOREMS),
+    Mutant("no gradient through bounds", SLOPES, "distance = v - values", "distance = (v - values) * 1e9", THEOREMS),
     Mutant(
         "surrogate at another threshold",
         CODER,

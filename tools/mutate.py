@@ -21,6 +21,7 @@ from mutants_continual import CONTINUAL
 from mutants_convolution import CONVOLUTION
 from mutants_core import CORE
 from mutants_hardware import HARDWARE
+from mutants_nir import NIR
 from mutants_order import ORDER
 from mutants_reproduction import REPRODUCTION
 from mutants_spiking import SPIKING
@@ -30,7 +31,19 @@ from mutants_training import TRAINING
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 300  # seconds for one mutant's tests; a mutant that hangs them is caught
 
-MUTANTS = [*CORE, *CONVOLUTION, *CONTINUAL, *THEOREM, *TRAINING, *AUGMENT, *REPRODUCTION, *HARDWARE, *ORDER, *SPIKING]
+MUTANTS = [
+    *CORE,
+    *CONVOLUTION,
+    *CONTINUAL,
+    *THEOREM,
+    *TRAINING,
+    *AUGMENT,
+    *REPRODUCTION,
+    *HARDWARE,
+    *ORDER,
+    *NIR,
+    *SPIKING,
+]
 
 
 def text(mutant: Mutant) -> str:

@@ -122,6 +122,16 @@ class Connection(nn.Module, ABC):
         """The part of the current into post that depends on no activity and that `wire` therefore leaves out."""
         return None
 
+    def fan_out(self, pre: Sequence[int], post: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """To how many units a unit's activity goes: upwards, of the shape ``pre``, and downwards, of the shape ``post``; float64.
+
+        Raises:
+            ValueError: if it is not known, or not the same in every state.
+        """
+        raise ValueError(
+            f"{type(self).__name__} does not tell to how many units each unit is joined: give it a `fan_out`"
+        )
+
     def admit(self, post: Activation) -> None:
         """Refuse an activation of the upper population with which the dynamics cannot settle; asked where pre relaxes.
 

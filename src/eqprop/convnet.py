@@ -8,7 +8,8 @@ with a kernel of 1 x 1, strided so that their sizes meet.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import TypeVar
+from typing import TypeVar, get_args
+from warnings import warn
 
 import torch
 
@@ -42,7 +43,7 @@ class ConvNet:
         kernel_size: height and width of the kernels: one for all, or one a convolution; likewise the next two.
         padding: zeros on each side of the lower image.
         stride: of the convolutions.
-        pool: "max", "avg", "softmax" or None, for all of them.
+        pool: "max", "avg", "avg-nearest", "softmax" or None, for all of them: see `Conv2d`.
         pool_size: height and width of the pooling's windows.
         dense: units of the vectors above the images, the output last; may be empty where a readout reads the last image.
         skips: pairs ``(pre, post)`` of image populations, 0 the input, to be joined by strided convolutions of 1 x 1; each has a
@@ -100,7 +101,7 @@ class ConvNet:
         for name, check in (("kernel_size", positive_int), ("padding", natural), ("stride", positive_int)):
             self._set(name, each(name, getattr(self, name), len(self.channels), "convolution", check))
         self._set("gain", each("gain", self.gain, len(self.channels) + len(self.dense), "connection", positive))
-        one_of("pool", self.pool, ("max", "avg", "softmax", None))
+        one_of("pool", self.pool, (*get_args(PoolName), None))
         positive_int("pool_size", self.pool_size)
         as_activation(self.activation)
         as_activation(self.output_activation or self.activation)
@@ -135,12 +136,23 @@ class ConvNet:
         return [*shapes, *((n,) for n in self.dense)]
 
     def build(self) -> Model:
-        """Draw the weights and put the model together."""
+        """Draw the weights and put the model together; warns of contrasts that are multiples of the gradient."""
+        if self.pool == "avg-nearest" and len(self.channels) > 1:
+            warn(self._amplified(), stacklevel=2)
         shapes = self.shapes()
         rho = [self.activation] * (len(shapes) - 1) + [self.output_activation or self.activation]
         populations = [Population(shape, r) for shape, r in zip(shapes, rho, strict=True)]
         cost = fresh(self.cost)
         return Model(Network(populations, self._edges(shapes)), self.dynamics, cost, self.settle or 30)
+
+    def _amplified(self) -> str:
+        """What is said of plain upsampling on a chain."""
+        c, top = self.pool_size**2, len(self.channels)
+        factors = ", ".join(f"{c ** (top - n)} times that of connection {n}" for n in range(1, top))
+        return (
+            f'pool="avg-nearest" feeds {c} times the adjoint back, so that EP\'s estimate is {factors}, counted from 1, '
+            'input-first: divide these learning rates by as much, or take pool="avg"'
+        )
 
     def _convolutions(self) -> list[tuple[int, int, int, int]]:
         """Channels, kernel, padding and stride of each convolution of the chain."""

@@ -10,6 +10,13 @@ current and the way back. For all the poolings here the bias, one a channel, may
 
 Average pooling is folded into the kernel (`eqprop.correlation`).
 
+*Plain upsampling.* ``pool="avg-nearest"`` spreads a pooled value over its window undivided, as implementations that call a
+nearest-neighbour interpolation do (and as Lin, Bal & Sengupta 2024 are summarised): ``c = p^2`` times the adjoint. The dynamics of
+a chain then descend an energy in which layer n weighs ``kappa_n``, ``c`` times that of the layer below wherever an edge between
+the two is pooled so. With beta in units of the output's weight ``kappa_L``, the gradient of the connection into layer n is
+``kappa_n / kappa_L`` times the contrast: below such an edge contrasts are c times the gradient, and so must learning rates be
+divided. `ConvNet` warns of it.
+
 The contrast is a difference of two correlations of ``q = dP/dz^T post`` with ``pre``, taken as a product of differences, as in
 `eqprop.dense`, in one call for both states:
 
@@ -19,6 +26,7 @@ The contrast is a difference of two correlations of ``q = dP/dz^T post`` with ``
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -42,8 +50,8 @@ class Conv2d(TwoWay):
         kernel_size: height and width of the kernel.
         stride: of the convolution.
         padding: zeros on each side of the lower image.
-        pool: "max", "avg", "softmax" or None. Max pooling is refused below a population whose activity can be negative:
-            its dynamics would not settle.
+        pool: "max", "avg", "avg-nearest" (means, with plain upsampling on the way back), "softmax" or None. Max pooling is
+            refused below a population whose activity can be negative: its dynamics would not settle.
         pool_size: height and width of a window, and its stride.
         bias: whether post has a bias, one a channel.
 
@@ -78,7 +86,7 @@ class Conv2d(TwoWay):
         self.bias = nn.Parameter(torch.empty(c_post)) if bias else None
         self.stride = positive_int("stride", stride)
         self.padding = natural("padding", padding)
-        self.pool = one_of("pool", pool, ("max", "avg", "softmax", None))
+        self.pool = one_of("pool", pool, (*get_args(PoolName), None))
         self.pool_size = positive_int("pool_size", pool_size)
         self.reset_parameters()
 
@@ -119,7 +127,8 @@ class Conv2d(TwoWay):
         """``V *^T (dP/dz^T post)``: ``(B, c_pre, H, W)``; needs ``pre``, if only for its size."""
         if pre is None:
             raise ValueError("the way down a convolution depends on the image below: call `down(post, pre)`")
-        return self._filter(feedback).down(self._slopes(Ends(pre, post)), pre.shape)
+        down = self._filter(feedback).down(self._slopes(Ends(pre, post)), pre.shape)
+        return down if self.amplified == 1 else self.amplified * down
 
     def both(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
         """``(up, down)``, from one convolution of ``pre``."""
@@ -127,6 +136,7 @@ class Conv2d(TwoWay):
         z = by.up(pre)
         pooled, trace = self._pooling.pool(z)
         down = by.down(self._pooling.spread(post, trace, z.shape), pre.shape)
+        down = down if self.amplified == 1 else self.amplified * down
         return pooled if offset is None else pooled + offset, down
 
     def contrast(self, free: Ends, a: Ends, b: Ends) -> Tensor:
@@ -149,6 +159,22 @@ class Conv2d(TwoWay):
         down = self.feed_back(feedback, free.post, free.pre)
         return (self.up(free.pre) * (a.post - b.post)).sum() + (down * (a.pre - b.pre)).sum()
 
+    def fan_out(self, pre: Sequence[int], post: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Pairs of units that the kernel joins, which has the average in it; at the border of an image there are fewer.
+
+        Raises:
+            ValueError: under a pooling whose way back depends on the image.
+        """
+        if not self._pooling.fixed:
+            raise ValueError(
+                f'where {self.pool} pooling sends a unit\'s activity depends on the image: take pool="avg"'
+            )
+        by = self._filter(torch.ones_like(self.weight[:1, :1], dtype=torch.double, device="cpu"))
+        taps = Filter(by.kernel.ne(0).double(), by.stride, by.padding)
+        below, above = (torch.ones(1, 1, *shape[1:], dtype=torch.double) for shape in (pre, post))
+        up, down = post[0] * taps.down(above, below.shape)[0], pre[0] * taps.up(below)[0]
+        return up.expand(*pre).contiguous(), down.expand(*post).contiguous()
+
     def offset(self) -> Tensor | None:
         """The bias, one a channel."""
         return None if self.bias is None else self.bias[:, None, None]
@@ -157,7 +183,12 @@ class Conv2d(TwoWay):
         """Kernels as the loop wants them: spread by the mean, channels last."""
         there = self._filter(self.weight)
         back = there if feedback is self.weight else self._filter(feedback)
-        return ConvWire(there, back, self._pooling, pre, post, gains[pre], gains[post])
+        return ConvWire(there, back, self._pooling, pre, post, self.amplified * gains[pre], gains[post])
+
+    @property
+    def amplified(self) -> int:
+        """What the way down is multiplied with, beside the adjoint: more than 1 for plain upsampling."""
+        return self.pool_size**2 if self.pool == "avg-nearest" else 1
 
     @property
     def _pooling(self) -> Pool:
@@ -165,7 +196,7 @@ class Conv2d(TwoWay):
         return {"max": MaxPool, "softmax": SoftmaxPool}.get(self.pool or "", NoPool)(self.pool_size)
 
     def _filter(self, weight: Tensor) -> Filter:
-        if self.pool != "avg":
+        if self.pool not in ("avg", "avg-nearest"):
             return Filter(channels_last(weight), self.stride, self.padding)
         spread = averaged(weight, self.pool_size, self.stride)
         return Filter(channels_last(spread), self.stride * self.pool_size, self.padding)

@@ -70,6 +70,11 @@ class Dense(TwoWay):
         """``W pre + b``: ``(B, n_post)``."""
         return F.linear(rows(pre), self.weight, self.bias)
 
+    def fan_out(self, pre: Sequence[int], post: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """All of the other population."""
+        n_post, n_pre = self.weight.shape
+        return torch.full(tuple(pre), n_post, dtype=torch.double), torch.full(tuple(post), n_pre, dtype=torch.double)
+
     def contrast(self, free: Ends, a: Ends, b: Ends) -> Tensor:
         """``<W, post_a^T pre_a - post_b^T pre_b> + <b, sum(post_a - post_b)>``: the gradient is the bracket itself."""
         step = a.post - b.post

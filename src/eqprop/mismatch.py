@@ -87,6 +87,10 @@ class Mismatched(Connection):
         """That of the written connection, at the activities that the deviating one gave."""
         return self.written.contrast(free, a, b)
 
+    def fan_out(self, pre: Sequence[int], post: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """As the written connection."""
+        return self.written.fan_out(pre, post)
+
     def offset(self) -> Tensor | None:
         """The bias."""
         return self.written.offset()

@@ -3,7 +3,7 @@ r"""A model: a network, how it moves, what it is to minimise, and how long it se
 `Model` ties four orthogonal choices together; estimators take it and ask for nothing else. `relax` runs one phase by hand.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -103,6 +103,7 @@ def relax(
     beta: float = 0.0,
     state: State | None = None,
     trajectory: bool = False,
+    see: Callable[[State], object] | None = None,
 ) -> Solution:
     """Run one phase: free, or nudged by ``-beta dC/ds^L`` if ``beta`` is not zero.
 
@@ -114,6 +115,7 @@ def relax(
         beta: nudging strength; needs ``y``.
         state: where to start; zero if left out.
         trajectory: keep every state in the solution.
+        see: is shown the state after every step.
 
     Raises:
         ValueError: if an argument does not fit, or the dynamics do not bear ``beta``.
@@ -131,7 +133,7 @@ def relax(
         drive, start = begin(model.network, model.dynamics, x)
         force = nudging_force(model.cost, model.dynamics.units(start)[-1], y, beta)
         first = start if state is None else check_state(state, start)
-        return settle(model.network, model.dynamics, drive, first, steps, force=force, trajectory=trajectory)
+        return settle(model.network, model.dynamics, drive, first, steps, force=force, trajectory=trajectory, see=see)
 
 
 def nudging_force(cost: Cost, out: Tensor, y: Tensor | None, beta: float) -> Force | None:

@@ -39,7 +39,7 @@ class Noisy(Dynamics):
         std: standard deviation of what one step adds, in units of the state, at least 0.
 
     Raises:
-        ValueError: if ``dynamics`` is no `Dynamics`, or ``std`` is negative or not finite.
+        ValueError: if ``dynamics`` is no `Dynamics` or a spiking one, or ``std`` is negative or not finite.
 
     >>> from eqprop import Prototypical
     >>> Noisy(Prototypical(), std=0.1)
@@ -50,7 +50,11 @@ class Noisy(Dynamics):
     std: float = 0.0
 
     def __post_init__(self) -> None:
-        instance("dynamics", self.dynamics, Dynamics)
+        if instance("dynamics", self.dynamics, Dynamics).twin() is not self.dynamics:
+            raise ValueError(
+                f"`dynamics` is {self.dynamics!r}, which sends values from 0 to 1 and bears no Gaussian noise: take `Bernoulli` "
+                "coders, which are noisy, or its twin"
+            )
         not_negative("std", self.std)
 
     def encode(self, network: Network, x: Tensor) -> Tensor:

@@ -7,6 +7,9 @@ left out. In ``phi = <post, P(z)>`` the current into ``z`` is ``dP/dz^T post``, 
     average    P(z) = mean z                                evenly; a convolution folds it into its weights, see `Conv2d`
     softmax    P(z) = sum p z,  p = softmax(z)              p (1 + z - P(z))                     (Laborieux & Zenke 2022)
 
+*Nearest*: means whose way back is plain nearest-neighbour upsampling are ``size^2`` times the adjoint, so that phi is no common
+energy any more. On a chain there still is one, with a weight for each layer: `eqprop.convolution`.
+
 Max pooling is convex. Where the activity above it is at least 0 so is phi in ``z``: moving to where its tangent is largest never
 loses what was gained. With negative activities above, the dynamics chatter between two units and never settle.
 """
@@ -21,7 +24,7 @@ from torch.nn import functional as F
 
 __all__ = ["MaxPool", "NoPool", "Pool", "PoolName", "SoftmaxPool"]
 
-PoolName = Literal["max", "avg", "softmax"]
+PoolName = Literal["max", "avg", "avg-nearest", "softmax"]
 
 
 @dataclass(frozen=True)

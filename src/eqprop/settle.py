@@ -7,7 +7,7 @@ residual ``max |s_T - s_{T-1}|`` of each sample, and not an error; only numbers 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import chain, islice
@@ -134,6 +134,7 @@ def settle(
     *,
     force: Force | None = None,
     trajectory: bool = False,
+    see: Callable[[State], object] | None = None,
 ) -> Solution:
     """Iterate the dynamics from ``state``.
 
@@ -145,6 +146,7 @@ def settle(
         steps: for how long.
         force: on the output population; None in a free phase.
         trajectory: keep every state.
+        see: is shown the state after every step, for what a solution does not keep.
 
     Raises:
         ValueError: if the schedule cannot move this network by these dynamics.
@@ -159,6 +161,8 @@ def settle(
             before, state = state, after
             if trajectory:
                 states.append(state)
+            if see is not None:
+                see(state)
             if steps.average > 1 and taken > late:
                 seen = visible(network, dynamics, state)
                 sums = seen if sums is None else [total + part for total, part in zip(sums, seen, strict=True)]

@@ -75,6 +75,10 @@ class Untied(Connection):
         """``<W_f pre* + b, post_a - post_b> + <W_b^T post*, pre_a - pre_b>``."""
         return self.upward.contrast_back(self.feedback, free, a, b)
 
+    def fan_out(self, pre: Sequence[int], post: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """As the forward connection."""
+        return self.upward.fan_out(pre, post)
+
     def offset(self) -> Tensor | None:
         """The bias."""
         return self.upward.offset()

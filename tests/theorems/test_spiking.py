@@ -94,6 +94,13 @@ def arctangent(v):
     return (v > 0).to(v.dtype) + soft - soft.detach()
 
 
+def clipped(v):
+    """Within [0, 1]; backward, 1 there, and outside the slope of the same arctangent at the distance to it."""
+    outside = torch.arctan(torch.pi * (v - v.detach().clamp(0, 1))) / torch.pi
+    soft = torch.where((v < 0) | (v > 1), outside, v)
+    return v.detach().clamp(0, 1) + soft - soft.detach()
+
+
 def by_hand(model, x, y, lam, eps, T, unrolled, mean, threshold=None):
     """Gradients of a network with one hidden layer by an unrolled loop: sigma-delta, or spikes of values above a threshold."""
     (w1, b1), (w2, b2) = ((c.weight, c.bias) for c in model.network.connections)
@@ -103,7 +110,7 @@ def by_hand(model, x, y, lam, eps, T, unrolled, mean, threshold=None):
     for tick in range(1, T + 1):
         received = [q[0] @ w1.t() + q[2] @ w2, q[1] @ w2.t()]
         r = [(1 - lam) * old + lam * new for old, new in zip(r, received, strict=True)]
-        u = [u[0], *(((1 - eps) * v + eps * (p + b)).clamp(0, 1) for v, p, b in zip(u[1:], r, (b1, b2), strict=True))]
+        u = [u[0], *(clipped((1 - eps) * v + eps * (p + b)) for v, p, b in zip(u[1:], r, (b1, b2), strict=True))]
         if threshold is None:
             above = [f + (now - (1 - lam) * old) / lam for f, now, old in zip(phi, u, s, strict=True)]
             q = [arctangent(f - 0.5) for f in above]

@@ -27,7 +27,7 @@ OF_A_RUN = {
     "--estimator.free-steps", "--estimator.nudged-steps", "--estimator.beta", "--estimator.nudging",
     "--optimiser.rates", "--optimiser.momentum", "--optimiser.weight-decay", "--schedule.floor",
 }  # fmt: skip
-OF_A_TRAINING = {"--dynamics", "--estimator", "--optimiser", "--schedule"}
+OF_A_TRAINING = {"--estimator", "--dynamics", "--optimiser", "--schedule"}
 
 
 @pytest.fixture(autouse=True)
@@ -83,8 +83,8 @@ def test_the_options_of_train_are_these():
 
 def test_the_options_of_compare_are_these():
     assert options(call("compare digits --help").done()) - {"--help"} == OF_A_RUN | OF_A_TRAINING - {
-        "--dynamics",
         "--estimator",
+        "--dynamics",
     }
 
 

@@ -16,4 +16,4 @@ def test_a_snippet_runs(snippet, capsys, tmp_path, monkeypatch):
 
 
 def test_there_are_snippets():
-    assert len(SNIPPETS) == 7
+    assert len(SNIPPETS) == 8

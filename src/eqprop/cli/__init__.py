@@ -20,6 +20,7 @@ COMMANDS = {
     "compare": "train a recipe by EP and by BPTT from the same weights",
     "recipes": "list the recipes, with what was published of them",
     "data": "list the data sets and where they are, or fetch one",
+    "export": "write a trained spiking model as a NIR graph, for neuromorphic hardware and its simulators",
     "plot": "draw the pictures of a run, or of several",
     "gdu": "hold EP's updates against BPTT's gradients, step by step",
     "tune": "find the shortest phases whose gradient agrees with BPTT's",

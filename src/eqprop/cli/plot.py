@@ -22,7 +22,8 @@ __all__ = ["Plot", "main"]
 
 @dataclass(frozen=True)
 class Plot:
-    """Draw errors, angles where a run has any, activities, and the residual against steps; of several runs also all errors in one.
+    """Draw errors, angles and spikes where a run has any, activities, and the residual against steps; of several runs also all
+    errors in one.
 
     Args:
         folder: a run folder, or one that holds several.

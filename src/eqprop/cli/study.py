@@ -15,6 +15,7 @@ from eqprop.cli.devices import as_device
 from eqprop.cli.errors import Diverged, Failed
 from eqprop.cli.pictures import draw_run, drawable
 from eqprop.cli.show import download_progress, reports, say
+from eqprop.estimators import BPTT, ImplicitDiff
 from eqprop.training.folder import Folder
 from eqprop.training.interrupts import Interrupted
 from eqprop.training.reports import TensorBoard
@@ -152,7 +153,12 @@ def carry_out(folders: Sequence[Path], means: Means, root: str | None, top: Path
 
 def carry_on(folder: Path, means: Means, root: str | None) -> None:
     """Begin or go on with one run, then draw it."""
-    told = reports(read_run(folder).title, folder, tensorboard=means.tensorboard)
+    run = read_run(folder)
+    if isinstance(run.estimator, BPTT | ImplicitDiff) and (twin := run.model.dynamics.twin()) is not run.model.dynamics:
+        say(
+            f"{run.method} trains through the twin of the network, {twin}, since a spike has no gradient; tests take the spikes"
+        )
+    told = reports(run.title, folder, tensorboard=means.tensorboard)
     with room(folder, f"`eqprop train --resume {folder}`", "the last checkpoint is whole"):
         proceed(folder, device=means.device, root=root, reports=told, checkpoint_every=means.checkpoint_every)
     if means.plots and drawable():

@@ -24,6 +24,7 @@ from eqprop.files import write_atomic
 from eqprop.noise import Noisy
 from eqprop.recipes import RECIPES, recipe
 from eqprop.report import markdown_table
+from eqprop.spiking import Spiking
 from eqprop.theorem.experiment import Experiment
 from eqprop.theorem.result import INITIAL
 from eqprop.theorem.tuning import Cell, Grid, cheapest, tune
@@ -92,6 +93,7 @@ class Tune:
 
 
 SWEEPS = " Steps are synchronous: two of them stand for each sweep of the run's own schedule."
+TWIN = " BPTT's gradient is that of the network's twin with rates, since a spike has none; EP's takes last states, not means."
 
 
 def around(steps: int) -> tuple[int, ...]:
@@ -122,6 +124,7 @@ def main(words: list[str]) -> int:
     batches = f"{options.batches} batch{'es' * (options.batches > 1)}"
     moving = "" if isinstance(options.run.estimator, EquilibriumProp) else CONTINUAL
     moving += SWEEPS if ":async" in steps_text(options.run.estimator.free_steps) else ""
+    moving += TWIN if isinstance(options.run.model.dynamics, Spiking) else ""
     legend = LEGEND.format(batches=batches, weights=weights, nudging=grid.nudging, continual=moving)
     said = [markdown_table(HEAD, rows(cells)), legend, advice(options, cells, best)]
     table(HEAD, rows(cells))

@@ -61,7 +61,8 @@ class SurrogateBPTT:
     """Gradient by Backpropagation Through Time through the spikes themselves, whose threshold is given a slope.
 
     Forward a spike is a step function; backward its derivative is that of an arctangent (Fang et al. 2021),
-    ``1 / (1 + (pi v)^2)`` at ``v`` above threshold. Of a model without spikes it is `BPTT`.
+    ``1 / (1 + (pi v)^2)`` at ``v`` above threshold, and that of a potential at its bound likewise
+    (`eqprop.spiking.surrogates`). Of a model without spikes it is `BPTT`.
 
     Memory grows with the number of unrolled ticks.
 

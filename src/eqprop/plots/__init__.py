@@ -10,6 +10,7 @@ from eqprop.plots.columns import side_by_side
 from eqprop.plots.curves import increments
 from eqprop.plots.errors import against_beta, relative_errors
 from eqprop.plots.phases import Course, courses
+from eqprop.plots.spikes import approach, decoding, firing, raster
 from eqprop.plots.sweeps import beside_published, proportional, sweep
 from eqprop.plots.training import activities, error_curves, settling
 from eqprop.plots.tuning import agreement_map
@@ -21,12 +22,16 @@ __all__ = [
     "agreement_map",
     "angle_curves",
     "angled",
+    "approach",
     "beside_published",
     "courses",
+    "decoding",
     "error_by_angle",
     "error_curves",
+    "firing",
     "increments",
     "proportional",
+    "raster",
     "relative_errors",
     "settling",
     "side_by_side",

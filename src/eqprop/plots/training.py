@@ -1,7 +1,6 @@
 """Pictures of trainings: errors over epochs, activities, and how a free phase settles."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor
 from eqprop.model import Model, relax
 from eqprop.plots.canvas import canvas, plain_numbers, positive, save, whole_numbers
 from eqprop.settle import residual
+from eqprop.state import State
 
 __all__ = ["activities", "error_curves", "settling"]
 
@@ -96,6 +96,20 @@ def activities(model: Model, x: Tensor, path: Path, title: str = "") -> None:
     save(figure, path)
 
 
+def residuals_of(model: Model, x: Tensor, steps: int) -> Tensor:
+    """``max |s_t - s_{t-1}|`` of each sample after each of so many steps of a free phase, ``(steps, B)``; no state is kept."""
+    units, residuals = model.dynamics.units, list[Tensor]()
+    last = units(model.dynamics.init(model.network, x))
+
+    def see(state: State) -> None:
+        nonlocal last
+        residuals.append(residual(last, units(state)))
+        last = units(state)
+
+    relax(model, x, model.settle.exactly(steps), see=see)
+    return torch.stack(residuals).cpu()
+
+
 def settling(model: Model, x: Tensor, path: Path, title: str = "") -> None:
     """Residual ``max |s_t - s_{t-1}|`` against the step t of a free phase: the median and the largest of the samples.
 
@@ -108,8 +122,7 @@ def settling(model: Model, x: Tensor, path: Path, title: str = "") -> None:
     Raises:
         ModuleNotFoundError: if matplotlib is not installed.
     """
-    states = relax(model, x, model.settle.exactly(2 * model.settle.steps), trajectory=True).trajectory or ()
-    residuals = torch.stack([residual(a, b) for a, b in pairwise(states)]).cpu()
+    residuals = residuals_of(model, x, 2 * model.settle.steps)
     middle, largest = residuals.median(1).values, residuals.amax(1)
     steps = range(1, len(residuals) + 1)
     figure = canvas()

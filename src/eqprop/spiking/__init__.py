@@ -1,7 +1,30 @@
-"""Spiking convergent networks: coders, step sizes, dynamics."""
+"""Spiking convergent networks: coders, step sizes, dynamics; what their units do, and what that costs; export to NIR."""
 
 from eqprop.spiking.coders import Bernoulli, Coder, SigmaDelta
 from eqprop.spiking.dynamics import Spiking, SpikingState
+from eqprop.spiking.nir import input_spikes, to_nir, write_nir
+from eqprop.spiking.operations import Operations, fan_out, operations
+from eqprop.spiking.recording import Recording, record
 from eqprop.spiking.sizes import OSA, Decay
+from eqprop.spiking.windup import WoundUp, late, wound_up
 
-__all__ = ["OSA", "Bernoulli", "Coder", "Decay", "SigmaDelta", "Spiking", "SpikingState"]
+__all__ = [
+    "OSA",
+    "Bernoulli",
+    "Coder",
+    "Decay",
+    "Operations",
+    "Recording",
+    "SigmaDelta",
+    "Spiking",
+    "SpikingState",
+    "WoundUp",
+    "fan_out",
+    "input_spikes",
+    "late",
+    "operations",
+    "record",
+    "to_nir",
+    "wound_up",
+    "write_nir",
+]

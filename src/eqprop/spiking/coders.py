@@ -19,12 +19,12 @@ The coder at tick t takes the lambda with which the decoder will read its spike,
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from eqprop.spiking.surrogates import above, differentiable
 from eqprop.state import State
 
 __all__ = ["Bernoulli", "Coder", "SigmaDelta"]
@@ -85,7 +85,7 @@ def owed(now: Tensor, before: Tensor, phi: Tensor, lam: float) -> Tensor:
 
 def fire(phi: Tensor) -> tuple[Tensor, Tensor]:
     """Spikes of what is above 1/2, and what is left of it, which may overwrite it."""
-    if torch.is_grad_enabled() and phi.requires_grad:
+    if differentiable(phi):
         q = above(phi - 0.5)
         return q, phi - q
     q = phi.gt(0.5).to(phi.dtype)
@@ -134,23 +134,4 @@ def chance(s: Tensor, draws: Draws, generator: torch.Generator) -> Tensor:
     """1 with probability ``s``, else 0."""
     uniform = torch.rand(draws.width, *s.shape[1:], generator=generator, dtype=s.dtype).to(s.device)
     uniform = uniform if draws.width == s.shape[0] else uniform[draws.lanes]
-    v = s - uniform
-    return above(v) if torch.is_grad_enabled() and v.requires_grad else v.gt(0).to(v.dtype)
-
-
-class _Above(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, v: Tensor) -> Tensor:
-        ctx.save_for_backward(v)
-        return v.gt(0).to(v.dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *slopes: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (v,) = ctx.saved_tensors
-        return slopes[0] / (1 + (torch.pi * v).square())
-
-
-def above(v: Tensor) -> Tensor:
-    """1 where ``v > 0``, else 0; backward, the surrogate derivative ``1 / (1 + (pi v)^2)`` of an arctangent (Fang et al. 2021)."""
-    return _Above.apply(v)  # type: ignore[no-any-return]
+    return above(s - uniform)

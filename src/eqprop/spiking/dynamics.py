@@ -33,6 +33,7 @@ from eqprop.dynamics import Duality, Dynamics, EnergyDescent, Force, zeros
 from eqprop.network import Activities, Drive, Network
 from eqprop.spiking.coders import Coder, SigmaDelta
 from eqprop.spiking.sizes import OSA, Decay, Sizes, check_size, size_at
+from eqprop.spiking.surrogates import bounded
 from eqprop.state import State, Units
 
 __all__ = ["Spiking", "SpikingState"]
@@ -123,7 +124,7 @@ class Spiking(Dynamics):
         return SpikingState(potential, trace, trains, self.coder.begin(trains), sizes, 0)
 
     def step(self, network: Network, state: State, drive: Drive, force: Force | None = None) -> SpikingState:
-        """One tick. Where gradients are on, a spike has the surrogate derivative of an arctangent."""
+        """One tick. Where gradients are on, spikes and bounds have the slopes of `eqprop.spiking.surrogates`."""
         assert isinstance(state, SpikingState)
         tick = state.tick + 1
         pressure, trace = self._received(state, drive, tick)
@@ -192,7 +193,7 @@ class Spiking(Dynamics):
         else:
             eps, sizes = [size_at(self.eps, tick)] * len(pressure), ()
         moved = zip(state.potential, pressure, eps, strict=True)
-        return tuple(torch.lerp(u, p, e).clamp_(0, 1) for u, p, e in moved), sizes
+        return tuple(bounded(torch.lerp(u, p, e)) for u, p, e in moved), sizes
 
 
 def carried(trace: Tensor, constant: Tensor) -> Tensor:

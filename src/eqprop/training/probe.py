@@ -20,7 +20,7 @@ from eqprop.settle import as_settle
 from eqprop.training.run import Run
 from eqprop.training.seeding import ESTIMATOR, REST, generator, seeded
 
-__all__ = ["Probe", "names_of_angles", "probe_of", "update_angle", "weight_angles"]
+__all__ = ["Probe", "names_of_angles", "probe_of", "together", "update_angle", "weight_angles"]
 
 Probe = Callable[[Model, Estimator], Mapping[str, Any]]
 """Looks at a model and what trains it, after an epoch, and gives what is to stand in the epoch's row."""
@@ -51,6 +51,16 @@ def probe_of(run: Run, model: Model, x: Tensor, y: Tensor) -> Probe | None:
         return {"weight_angles": weight_angles(model), "update_angle": update if math.isfinite(update) else None}
 
     return angles
+
+
+def together(*probes: Probe | None) -> Probe | None:
+    """One probe that gives what all of them give; None if there is none."""
+    found = [probe for probe in probes if probe is not None]
+
+    def look(model: Model, estimator: Estimator) -> dict[str, Any]:
+        return {name: value for probe in found for name, value in probe(model, estimator).items()}
+
+    return look if found else None
 
 
 def weight_angles(model: Model) -> list[float]:

@@ -45,6 +45,8 @@ def pieces(row: Row, epochs: int) -> dict[str, str]:
     said["cost"] = f"cost {row['train_cost']:.4f}"
     if row["residual"] is not None:  # a phase was shown
         said |= {"residual": f"residual {row['residual']:.1e}", "steps": f"{row['steps']:.0f} steps"}
+    if row.get("spikes_per_unit") is not None:
+        said["spikes"] = f"{row['spikes_per_unit']:.3f} spikes"
     return said | {"seconds": f"{row['seconds']:.1f} s"}
 
 
@@ -59,7 +61,7 @@ def line(row: Row, epochs: int, title: str, width: int | None = None) -> str:
     raise AssertionError
 
 
-SPARE = ("title", "seconds", "cost", "steps", "residual")
+SPARE = ("title", "seconds", "cost", "steps", "residual", "spikes")
 """What a line can do without, dearest first."""
 
 
@@ -227,11 +229,15 @@ def fitting(said: Sequence[str], room: int) -> str:
 def scalars(row: Row) -> Iterator[tuple[str, float]]:
     """The numbers of a row by tag: ``test/error``; one for each element of a list, ``rate/0``, ``weight/angle/0``."""
     for name, value in row.items():
-        tag = name.replace("_", "/", 1)
+        tag = TAGS.get(name, name.replace("_", "/", 1))
         if isinstance(value, list):
             yield from ((f"{tag.removesuffix('s')}/{n}", each) for n, each in enumerate(value))
         elif isinstance(value, int | float) and name != "epoch":
             yield tag, value
+
+
+TAGS = {"wound_up": "coders/wound_up", "late": "coders/late"}
+"""Of what is not called PART_MEASURE."""
 
 
 class TensorBoard:

@@ -9,7 +9,7 @@ from warnings import warn
 from eqprop.files import DamagedError
 from eqprop.training.tally import Score
 
-__all__ = ["Row", "choose", "make_row", "read_rows", "warn_if_stuck"]
+__all__ = ["Row", "choose", "make_row", "read_rows", "warn_if_late", "warn_if_stuck"]
 
 Row = dict[str, Any]
 """One epoch: ``epoch``, costs, errors (fractions; None without classes), ``residual``, ``steps``, ``rates``, ``seconds``."""
@@ -20,6 +20,9 @@ STUCK = 0.95
 
 ENOUGH = 100
 """… if so many samples an epoch speak for it."""
+
+LATE = 0.1
+"""A larger share of the coders of a population that have something to send is worth a warning."""
 
 
 def make_row(epoch: int, scores: Mapping[str, Score], rates: Sequence[float], seconds: float) -> Row:
@@ -78,6 +81,20 @@ def warn_if_stuck(rows: Sequence[Row], classes: int, samples: int) -> None:
     warn(
         f"epoch {rows[-1]['epoch']}: the training error is {rows[-1]['train_error']:.1%}, guessing has {1 - 1 / classes:.1%}: "
         "the network does not learn; lower the learning rate, or look at beta, the number of steps and the residual",
+        RuntimeWarning,
+        stacklevel=6,
+    )
+
+
+def warn_if_late(rows: Sequence[Row]) -> None:
+    """Warn once, in the first epoch in which many coders of a population are late (`eqprop.spiking.late`)."""
+    many = [max(row.get("late") or [0.0]) > LATE for row in rows]
+    if not many or not many[-1] or any(many[:-1]):
+        return
+    shares = ", ".join(f"{share:.0%}" for share in rows[-1]["late"])
+    warn(
+        f"epoch {rows[-1]['epoch']}: at the end of the free phase {shares} of the coders, by population, are wound up so far that "
+        "they are decoded more than lambda off: take a larger `lam`, one that decays, or more free ticks",
         RuntimeWarning,
         stacklevel=6,
     )

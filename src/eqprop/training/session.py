@@ -20,9 +20,10 @@ from eqprop.files import DamagedError, write_atomic
 from eqprop.model import Model
 from eqprop.settle import Settle
 from eqprop.training import checkpoint
+from eqprop.training.activity import activity_of
 from eqprop.training.environment import environment
 from eqprop.training.folder import Folder, Row
-from eqprop.training.probe import probe_of
+from eqprop.training.probe import probe_of, together
 from eqprop.training.reports import Report
 from eqprop.training.run import Data, Run
 from eqprop.training.seeding import REST, seeded
@@ -76,7 +77,10 @@ class Session:
             reports=reports,
             checkpoint_every=checkpoint_every,
             config=self.run.to_json(),
-            probe=probe_of(self.run, self.model, *self._first_samples()),
+            probe=together(
+                probe_of(self.run, self.model, *self._first_samples()),
+                activity_of(self.model, self.run.estimator.free_steps, *self._first_samples()),
+            ),
         )
 
     def _first_samples(self) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ from eqprop.training.folder import Folder, Row
 from eqprop.training.interrupts import Interrupted, Interrupts
 from eqprop.training.probe import Probe
 from eqprop.training.reports import Report
-from eqprop.training.rows import choose, make_row, warn_if_stuck
+from eqprop.training.rows import choose, make_row, warn_if_late, warn_if_stuck
 from eqprop.training.seeding import ESTIMATOR, generator
 from eqprop.training.stream import Samples, stream
 from eqprop.training.tally import Tally
@@ -226,6 +226,7 @@ class Trainer:
         self.rows.append(row)
         classes = self.model.cost.width(self.model.network.populations[-1].shape)
         warn_if_stuck(self.rows, classes, self.tally.samples)
+        warn_if_late(self.rows)
         self._step_scheduler()
         self._start_epoch(done=self.epoch + 1)
         self._save()

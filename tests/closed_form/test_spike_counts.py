@@ -1,0 +1,103 @@
+"""How often coders of constant values fire, and how long a jump keeps them wound up: by the residual's balance, tick by tick."""
+
+import pytest
+import torch
+
+import eqprop as ep
+from eqprop.spiking import Bernoulli, Decay, late, record, wound_up
+
+
+def still(values, **options) -> tuple[ep.Model, torch.Tensor]:
+    """A model whose input sends these values and whose one unit stays at 0."""
+    model = ep.mlp([len(values), 1], dynamics=ep.Spiking(**options)).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    return model, torch.tensor([values], dtype=torch.double)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.3, 0.5, 0.77, 1.0])
+@pytest.mark.parametrize("steps", [7, 50, 200])
+def test_a_constant_value_fires_so_many_times(value, steps):
+    """With lambda 1 the code is the value itself: phi_T = s T - spikes, and |phi| is at most 1/2."""
+    model, x = still([value], lam=1.0)
+    found = record(model, x, steps)
+    assert found.counts[0].item() == pytest.approx(value * steps, abs=0.5 + 1e-9)
+    assert found.rates[0].item() == pytest.approx(value, abs=0.5 / steps + 1e-9)
+    assert found.counts[1].item() == 0
+
+
+@pytest.mark.parametrize("lam", [0.5, 0.2, 0.1])
+def test_a_jump_is_sent_beforehand(lam):
+    """From a zero start the code is s / lambda once, and s afterwards."""
+    model, x = still([0.3], lam=lam)
+    counts = record(model, x, 60).counts[0].item()
+    assert counts == pytest.approx(0.3 * (59 + 1 / lam), abs=0.5 + 1e-9)
+
+
+@pytest.mark.parametrize(("lam", "peak", "ticks"), [(0.05, 17, 165), (0.1, 8, 75), (0.2, 3.5, 30)])
+def test_a_coder_is_wound_up_until_it_has_sent_what_it_owes(lam, peak, ticks):
+    """Of s = 0.9 the first residual is 0.9 / lambda - 1, and each tick takes 0.1 of it until 1/2 is left."""
+    model, x = still([0.9], lam=lam)
+    found = record(model, x, ticks + 40)
+    wound = found.wound_up[0]
+    assert record(model, x, 1).state.coder[0].item() == pytest.approx(peak)
+    assert wound[: ticks - 1].eq(1).all()
+    assert wound[ticks + 1 :].eq(0).all()
+    assert found.wound_up[1].eq(0).all()
+
+
+@pytest.mark.parametrize(("lam", "last"), [(0.05, 186), (0.1, 15), (0.2, 5)])
+def test_how_long_the_decoded_value_is_off(lam, last):
+    """By more than lambda, of s = .9 from a zero start: as measured with O'Connor's coder; a tick more or less is rounding."""
+    model, x = still([0.9], lam=lam)
+    off = (record(model, x, 300, units={0: [0]}).traces[0].decoded - 0.9).abs()[:, 0, 0] > lam
+    assert int(off.nonzero().max()) + 1 == pytest.approx(last, abs=1)
+
+
+def test_late_is_who_is_decoded_more_than_lambda_off():
+    """A fifth unit, at 1, owes for ever and is decoded right; black ones have nothing to send."""
+    values = [0.9, 0.5, 0.96, 0.0, 1.0]
+    model, x = still(values, lam=0.05)
+    state = record(model, x, 100).state
+    owed = [s / 0.05 - 1 - 99 * (1 - s) for s in values]  # while it fires at every tick
+    assert [phi > 0.5 for phi in owed] == [True, False, True, False, True]
+    assert wound_up(state).each == (3 / 5, 0.0)
+    assert wound_up(state).total == 3 / 6
+    assert late(model.dynamics, state, x) == (pytest.approx(1 / 4), 0.0)  # .96 is decoded as 1
+
+
+def test_who_sent_too_much_is_silent_until_it_has_come_back():
+    """phi = -6 comes up by s = .3 a tick, and reaches -1/2 after 18 1/3 of them."""
+    model, x = still([0.3], lam=0.1)
+    state = record(model, x, 100).state
+    down = state._replace(coder=(torch.full_like(x, -6.0), state.coder[1]))
+    assert wound_up(down).each[0] == 1.0
+    assert late(model.dynamics, down, x) == (1.0, 0.0)
+    after = record(model, x, 60, state=down)
+    assert after.wound_up[0].tolist() == [1.0] * 18 + [0.0] * 42
+    assert after.counts[0].item() == pytest.approx(-6 + 60 * 0.3, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    "options", [{"coder": Bernoulli(), "lam": 0.05}, {"lam": Decay(1.0, 0.5)}], ids=["Bernoulli", "decay"]
+)
+def test_who_owes_nothing_is_not_wound_up(options):
+    model, x = still([0.9, 0.2], **options)
+    found = record(model, x, 80)
+    assert wound_up(found.state).total == late(model.dynamics, found.state, x)[0] == 0
+
+
+def test_decoded_values_are_the_decoders_own():
+    """By the recursion z <- (1 - lambda) z + lambda q with the lambda of the next tick, over two phases."""
+    model, x = still([0.37, 0.8], lam=Decay(1.0, 0.5))
+    first = record(model, x, 12, units={0: [1, 0]})
+    second = record(model, x, 9, state=first)
+    z, spikes = torch.zeros(2), torch.cat([part.traces[0].spike[:, 0] for part in (first, second)])
+    decoded = torch.cat([part.traces[0].decoded[:, 0] for part in (first, second)])
+    for tick in range(1, 22):
+        lam = (tick + 1) ** -0.5
+        z = (1 - lam) * z + lam * spikes[tick - 1]
+        torch.testing.assert_close(decoded[tick - 1], z)
+    assert second.ticks == range(13, 22)
+    assert second.lam[0] == 14**-0.5
