@@ -53,8 +53,9 @@ class Graph:
     activations: tuple[str | ep.Activation, ...]
     edges: tuple[tuple[int, int, Callable[[Any, Any], ep.Connection]], ...]
 
-    def network(self) -> ep.Network:
-        rho = (self.activations[0], *self.activations)
+    def network(self, activation: str | None = None) -> ep.Network:
+        """With other activations everywhere, if one is given."""
+        rho = (activation,) * len(self.sizes) if activation else (self.activations[0], *self.activations)
         populations = [ep.Population(n, r) for n, r in zip(self.sizes, rho, strict=True)]
         return ep.Network(populations, [(i, j, kind(self.sizes[i], self.sizes[j])) for i, j, kind in self.edges])
 
@@ -111,10 +112,17 @@ GRAPHS = {
 }
 
 
-def model(name: str, dynamics: ep.Dynamics, cost: str = "squared", seed: int = 1, scale: float = 0.5) -> ep.Model:
+def model(
+    name: str,
+    dynamics: ep.Dynamics,
+    cost: str = "squared",
+    seed: int = 1,
+    scale: float = 0.5,
+    activation: str | None = None,
+) -> ep.Model:
     """The network of that name in float64, with weights small enough for it to settle quickly."""
     torch.manual_seed(seed)
-    network = GRAPHS[name].network()
+    network = GRAPHS[name].network(activation)
     out = network.populations[-1].shape[0]
     built = ep.Model(
         network, dynamics, ep.SquaredError() if cost == "squared" else ep.CrossEntropyReadout(out, CLASSES)
@@ -123,6 +131,16 @@ def model(name: str, dynamics: ep.Dynamics, cost: str = "squared", seed: int = 1
         for parameter in network.parameters():
             parameter.mul_(scale)
     return built.double()
+
+
+def spiking(name: str, dynamics: ep.Dynamics, cost: str = "squared", seed: int = 1, scale: float = 1.0) -> ep.Model:
+    """The same with hard sigmoids, and biases that keep most units between 0 and 1."""
+    built = model(name, dynamics, cost, seed, scale, activation="hard_sigmoid")
+    with torch.no_grad():
+        for key, parameter in built.network.named_parameters():
+            if key.endswith("bias"):
+                parameter.add_(0.3)
+    return built
 
 
 def untied(of: ep.Model, angle: float = 40.0) -> ep.Model:

@@ -131,8 +131,8 @@ CORE = [
     Mutant(
         "one step too many before the unrolled ones",
         "estimators/bptt.py",
-        "free.fewer(unrolled)",
-        "free.fewer(unrolled - 1)",
+        "free.fewer(last_steps)",
+        "free.fewer(last_steps - 1)",
         TRUNCATION,
     ),
     Mutant("adjoint without its source", "estimators/implicit.py", "tuple(b + c for", "tuple(b for", IMPLICIT),
@@ -176,7 +176,7 @@ CORE = [
         SETTLE,
     ),
     Mutant("numbers that are not finite", "settle.py", "if not finite(change, drive.input):", "if False:", ERRORS),
-    Mutant("late mean over everything", "settle.py", "maxlen=average)", "maxlen=None)", SETTLE),
+    Mutant("late mean over everything", "settle.py", "taken > late:", "taken > 0:", SETTLE),
     Mutant(
         "readout that trusts targets to sum to 1",
         "costs.py",
@@ -206,8 +206,8 @@ CORE = [
     Mutant(
         "broken phase repeated under autocast",
         "settle.py",
-        "with full_precision(drive.input):\n            raise",
-        "if True:\n            raise",
+        "with full_precision(drive.input):\n            replay",
+        "if True:\n            replay",
         ERRORS,
     ),
 ]

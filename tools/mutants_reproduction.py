@@ -17,8 +17,8 @@ SETTINGS = [
     Mutant(
         "BPTT over the nudged steps in the grid",
         TUN,
-        "bptt = whole_gradient(model, x, target, states)",
-        "bptt = whole_gradient(model, x, target, states[-1 - grid.nudged_steps[0] :])",
+        "bptt = whole_gradient(twin, x, target, walked)",
+        "bptt = whole_gradient(twin, x, target, walked[-1 - grid.nudged_steps[0] :])",
         TUNED,
     ),
     Mutant("estimate after the longest nudged phase", TUN, "states[steps])) for beta", "states[-1])) for beta", TUNED),

@@ -24,13 +24,26 @@ from mutants_hardware import HARDWARE
 from mutants_nir import NIR
 from mutants_order import ORDER
 from mutants_reproduction import REPRODUCTION
+from mutants_spiking import SPIKING
 from mutants_theorem import THEOREM
 from mutants_training import TRAINING
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 300  # seconds for one mutant's tests; a mutant that hangs them is caught
 
-MUTANTS = [*CORE, *CONVOLUTION, *CONTINUAL, *THEOREM, *TRAINING, *AUGMENT, *REPRODUCTION, *HARDWARE, *ORDER, *NIR]
+MUTANTS = [
+    *CORE,
+    *CONVOLUTION,
+    *CONTINUAL,
+    *THEOREM,
+    *TRAINING,
+    *AUGMENT,
+    *REPRODUCTION,
+    *HARDWARE,
+    *ORDER,
+    *NIR,
+    *SPIKING,
+]
 
 
 def text(mutant: Mutant) -> str:

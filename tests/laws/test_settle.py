@@ -45,6 +45,39 @@ def test_the_late_mean():
         mean = sum(p.activation.rho(s[n]) for s in states[-4:]) / 4
         torch.testing.assert_close(averaged.activity[n], mean, rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(averaged.state, states[-1], rtol=0, atol=0)
+    torch.testing.assert_close(averaged.output, sum(s[-1] for s in states[-4:]) / 4, rtol=1e-12, atol=1e-14)
+    last = ep.relax(model, x, 9)
+    torch.testing.assert_close(last.output, states[-1][-1], rtol=0, atol=0)
+    torch.testing.assert_close(averaged.residual, last.residual, rtol=0, atol=0)
+
+
+def test_what_is_predicted_and_what_a_loss_is_are_of_the_late_mean():
+    model = zoo.model("chain", ep.EnergyDescent(dt=0.3, clamp=False))
+    x, y = zoo.batch(model)
+    out = sum(s[-1] for s in ep.relax(model, x, 9, trajectory=True).trajectory[-4:]) / 4
+    free = ep.Settle(9, average=4)
+    predicts = ep.Model(model.network, model.dynamics, model.cost, free)
+    torch.testing.assert_close(predicts(x), model.cost.predict(out), rtol=1e-12, atol=1e-14)
+    for estimator in (ep.EquilibriumProp(free, 3, 0.1), ep.BPTT(free), ep.BPTT(free, 5), ep.ContinualEP(free, 1, 0.1)):
+        (loss,) = estimator(model, x, y)
+        assert loss.item() == pytest.approx(model.cost.value(out, y).mean().item(), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"average": 10}, r"`average` is 10, but only 9 steps are taken"),
+        ({"average": 0}, r"`average` must be a whole number of at least 1, got 0"),
+        ({"average": 2.0}, r"`average` must be a whole number of at least 1, got 2\.0"),
+        (
+            {"average": 2, "tol": 0.1},
+            r"`average` is 2, but with a tolerance nobody knows which are the last.*leave `tol` out",
+        ),
+    ],
+)
+def test_what_cannot_be_averaged(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        ep.Settle(9, **wrong)
 
 
 def test_a_phase_of_no_gradient_keeps_no_graph():

@@ -22,6 +22,8 @@ FEW = {  # channels, so that a test takes a moment
     "dchn-fashion-small": "2 2 2 2",
     "dchn-cifar10-small": "2 2 2 2",
     "resnet13-cifar10-small": "2 2 2 2 2 2 2 2",
+    "spiking-mnist-small": "2 3",
+    "spiking-fashion-small": "2 3",
 }
 
 

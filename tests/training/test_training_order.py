@@ -81,14 +81,14 @@ def test_the_command_line_chooses_it(here, words, free, nudged):
 
 def test_the_help_shows_the_word_for_it(here):
     start(run(), here / "run")
-    assert "STEPS[:TOL][:async]" in call("train digits --help").out
+    assert "STEPS[:TOL][:async][:meanM]" in call("train digits --help").out
     call("train digits --epochs 1 --no-plots --out other --model.settle 9:async").done()
     assert read_run(here / "other").model.settle == ep.Settle(9, schedule=ep.Asynchronous())
 
 
 MISTAKES = {
-    "train digits --estimator.free-steps 12:asynch": "must be STEPS[:TOL][:async], got 'asynch': did you mean 'async'?",
-    "train digits --estimator.free-steps 12:async:1e-3": "--estimator.free-steps must be STEPS[:TOL][:async], such as",
+    "train digits --estimator.free-steps 12:asynch": "must be STEPS[:TOL][:async][:meanM], got 'asynch': did you mean 'async'?",
+    "train digits --estimator.free-steps 12:async:1e-3": "--estimator.free-steps must be STEPS[:TOL][:async][:meanM], such as",
     "train digits --estimator.free-steps 12:1e-3:1e-4": "got '12:1e-3:1e-4'",
     "train digits --estimator.free-steps :async": "got ':async'",
     "train digits --estimator.free-steps 12::async": "got '12::async'",

@@ -79,7 +79,9 @@ def steps_of(steps):
 def test_the_names():
     hardware = {f"hardware-{rule}" for rule in ("ep", "centred", "cep", "cvf")}
     convolutional = {*CONVOLUTIONAL, *(f"{name}-small" for name in CONVOLUTIONAL)}
-    assert set(RECIPES) == {*TABLE, *CONTINUAL, "vf-1h", "digits", *hardware, *convolutional}
+    images = [f"spiking-{data}{small}" for data in ("mnist", "fashion") for small in ("", "-small")]
+    spiking = {"spiking-dense", "spiking-digits", *images}
+    assert set(RECIPES) == {*TABLE, *CONTINUAL, "vf-1h", "digits", *hardware, *convolutional, *spiking}
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONAL)

@@ -10,6 +10,7 @@ import torch
 
 import eqprop as ep
 from eqprop.activations import NAMED
+from eqprop.spiking import OSA, Bernoulli, Decay
 from eqprop.training import SGD, Adam, AdamW, Constant, Cosine, Data, QuantisedSGD, Run, StepDecay
 from eqprop.training.codec import decode, encode
 from eqprop.training.run import KINDS
@@ -23,6 +24,9 @@ MODELS = {
     "tolerance": ep.MLP((64, 10), settle=ep.Settle(50, tol=1e-3, check_every=2)),
     "readout": ep.MLP((64, 12), cost=ep.CrossEntropyReadout(12, 10)),
     "object": ep.MLP((64, 10), NAMED["relu6"], NAMED["tanh"]),
+    "spiking": ep.MLP(
+        (64, 12, 10), "hard_sigmoid", dynamics=ep.Spiking(eps=OSA(0.05), lam=Decay(1.0, 0.75), coder=Bernoulli())
+    ),
     "toy": ep.Toy(64, 7, 10, settle=30),
     "toy readout": ep.Toy(64, 7, 6, "sigmoid", ep.Prototypical(), ep.CrossEntropyReadout(6, 10), ep.Settle(9, 0.1)),
 }
@@ -36,6 +40,8 @@ ESTIMATORS = {
     "continual SGD, one rate": ep.ContinualSGD(20, 10, 0.1, 0),
     "bptt": ep.BPTT(20),
     "truncated": ep.BPTT(ep.Settle(20, tol=1e-3), 11),
+    "late mean": ep.EquilibriumProp(20, ep.Settle(10, average=3), 0.1, nudging="centred"),
+    "surrogate": ep.SurrogateBPTT(20, 11),
     "implicit": ep.ImplicitDiff(20),
 }
 OPTIMISERS = {
@@ -306,6 +312,7 @@ WRITTEN = {
     "ContinualEP": {"free_steps": 20, "nudged_steps": 10, "beta": 0.1},
     "ContinualSGD": {"free_steps": 20, "nudged_steps": 10, "beta": 0.1, "rates": None},
     "BPTT": {"free_steps": 20},
+    "SurrogateBPTT": {"free_steps": 20, "unrolled_steps": 5},
     "ImplicitDiff": {"free_steps": 20},
     "SGD": {"rates": [0.1, 0.2]},
     "Adam": {},
@@ -317,6 +324,17 @@ WRITTEN = {
     "Prototypical": {"nudge": "inside"},
     "EnergyDescent": {"dt": 0.5},
     "Noisy": {"dynamics": {"type": "Prototypical"}, "std": 0.1},
+    "Spiking": {
+        "eps": {"type": "OSA"},
+        "lam": 0.3,
+        "coder": {"type": "Bernoulli"},
+        "input": "current",
+        "decode": "before",
+    },
+    "SigmaDelta": {},
+    "Bernoulli": {},
+    "Decay": {"start": 0.5, "power": 0.3},
+    "OSA": {"target": 0.03},
     "SquaredError": {},
     "CrossEntropyReadout": {"features": 12, "classes": 10},
     "Settle": {"steps": 20, "tol": 0.001},
@@ -403,6 +421,7 @@ def test_tests_settle_as_long_as_training_unless_told(estimator):
         (ep.ContinualEP(20, 10, 0.1), "C-EP", "C-VF"),
         (ep.ContinualSGD(20, 10, 0.1), "C-EP", "C-VF"),
         (ep.BPTT(20), "BPTT", "BPTT"),
+        (ep.SurrogateBPTT(20), "SurrogateBPTT", "SurrogateBPTT"),
         (ep.ImplicitDiff(20), "ImplicitDiff", "ImplicitDiff"),
     ],
 )

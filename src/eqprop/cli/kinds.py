@@ -72,7 +72,7 @@ def steps(word: str) -> int | Settle | None:
     number, *choices = word.split(":")
     late = choices.pop()[len(MEAN) :] if choices and choices[-1].startswith(MEAN) else "1"
     order = ORDERS[choices.pop()] if choices and choices[-1] in ORDERS else Synchronous()
-    if len(choices) > 1 or not all((number, *choices)):
+    if len(choices) > 1 or not all((number, *choices, late)):
         raise ValueError(f"must be {STEPS}, such as 30, 100:1e-4, 60:async or 25:mean6, got {word!r}")
     if ":" not in word:
         return whole(number)
@@ -97,14 +97,19 @@ def steps_text(value: int | Settle | None) -> str:
 
 def size(word: str) -> float | Decay | OSA:
     """``0.5`` is constant; ``1/t^0.75`` decays with the tick; ``osa:0.03`` finds its own."""
-    if word.startswith("osa"):
-        return OSA(real(word.partition(":")[2]) if word != "osa" else OSA().target)
-    start, slash, power = word.partition("/t")
-    if not slash:
-        return real(word)
-    if power[:1] not in ("", "^") or power == "^":
-        raise ValueError(f"must be NUMBER, START/t^POWER or osa:TARGET, got {word!r}")
-    return Decay(real(start), real(power[1:]) if power else 1.0)
+    if word == "osa":
+        return OSA()
+    start, decays, power = (f"{word}^1" if word.endswith("/t") else word).partition("/t^")
+    try:
+        if word.startswith("osa:"):
+            numbers = [float(word.removeprefix("osa:"))]
+        else:
+            numbers = [float(start), float(power)] if decays else [float(word)]
+    except ValueError:
+        raise ValueError(f"must be NUMBER, START/t^POWER or osa:TARGET, got {word!r}") from None
+    if decays:
+        return Decay(*numbers)
+    return OSA(*numbers) if word.startswith("osa") else numbers[0]
 
 
 def size_text(value: float | Decay | OSA) -> str:

@@ -174,7 +174,8 @@ class Spiking(Dynamics):
         if not state.tick:  # no spike has come yet: decoders start at the constant current
             return list(drive.constant), drive.constant
         # The constant current passes the decoder, which changes nothing, and costs nothing more.
-        trace = [torch.lerp(r, i, lam) for r, i in zip(state.trace, self._currents(drive, state.spike), strict=True)]
+        before = map(carried, state.trace, drive.constant)
+        trace = [torch.lerp(r, i, lam) for r, i in zip(before, self._currents(drive, state.spike), strict=True)]
         return trace, tuple(trace)
 
     def _currents(self, drive: Drive, trains: Sequence[Tensor]) -> list[Tensor]:
@@ -193,3 +194,10 @@ class Spiking(Dynamics):
             eps, sizes = [size_at(self.eps, tick)] * len(pressure), ()
         moved = zip(state.potential, pressure, eps, strict=True)
         return tuple(bounded(torch.lerp(u, p, e)) for u, p, e in moved), sizes
+
+
+def carried(trace: Tensor, constant: Tensor) -> Tensor:
+    """A trace without a graph, where the last ticks alone are differentiated, with that of the constant current it holds."""
+    if torch.is_grad_enabled() and constant.requires_grad and not trace.requires_grad:
+        return trace + (constant - constant.detach())
+    return trace

@@ -1,0 +1,190 @@
+"""Faults in spiking dynamics: coders, decoders, step sizes, states, and BPTT through spikes or through the twin."""
+
+from mutant import Mutant
+
+__all__ = ["SPIKING"]
+
+LOOPS, LAWS, CODERS = "reference/test_spiking.py", "laws/test_spiking.py", "laws/test_coders.py"
+THEOREMS, WORDS = "theorems/test_spiking.py", "training/test_training_spiking.py"
+DYNAMICS, CODER, SIZES = "spiking/dynamics.py", "spiking/coders.py", "spiking/sizes.py"
+SLOPES = "spiking/surrogates.py"
+
+SPIKING = [
+    Mutant(
+        "coder reads the lambda of its own tick",
+        DYNAMICS,
+        "size_at(self.lam, tick + 1), tick)",
+        "size_at(self.lam, tick), tick)",
+        LOOPS,
+    ),
+    Mutant(
+        "decoder reads the lambda of the next tick",
+        DYNAMICS,
+        "lam = size_at(self.lam, tick)",
+        "lam = size_at(self.lam, tick + 1)",
+        LOOPS,
+    ),
+    Mutant(
+        "eps of the last tick",
+        DYNAMICS,
+        "eps, sizes = [size_at(self.eps, tick)]",
+        "eps, sizes = [size_at(self.eps, max(1, tick - 1))]",
+        LOOPS,
+    ),
+    Mutant(
+        "sign of the force",
+        DYNAMICS,
+        "pressure[-1] + force(state.potential[-1])",
+        "pressure[-1] - force(state.potential[-1])",
+        LOOPS,
+    ),
+    Mutant("force at the first population", DYNAMICS, "force(state.potential[-1])", "force(pressure[-1])", LOOPS),
+    Mutant("potentials are not clipped", DYNAMICS, "bounded(torch.lerp(u, p, e))", "torch.lerp(u, p, e)", LOOPS),
+    Mutant("input is not clipped", DYNAMICS, 'return NAMED["hard_sigmoid"].rho(x)', "return x", LOOPS),
+    Mutant(
+        "input sent before the first tick",
+        DYNAMICS,
+        "drive.input if state.tick else torch.zeros_like(drive.input)",
+        "drive.input",
+        LOOPS,
+    ),
+    Mutant("spikes read before they are sent", DYNAMICS, "if not state.tick:", "if not state.tick or True:", LOOPS),
+    Mutant(
+        "ticks start anew in each phase",
+        DYNAMICS,
+        "tick = state.tick + 1",
+        "tick = 1 if force is not None else state.tick + 1",
+        LOOPS,
+    ),
+    Mutant(
+        "traces are not decoded",
+        DYNAMICS,
+        "trace = [torch.lerp(r, i, lam) for",
+        "trace = [torch.lerp(r, i, 1.0) for",
+        LOOPS,
+    ),
+    Mutant(
+        "max pooling of spikes in the place of trains",
+        DYNAMICS,
+        "return self._currents(drive, trace), trace",
+        "return self._currents(drive, state.spike), trace",
+        LAWS,
+    ),
+    Mutant("input as current sent again as spikes", DYNAMICS, 'still=self.input == "current"', "still=True", LOOPS),
+    Mutant("any activation", DYNAMICS, 'if population.activation is not NAMED["hard_sigmoid"]:', "if False:", LAWS),
+    Mutant("twin by another step", DYNAMICS, "EnergyDescent(dt=self.eps if", "EnergyDescent(dt=0.5 if", LAWS),
+    Mutant(
+        "trace without its bias's graph",
+        DYNAMICS,
+        "return trace + (constant - constant.detach())",
+        "return trace",
+        THEOREMS,
+    ),
+    Mutant("threshold at 0", CODER, "q = phi.gt(0.5)", "q = phi.gt(0.0)", CODERS),
+    Mutant("residual not carried", CODER, "return q, phi.sub_(q)", "return q, torch.zeros_like(phi)", CODERS),
+    Mutant("code without prediction", CODER, "alpha=1 / lam - 1)", "alpha=0.0)", CODERS),
+    Mutant(
+        "memory written to",
+        CODER,
+        "torch.add(phi, now, alpha=1 / lam).sub_(",
+        "phi.add_(now, alpha=1 / lam).sub_(",
+        CODERS,
+    ),
+    Mutant("slope of the surrogate", SLOPES, "(torch.pi * distance).square()", "distance.square()", THEOREMS),
+    Mutant("no gradient through bounds", SLOPES, "distance = v - values", "distance = (v - values) * 1e9", THEOREMS),
+    Mutant(
+        "surrogate at another threshold",
+        CODER,
+        "q = above(phi - 0.5)",
+        "q = above(phi - 0.5 + 1e-9) + 0 * above(phi)",
+        THEOREMS,
+    ),
+    Mutant(
+        "draws not shared by repeated samples",
+        CODER,
+        "uniform[draws.lanes]",
+        "torch.rand(s.shape, generator=generator, dtype=s.dtype)",
+        LAWS,
+    ),
+    Mutant(
+        "draws of the generator at large", CODER, "generator=generator, dtype=s.dtype).to", "dtype=s.dtype).to", CODERS
+    ),
+    Mutant("the same draws at every tick", CODER, "tick * 0x9E3779B97F4A7C15", "0 * tick", CODERS),
+    Mutant("the same draws in every batch", CODER, "int(torch.randint(2**62, ()))", "0", CODERS),
+    Mutant("OSA's bias without its square", SIZES, "variance - bias.square()", "variance - bias.abs()", LOOPS),
+    Mutant("OSA's errors to the mean of now", SIZES, "seen.mean + size * error", "seen.mean + nu * error", LOOPS),
+    Mutant("OSA does not start at 1", SIZES, "if tick == 1 else", "if tick == 0 else", LOOPS),
+    Mutant("OSA forgets how sure its mean is", SIZES, "/ (1 + seen.spread)", "/ 1.0", LOOPS),
+    Mutant("decay by the root", SIZES, "self.start / tick**self.power", "self.start / tick ** (self.power / 2)", LOOPS),
+    Mutant("OSA for a decoder", SIZES, "if isinstance(value, kinds):", "if isinstance(value, Decay | OSA):", CODERS),
+    Mutant(
+        "what is nested stays as it was",
+        "state.py",
+        "mapped(change, part) if isinstance(part, tuple) else part",
+        "part",
+        LAWS,
+    ),
+    Mutant(
+        "named states lose their names",
+        "state.py",
+        'type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)',
+        "tuple(parts)",
+        LAWS,
+    ),
+    Mutant(
+        "BPTT of spikes",
+        "estimators/bptt.py",
+        "return unrolled(self, model.twin(), x, y, watch)",
+        "return unrolled(self, model, x, y, watch)",
+        THEOREMS,
+    ),
+    Mutant(
+        "surrogate BPTT of the twin",
+        "estimators/bptt.py",
+        "return unrolled(self, model, x, y, watch)",
+        "return unrolled(self, model.twin(), x, y, watch)",
+        THEOREMS,
+    ),
+    Mutant(
+        "loss of the last potential",
+        "estimators/bptt.py",
+        "model.cost.value(last.output, target)",
+        "model.cost.value(model.dynamics.units(last.state)[-1], target)",
+        THEOREMS,
+    ),
+    Mutant(
+        "implicit differentiation of spikes",
+        "estimators/implicit.py",
+        "model = model.twin()",
+        "model = model",
+        THEOREMS,
+    ),
+    Mutant(
+        "mean of another number",
+        "settle.py",
+        "[total / steps.average for total in sums]",
+        "[total / steps.steps for total in sums]",
+        "laws/test_settle.py",
+    ),
+    Mutant(
+        "twin not named by the check of the theorem",
+        "theorem/comparison.py",
+        "[] if twin is model else [of_twin(twin)]",
+        "[]",
+        THEOREMS,
+    ),
+    Mutant(
+        "files of today unlike those without means",
+        "settle.py",
+        "field(default=1, kw_only=True, metadata={LATER: True})",
+        "field(default=1, kw_only=True)",
+        "training/test_training_runs.py",
+    ),
+    Mutant(
+        "mean left out of the word",
+        "cli/kinds.py",
+        "if value.average > 1 else []",
+        "if value.average > 99 else []",
+        WORDS,
+    ),
+]
