@@ -58,13 +58,13 @@ class Settle:
         if self.tol is not None:
             positive("tol", self.tol)
         instance("schedule", self.schedule, Schedule)
-        if positive_int("average", self.average) > (sure := self.steps if self.tol is None else 1):
+        if positive_int("average", self.average) > (self.steps if self.tol is None else 1):
             reason = (
-                f"only {sure} steps are taken"
+                f"only {self.steps} steps are taken: average fewer"
                 if self.tol is None
-                else "with a tolerance nobody knows which are the last"
+                else "with a tolerance nobody knows which are the last: leave `tol` out"
             )
-            raise ValueError(f"`average` is {self.average}, but {reason}: average fewer, or leave `tol` out")
+            raise ValueError(f"`average` is {self.average}, but {reason}")
 
     def met(self, taken: int, before: Units, after: Units) -> bool:
         """Whether it is time to look after ``taken`` steps, and the last one met the tolerance."""

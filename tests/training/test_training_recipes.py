@@ -28,6 +28,7 @@ CONTINUAL = {  # Ernoult et al. 2020, figure 4 and appendix
     "cep-1h-readme": ((784, 512, 10), 40, 15, 0.2, "one-sided", (0.0056, 0.0028), 100),
     "cep-2h": ((784, 512, 512, 10), 100, 20, 0.5, "one-sided", (0.01, 0.0018, 0.00018), 150),
     "cvf-1h": ((784, 512, 10), 40, 15, 0.2, "random-sign", (0.0076, 0.0038), 100),
+    "cvf-1h-decay": ((784, 512, 10), 40, 15, 0.2, "random-sign", (0.0076, 0.0038), 100),
     "cvf-2h": ((784, 512, 512, 10), 100, 20, 0.35, "random-sign", (0.009, 0.0016, 0.00016), 150),
 }
 CONVOLUTIONAL = {  # Ernoult et al. 2019; Laborieux et al. 2021; Scellier et al. 2023; Vinayak and Srinivasan 2025
