@@ -142,6 +142,7 @@ def test_a_continual_recipe_is_its_line_of_the_table(name):
         ep.MLP(sizes, "sigmoid", dynamics=ep.Prototypical(nudge="outside"), tied=tied, angle=0.0),
         ep.ContinualSGD(free, nudged, beta, rates=None, nudging=nudging),
         SGD(rates),
+        StepDecay(every=70, factor=0.1) if name.endswith("-decay") else Constant(),
         epochs=epochs,
     )
     assert recipe(name).method == ("C-EP" if tied else "C-VF")
