@@ -139,7 +139,7 @@ CENTRED = ep.EquilibriumProp(12, Settle(6, average=2), 0.3, "centred")
         ("--dynamics spiking", Spiking(), CENTRED),
         ("--dynamics prototypical", ep.Prototypical(), CENTRED),
         ("--dynamics energy --model.dynamics.dt 0.25", ep.EnergyDescent(dt=0.25), CENTRED),
-        ("--estimator surrogate-bptt", Spiking(), ep.SurrogateBPTT(12)),
+        ("--estimator surrogate-bptt --estimator.unrolled-steps 12", Spiking(), ep.SurrogateBPTT(12, 12)),
         ("--estimator surrogate-bptt --estimator.unrolled-steps 4", Spiking(), ep.SurrogateBPTT(12, 4)),
         ("--dynamics energy --estimator bptt --estimator.unrolled-steps 5", ep.EnergyDescent(dt=0.5), ep.BPTT(12, 5)),
     ],
@@ -184,7 +184,8 @@ def test_a_recipe(name):
         assert [s[1:] for s in shapes[:2]] == [(12, 12), (4, 4)]
     assert Run.from_json(run.to_json()) == run
     assert len(published(run)) == (name in ("spiking-mnist", "spiking-fashion", "spiking-dense"))
-    assert surrogate(run).estimator == ep.SurrogateBPTT(run.estimator.free_steps)
+    free = run.estimator.free_steps
+    assert surrogate(run).estimator == ep.SurrogateBPTT(free, free // 2 + 1)  # K + 1
     assert replace(surrogate(run), estimator=run.estimator) == run
     assert baseline(run).build().twin().dynamics == ep.EnergyDescent(dt=0.5)
 

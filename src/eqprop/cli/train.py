@@ -32,7 +32,7 @@ class Train:
         means: how it is carried out.
         out: folder of the run; runs/RECIPE, or the next free number of it, where left out.
         seeds: train so many seeds, from --seed on, each in a folder of its own below that.
-        estimator: another estimator than the recipe's, with its T and K; bptt is the baseline over the last K + 1 steps.
+        estimator: another estimator than the recipe's, with its T and K; bptt and surrogate-bptt go over the last K + 1 steps.
         dynamics: other dynamics than the recipe's; energy, of a spiking recipe, is its rate twin.
         optimiser: another optimiser than the recipe's.
         schedule: another schedule of the learning rates than the recipe's.

@@ -78,5 +78,11 @@ def baseline(run: Run) -> Run:
 
 
 def surrogate(run: Run) -> Run:
-    """The same run by BPTT through its spikes, over the whole free phase."""
-    return replace(run, estimator=SurrogateBPTT(run.estimator.free_steps))
+    """The same run by BPTT through its spikes, over as many last ticks as its `baseline`.
+
+    Raises:
+        ValueError: as `baseline`.
+    """
+    exact = baseline(run).estimator
+    assert isinstance(exact, BPTT)
+    return replace(run, estimator=SurrogateBPTT(exact.free_steps, exact.unrolled_steps))
