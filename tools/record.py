@@ -3,9 +3,10 @@
     python tools/record.py FOLDER [FOLDER ...]
     python tools/record.py --pack NAME FOLDER
 
-A run folder goes to records/RECIPE/METHOD-seed-S: configuration, metrics and environment, without weights and pictures. The folder
-of a check of the theorem goes to records/theorem/NAME, whole; a study's file to records/studies. ``--pack`` puts every finished run
-below FOLDER into one file, records/NAME/trainings.jsonl, a training a line.
+A run folder goes to records/RECIPE/METHOD-seed-S (rates-METHOD-seed-S, if it is the rate twin of a spiking recipe): configuration,
+metrics and environment, without weights and pictures. The folder of a check of the theorem goes to records/theorem/NAME, whole; a
+study's file to records/studies. ``--pack`` puts every finished run below FOLDER into one file, records/NAME/trainings.jsonl, a
+training a line.
 
 What is there already is not overwritten. Work is refused if it is not finished, or if the code that it ran on was not a commit.
 """
@@ -16,9 +17,12 @@ import sys
 from pathlib import Path
 
 from eqprop.files import write_atomic
+from eqprop.recipes import RECIPES, recipe
 from eqprop.reproduction.evidence import in_folders
+from eqprop.spiking import Spiking
 from eqprop.theorem.result import read
 from eqprop.training.folder import Folder
+from eqprop.training.run import Run
 from eqprop.training.session import finished, read_run
 
 RECORDS = Path(__file__).resolve().parent.parent / "records"
@@ -37,11 +41,18 @@ def run(folder: Path) -> Path:
     if not finished(place):
         sys.exit(f"{folder} is not finished")
     committed(json.loads(place.environment.read_text()), folder)
-    to = RECORDS / run.name / f"{run.method.lower()}-seed-{run.seed}"
+    to = RECORDS / run.name / f"{rule(run)}-seed-{run.seed}"
     new(to).mkdir(parents=True)
     for file in (place.config, place.metrics, place.environment):
         shutil.copyfile(file, to / file.name)
     return to
+
+
+def rule(run: Run) -> str:
+    """How it was trained; of the rate twin of a spiking recipe, that too."""
+    spikes = run.name in RECIPES and isinstance(recipe(run.name).model.dynamics, Spiking)
+    rates = "rates-" if spikes and not isinstance(run.model.dynamics, Spiking) else ""
+    return f"{rates}{run.method.lower()}"
 
 
 def check(folder: Path) -> Path:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import eqprop as ep
 from eqprop.cli.swap import swapped
 from eqprop.recipes import PUBLISHED, recipe
 from eqprop.training.folder import Folder
@@ -12,16 +13,23 @@ from eqprop.training.session import read_run
 from eqprop.training.summary import summarise
 
 ROOT = Path(__file__).parents[2]
-ROWS = re.findall(r"^\| `([\w-]+)` \| (EP|BPTT|C-EP|C-VF) \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+ROW = r"^\| `([\w-]+)` \| ((?:EP|BPTT|C-EP|C-VF|SurrogateBPTT)(?:, rates)?) \| (.*) \|$"
+ROWS = re.findall(ROW, (ROOT / "README.md").read_text(), re.MULTILINE)
 RUNS = sorted(config.parent for config in (ROOT / "records").rglob("config.json"))
 COMMANDS = re.findall(
     r"^\| `(\S+?)/?` \| `eqprop (\w+) (.*?)` \|$", (ROOT / "records/README.md").read_text(), re.MULTILINE
 )
 
 
+def rule(cell):
+    """How folders call what a row calls "EP", or "EP, rates" where the recipe's units spike."""
+    method, rates, _ = cell.partition(", rates")
+    return ("rates-" if rates else "") + method.lower()
+
+
 @pytest.mark.parametrize(("name", "method", "cells"), ROWS)
 def test_a_row_of_the_readme_is_that_of_the_records(name, method, cells):
-    runs = [folder for folder in RUNS if folder.match(f"{name}/{method.lower()}-seed-*")]
+    runs = [folder for folder in RUNS if folder.match(f"{name}/{rule(method)}-seed-*")]
     found = summarise([Folder(folder).rows() for folder in runs])
     assert found is not None
     known = [p for p in PUBLISHED if (p.recipe, p.method) == (name, method)]
@@ -33,9 +41,11 @@ def test_a_row_of_the_readme_is_that_of_the_records(name, method, cells):
 @pytest.mark.parametrize("folder", RUNS, ids=lambda folder: "/".join(folder.parts[-2:]))
 def test_a_record_is_whole(folder):
     run = read_run(folder)
-    assert folder.parts[-2:] == (run.name, f"{run.method.lower()}-seed-{run.seed}")
+    twin = isinstance(recipe(run.name).model.dynamics, ep.Spiking) and not isinstance(run.model.dynamics, ep.Spiking)
+    cell = f"{run.method}, rates" if twin else run.method
+    assert folder.parts[-2:] == (run.name, f"{rule(cell)}-seed-{run.seed}")
     assert len(Folder(folder).rows()) == run.epochs
-    assert any(row[0] == run.name and row[1] == run.method for row in ROWS)
+    assert any(row[:2] == (run.name, cell) for row in ROWS)
 
 
 @pytest.mark.parametrize(("record", "command", "words"), COMMANDS)
