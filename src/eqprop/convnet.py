@@ -148,6 +148,11 @@ class ConvNet:
     def _amplified(self) -> str:
         """What is said of plain upsampling on a chain."""
         c, top = self.pool_size**2, len(self.channels)
+        if self.skips:
+            return (
+                f'pool="avg-nearest" feeds {c} times the adjoint back, and with skips beside it there is no energy that EP\'s '
+                'estimate is a gradient of: take pool="avg"'
+            )
         factors = ", ".join(f"{c ** (top - n)} times that of connection {n}" for n in range(1, top))
         return (
             f'pool="avg-nearest" feeds {c} times the adjoint back, so that EP\'s estimate is {factors}, counted from 1, '

@@ -145,9 +145,13 @@ def nudging_force(cost: Cost, out: Tensor, y: Tensor | None, beta: float) -> For
 
 
 def check_state(state: State, like: State) -> State:
-    """``state``, if it has the shapes, the kind and the device of ``like``."""
+    """``state``, if it has the shapes, the kind and the device of ``like``, and is of the same dynamics."""
+    if hasattr(like, "_fields") and type(state) is not type(like):
+        raise ValueError(
+            f"`state` must be a {type(like).__name__}, such as that of a solution, got a {type(state).__name__}"
+        )
     got, wanted = ([(tuple(s.shape), s.dtype, s.device) for s in tensors(one)] for one in (state, like))
-    if got != wanted or type(state) is not type(like):
+    if got != wanted:
         brief = (", ".join(f"{shape} {dtype}" for shape, dtype, _ in facts) for facts in (wanted, got))
         raise ValueError("`state` must hold {}, got {}".format(*brief))
     return state

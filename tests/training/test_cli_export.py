@@ -12,7 +12,7 @@ from eqprop.spiking import to_nir
 
 nir = pytest.importorskip("nir", reason="needs the extra: pip install 'eqprop[nir]'")
 
-SHORT = "--model.sizes 64 5 10 --epochs 1 --data.validation 1300 --estimator.free-steps 4 --no-plots"
+SHORT = "--model.sizes 64 5 10 --epochs 1 --data.validation 1300 --estimator.free-steps 20 --no-plots"
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from eqprop.reproduction.tables import Findings, training_tables
 from eqprop.reproduction.training_memory import SKIP, TrainingMemory, training_step
 from eqprop.settle import Settle
 from eqprop.spiking import Spiking
-from eqprop.spiking.alignment import agreement, bptt_at_rest, gradient, gradient_of, layers
+from eqprop.theorem.alignment import agreement, bptt_at_rest, gradient, gradient_of, layers
 from eqprop.training import SGD, Data, Run
 from eqprop.training.memory import peak_bytes
 from eqprop.training.session import read_run

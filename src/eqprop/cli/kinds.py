@@ -126,7 +126,9 @@ CODERS: dict[str, Coder] = {"sigma-delta": SigmaDelta(), "bernoulli": Bernoulli(
 def coder(word: str) -> Coder:
     """A coder by its name."""
     if word not in CODERS:
-        raise ValueError(f"must be one of {', '.join(CODERS)}, got {word!r}")
+        near = get_close_matches(word, CODERS, 1)
+        hint = f": did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"must be one of {', '.join(CODERS)}, got {word!r}{hint}")
     return CODERS[word]
 
 

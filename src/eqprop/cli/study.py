@@ -15,11 +15,13 @@ from eqprop.cli.devices import as_device
 from eqprop.cli.errors import Diverged, Failed
 from eqprop.cli.pictures import draw_run, drawable
 from eqprop.cli.show import download_progress, reports, say
+from eqprop.convnet import ConvNet
 from eqprop.estimators import BPTT, ImplicitDiff
+from eqprop.spiking import Spiking
 from eqprop.training.folder import Folder
 from eqprop.training.interrupts import Interrupted
 from eqprop.training.reports import TensorBoard
-from eqprop.training.run import Run
+from eqprop.training.run import ModelSpec, Run
 from eqprop.training.session import finished, prepare, proceed, read_run, start
 
 __all__ = ["Means", "carry_out", "lay_out", "runs_in"]
@@ -158,12 +160,20 @@ def carry_on(folder: Path, means: Means, root: str | None) -> None:
         say(
             f"{run.method} trains through the twin of the network, {twin}, since a spike has no gradient; tests take the spikes"
         )
+    if pools_spikes(run.model):
+        say("max and softmax pooling of spikes mislead EP: take --model.dynamics.decode before, or --model.pool avg")
     told = reports(run.title, folder, tensorboard=means.tensorboard)
     with room(folder, f"`eqprop train --resume {folder}`", "the last checkpoint is whole"):
         proceed(folder, device=means.device, root=root, reports=told, checkpoint_every=means.checkpoint_every)
     if means.plots and drawable():
         with room(folder, f"`eqprop plot {folder}`", "it is trained, but its pictures could not be written"):
             draw_run(folder, means.device, root)
+
+
+def pools_spikes(model: ModelSpec) -> bool:
+    """Whether a pooling that is not linear is taken of spikes."""
+    pooled = isinstance(model, ConvNet) and model.pool in ("max", "softmax")
+    return pooled and isinstance(model.dynamics, Spiking) and model.dynamics.decode == "after"
 
 
 @contextmanager

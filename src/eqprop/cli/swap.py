@@ -11,6 +11,7 @@ from eqprop.architectures import Toy
 from eqprop.cli.errors import UsageError, unknown
 from eqprop.dynamics import Dynamics, EnergyDescent, Prototypical
 from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, SurrogateBPTT
+from eqprop.noise import Noisy
 from eqprop.recipes import baseline, surrogate
 from eqprop.settle import as_settle
 from eqprop.spiking import Spiking
@@ -52,10 +53,14 @@ PARTS: dict[str, dict[str, Callable[[Run], Run]]] = {
 
 
 def moved_by(run: Run, dynamics: Dynamics) -> Run:
-    """The run with other dynamics: its own, where they are of that class; of a spiking run by energy, its rate twin."""
+    """The run with other dynamics: its own, if they are of that class; of a spiking run by energy, its twin. Noise stays."""
+    if isinstance(run.model, Toy):
+        return run
     now = run.model.dynamics
-    dynamics = next((one for one in (now, now.twin()) if type(one) is type(dynamics)), dynamics)
-    return run if isinstance(run.model, Toy) else replace(run, model=replace(run.model, dynamics=dynamics))
+    bare = now.dynamics if isinstance(now, Noisy) else now
+    dynamics = next((one for one in (bare, bare.twin()) if type(one) is type(dynamics)), dynamics)
+    noisy = replace(now, dynamics=dynamics) if isinstance(now, Noisy) else dynamics
+    return replace(run, model=replace(run.model, dynamics=noisy))
 
 
 def by_nudging(run: Run, kind: type[EquilibriumProp | ContinualEP | ContinualSGD]) -> Run:

@@ -1,5 +1,4 @@
-"""Lin, Bal and Sengupta (2024): EP in convolutional networks of spiking units; where they settle, gradients, memory, "
-"trainings."""
+"""Lin, Bal and Sengupta (2024): EP in convolutional networks of spiking units; where they settle, gradients, memory, trainings."""
 
 from dataclasses import replace
 

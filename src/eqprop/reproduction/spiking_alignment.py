@@ -16,7 +16,7 @@ from eqprop.report import Table
 from eqprop.reproduction.rate_training import RateTraining, Variant, counter, words
 from eqprop.reproduction.studies import Tell
 from eqprop.settle import Solution
-from eqprop.spiking.alignment import Gradient, agreement, bptt_at_rest, gradient, gradient_of, layers
+from eqprop.theorem.alignment import Gradient, agreement, bptt_at_rest, gradient, gradient_of, layers
 from eqprop.training.codec import to_json
 from eqprop.training.run import KINDS
 from eqprop.training.seeding import REST, seeded

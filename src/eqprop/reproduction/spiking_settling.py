@@ -13,8 +13,8 @@ from eqprop.model import Model, relax
 from eqprop.report import Table
 from eqprop.reproduction.rate_training import RateTraining, Variant, counter
 from eqprop.reproduction.studies import Tell
-from eqprop.spiking.alignment import REST
 from eqprop.state import State, Units
+from eqprop.theorem.alignment import REST
 from eqprop.training.seeding import REST as CHANCE
 from eqprop.training.seeding import seeded
 from eqprop.training.session import threads

@@ -71,8 +71,10 @@ class Spiking(Dynamics):
         lam: lambda, how much a decoder takes of what comes in at a tick: a number in (0, 1] or `Decay`. The decoded value errs by
             at most that much; below 0.1, coders wind up at the start.
         coder: `SigmaDelta` or `Bernoulli`.
-        input: "spikes" sends the input, clipped to [0, 1], through a coder of its own; "current" gives its current as it is.
-        decode: "after" the synapses, one decoder a unit, or "before", one a spike train, as max pooling needs it.
+        input: "spikes" sends the input through a coder of its own; "current" gives its current without one. Both clip it to
+            [0, 1], as the twin does.
+        decode: "after" the synapses, one decoder a unit, or "before", one a spike train, as max pooling needs it. "after"
+            holds the constant current too: where weights or the input change within a phase, it follows as spikes do.
 
     Raises:
         ValueError: if one is of another kind; on building a model, if an activation is no hard sigmoid.

@@ -156,6 +156,9 @@ def expressible(model: Model) -> Spiking:
         raise ValueError(f"`coder` is {dynamics.coder!r}, which no node of NIR expresses: take `SigmaDelta()`")
     if isinstance(model.cost, nn.Module) and not isinstance(model.cost, CrossEntropyReadout):
         raise ValueError(f"`cost` is a {type(model.cost).__name__}, whose weights have no expression in NIR")
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            raise ValueError(f"parameter {name} is not finite: the training diverged, and there is nothing to export")
     for name, (pre, post, connection) in zip(model.network.edge_names(), model.network.edges(), strict=True):
         check_connection(
             name, connection, *(model.network.populations[n].shape for n in (pre, post)), from_input=not pre

@@ -134,8 +134,9 @@ class Run:
 
     @property
     def title(self) -> str:
-        """Recipe, method and seed, for people."""
-        return f"{self.name}, {self.method}, seed {self.seed}"
+        """Recipe, method and seed, for people; what spikes is told from its rate twin."""
+        spikes = ", spikes" if isinstance(self.model.dynamics, Spiking) else ""
+        return f"{self.name}, {self.method}{spikes}, seed {self.seed}"
 
     def to_json(self) -> str:
         """The run as JSON text; paths are left out."""
