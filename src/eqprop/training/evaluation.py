@@ -9,10 +9,9 @@ from eqprop.model import Model
 from eqprop.settle import settle
 from eqprop.training.tally import Score, Tally
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "measure", "scored"]
 
 
-@torch.no_grad()
 def evaluate(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
     """Settle freely for as long as ``model(x)`` does, and measure.
 
@@ -24,6 +23,12 @@ def evaluate(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
         ValueError: if a batch does not fit the model, or there is none.
         FloatingPointError: if the input, a weight or a state is not finite.
     """
+    return scored(measure(model, batches))
+
+
+@torch.no_grad()
+def measure(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> Tally:
+    """What `evaluate` sums up."""
     device = next(model.parameters()).device
     tally = Tally(device)
     for x, y in batches:
@@ -31,6 +36,15 @@ def evaluate(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
         drive, start, target = model.pose(x, y)
         solution = settle(model.network, model.dynamics, drive, start, model.settle)
         tally.add(model.cost.value(solution.output, target).mean(), solution, y, model.cost)
+    return tally
+
+
+def scored(tally: Tally) -> Score:
+    """The means of a test.
+
+    Raises:
+        ValueError: if it has no samples.
+    """
     if not tally.samples:
         raise ValueError("there are no samples to evaluate on: `batches` is empty")
     return tally.score()
