@@ -19,7 +19,7 @@ LOADED = [
 ]  # fmt: skip
 """What takes long to load; each process finds it done."""
 
-LIMIT = 120
+LIMIT = 60
 """Seconds that a team has."""
 
 

@@ -18,6 +18,7 @@ from eqprop.training import SGD, Adam, Cosine, QuantisedSGD, Trainer, parallel
 from eqprop.training.optimisers import Optimiser
 from eqprop.training.parallel import joined
 from eqprop.training.processes import ALONE
+from small_trainings import after
 
 CENTRED = ep.EquilibriumProp(8, 4, 0.2, "centred")
 SIGNS = ep.EquilibriumProp(8, 4, 0.2, "random-sign")
@@ -69,12 +70,15 @@ class Training:
     model: Callable[[], ep.Model] = mlp
     batches: Callable = in_order
 
-    def begin(self, processes, folder=None, *, resume=False, epochs=1, estimator=None, checkpoint_every=0.0):
+    def begin(self, processes, folder=None, *, resume=False, epochs=1, checkpoint_every=0.0, reports=()):
         """Fit or resume; the weights and the rows."""
         model = self.model()
         optimizer = self.optimiser.build(model)
+        with torch.no_grad():
+            for p in model.parameters():
+                p.add_(processes.rank)  # of no account: the first one's weights are everybody's
         trainer = Trainer(
-            model, estimator or self.estimator, optimizer, scheduler=Cosine().build(optimizer, 3), folder=folder, seed=3,
+            model, self.estimator, optimizer, scheduler=Cosine().build(optimizer, 3), folder=folder, seed=3, reports=reports,
             checkpoint_every=checkpoint_every, processes=processes, probe=lambda model, estimator: {"probed": True},
         )  # fmt: skip
         x, y = loaded().test
@@ -106,14 +110,14 @@ def alone(training: Training):
     return training.begin(ALONE)
 
 
-def all_of(trainings: dict[str, Training]):
+def all_of(trainings: dict[str, Training], epochs: int = 1):
     """Each of them, one after the other, in one team."""
     with joined() as processes:
         found = {}
         for name, training in trainings.items():
             if processes.first:
                 torch.manual_seed(0)
-            found[name] = training.begin(processes)
+            found[name] = training.begin(processes, epochs=epochs)
         return found
 
 
@@ -162,6 +166,12 @@ def resumed(folder, epochs: int = 2):
 
 def stopped(folder, act, rank: int = 1, call: int = 25, every: float = 0.0):
     return trained(folder, act=act, rank=rank, call=call, every=every)
+
+
+def interrupted_between(folder, call: int):
+    """After so many batches, when the others are already at the next one."""
+    with joined() as processes:
+        Training(SIGNS).begin(processes, folder, epochs=2, reports=[after(call, interrupt)])
 
 
 def frozen(folder):

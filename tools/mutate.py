@@ -22,6 +22,7 @@ from mutants_convolution import CONVOLUTION
 from mutants_core import CORE
 from mutants_hardware import HARDWARE
 from mutants_order import ORDER
+from mutants_parallel import PARALLEL
 from mutants_reproduction import REPRODUCTION
 from mutants_theorem import THEOREM
 from mutants_training import TRAINING
@@ -29,7 +30,7 @@ from mutants_training import TRAINING
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 300  # seconds for one mutant's tests; a mutant that hangs them is caught
 
-MUTANTS = [*CORE, *CONVOLUTION, *CONTINUAL, *THEOREM, *TRAINING, *AUGMENT, *REPRODUCTION, *HARDWARE, *ORDER]
+MUTANTS = [*CORE, *CONVOLUTION, *CONTINUAL, *THEOREM, *TRAINING, *AUGMENT, *REPRODUCTION, *HARDWARE, *ORDER, *PARALLEL]
 
 
 def text(mutant: Mutant) -> str:

@@ -25,6 +25,7 @@ from team_trainings import (
     frozen,
     full,
     interrupt,
+    interrupted_between,
     mlp,
     refused,
     resumed,
@@ -64,7 +65,7 @@ def test_they_come_to_the_weights_of_one(name, found):
 
 def test_numbers_of_their_own_do_not_drive_them_apart():
     """Noise on the states is each process's own, however uneven the parts; what rounds the weights is not."""
-    (first, second), (again, _) = ([end.done() for end in team(2, all_of, OWN)] for _ in range(2))
+    (first, second), (again, _) = ([end.done() for end in team(2, all_of, OWN, 2)] for _ in range(2))
     for name, (weights, rows) in first.items():
         for others, told in (second[name], again[name]):
             assert equal(weights, others)
@@ -116,13 +117,16 @@ def test_one_is_killed(rank, whole, tmp_path):
     assert not list(tmp_path.rglob("*.part"))
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_one_is_interrupted(rank, whole, tmp_path):
-    """All stop after that batch, however often the signal comes, and the checkpoint is of that batch."""
-    for end in team(2, stopped, tmp_path, interrupt, rank, 27, 60.0):
-        assert end.error in [f"Interrupted: {number}" for number in (signal.SIGINT, signal.SIGTERM)]
+@pytest.mark.parametrize("when", ["first", "second", "between"])
+def test_one_is_interrupted(when, whole, tmp_path):
+    """All stop after that batch, or the next one, however often the signal comes, and the checkpoint is of that batch."""
+    if when == "between":
+        ends = team(2, interrupted_between, tmp_path, 27)
+    else:
+        ends = team(2, stopped, tmp_path, interrupt, int(when == "second"), 27, 60.0)
+    assert [end.error for end in ends] == [f"Interrupted: {signal.SIGINT}"] * 2
     _, facts = checkpoint.read(Folder(tmp_path).last)
-    assert (facts["epoch"], facts["batch"]) == (1, 7)
+    assert (facts["epoch"], facts["batch"]) == (1, 8 if when == "between" else 7)
     for end in team(2, resumed, tmp_path):
         end.done()
     assert outcome(tmp_path) == whole

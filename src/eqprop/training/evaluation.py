@@ -1,6 +1,6 @@
 """How good a model is on samples it does not learn from."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -9,26 +9,24 @@ from eqprop.model import Model
 from eqprop.settle import settle
 from eqprop.training.tally import Score, Tally
 
-__all__ = ["evaluate", "measure", "scored"]
+__all__ = ["evaluate"]
 
 
-def evaluate(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
+@torch.no_grad()
+def evaluate(
+    model: Model, batches: Iterable[tuple[Tensor, Tensor]], pool: Callable[[Tally], object] | None = None
+) -> Score:
     """Settle freely for as long as ``model(x)`` does, and measure.
 
     Args:
         model: on its device; batches are moved there.
         batches: ``(x, y)``: ``(B, *shape)`` floats, and ``(B,)`` classes or ``(B, n)`` floats.
+        pool: puts the sums of other processes, which have other batches, to those of this one.
 
     Raises:
         ValueError: if a batch does not fit the model, or there is none.
         FloatingPointError: if the input, a weight or a state is not finite.
     """
-    return scored(measure(model, batches))
-
-
-@torch.no_grad()
-def measure(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> Tally:
-    """What `evaluate` sums up."""
     device = next(model.parameters()).device
     tally = Tally(device)
     for x, y in batches:
@@ -36,15 +34,8 @@ def measure(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> Tally:
         drive, start, target = model.pose(x, y)
         solution = settle(model.network, model.dynamics, drive, start, model.settle)
         tally.add(model.cost.value(solution.output, target).mean(), solution, y, model.cost)
-    return tally
-
-
-def scored(tally: Tally) -> Score:
-    """The means of a test.
-
-    Raises:
-        ValueError: if it has no samples.
-    """
+    if pool is not None:
+        pool(tally)
     if not tally.samples:
         raise ValueError("there are no samples to evaluate on: `batches` is empty")
     return tally.score()

@@ -24,7 +24,7 @@ from eqprop.estimators.base import Estimator, bound
 from eqprop.model import Model
 from eqprop.settle import Solution
 from eqprop.training import checkpoint
-from eqprop.training.evaluation import measure, scored
+from eqprop.training.evaluation import evaluate
 from eqprop.training.folder import Folder, Row
 from eqprop.training.interrupts import Interrupted, Interrupts
 from eqprop.training.probe import Probe
@@ -236,10 +236,9 @@ class Trainer:
 
     def _test(self, samples: Samples, interrupts: Interrupts) -> Score:
         """As `evaluate`, until a signal is to be obeyed."""
+        parts = self.processes.parts(self._watched(samples, interrupts), self._moment())
         with self.processes.failing():
-            tally = measure(self.model, self.processes.parts(self._watched(samples, interrupts), self._moment()))
-        self.processes.agree(interrupts, tally)
-        return scored(tally)
+            return evaluate(self.model, parts, partial(self.processes.agree, interrupts))
 
     def _watched(self, samples: Samples, interrupts: Interrupts) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in samples:
