@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import socket
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
 import torch
+from torch.distributed import TCPStore
 
 LOADED = [
     "eqprop.cli.train", "eqprop.plots", "numpy.random", "safetensors.torch", "torch._dynamo", "torch.distributed",
@@ -23,11 +23,9 @@ LIMIT = 60
 """Seconds that a team has."""
 
 
-def port() -> int:
-    """One that is free."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+def meeting() -> TCPStore:
+    """Where a team meets, at a free port; like torchrun's, it outlives the team."""
+    return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,9 @@ class Running:
     def __init__(self, size: int, function: Callable, arguments: Sequence):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(LOADED)
-        environment = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port())}
+        self.meeting = meeting()
+        environment = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(self.meeting.port)}
+        environment["TORCHELASTIC_USE_AGENT_STORE"] = "True"
         self.pipes, self.processes = [], []
         for rank in range(size):
             here, there = context.Pipe(duplex=False)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from eqprop.recipes import recipe
 from eqprop.training import checkpoint, load, proceed, start
 from eqprop.training.folder import Folder
 from eqprop.training.interrupts import Interrupted
-from small_team import port, team
+from small_team import meeting, team
 from small_trainings import Told, outcome
 from team_trainings import commands
 
@@ -52,8 +53,10 @@ def said(tmp_path_factory) -> tuple[Path, dict[str, list[Answer]]]:
     start(replace(recipe("digits"), epochs=2), folder / "begun")
     with pytest.raises(Interrupted):
         proceed(folder / "begun", reports=[Told(epoch=lambda row: signal.raise_signal(signal.SIGINT))])
-    ports = [port() for _ in WORDS]
-    first, second = (end.done() for end in team(2, commands, ports, list(WORDS.values()), folder))
+    meetings = [meeting() for _ in WORDS]
+    first, second = (
+        end.done() for end in team(2, commands, [one.port for one in meetings], list(WORDS.values()), folder)
+    )
     return folder, {name: list(pair) for name, *pair in zip(WORDS, first, second, strict=True)}
 
 
@@ -125,9 +128,15 @@ def test_one_tells_that_all_diverged(said):
     assert Folder(folder / "wild").last.is_file()
 
 
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
 def torchrun(cwd: Path, *words: str) -> subprocess.Popen:
     """Two processes, as a user starts them."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port())]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
     return subprocess.Popen(
         [*launch, "-m", "eqprop", *words],
         cwd=cwd, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

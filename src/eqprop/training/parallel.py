@@ -184,11 +184,11 @@ class Team(Processes):
             dist.barrier()
 
     def speaks(self) -> bool:
-        """The store counts who asks; if it is gone, whoever kept it has told."""
+        """The store, which torchrun keeps, counts who asks; if it is gone, better twice than never."""
         try:
             return self.store.add("eqprop/told", 1) == 1
         except RuntimeError:
-            return False
+            return True
 
     def _own(self, moment: Moment) -> Aside:
         return Aside(moment.seed, PROCESS, self.rank, moment.epoch, moment.batch)
@@ -265,8 +265,8 @@ def answered() -> Iterator[None]:
     """What torch says of a connection that broke, in plain words."""
     try:
         yield
-    except RuntimeError:
-        raise Lost("another process of the training has ended, or does not answer") from None
+    except RuntimeError as error:
+        raise Lost("another process of the training has ended, or does not answer") from error
 
 
 def launched() -> tuple[int, int]:
