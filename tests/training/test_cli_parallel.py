@@ -146,7 +146,7 @@ def torchrun(cwd: Path, *words: str) -> subprocess.Popen:
 
 def ended(process: subprocess.Popen) -> tuple[str, str]:
     try:
-        return process.communicate(timeout=120)
+        return process.communicate(timeout=240)
     finally:
         process.kill()
         process.wait()
