@@ -52,8 +52,14 @@ TRAINING = [
     Mutant("tests not begun anew", TRAINER, "torch.set_rng_state(drawn)  # the tests begin anew", "pass", RESUME),
     Mutant("another configuration", TRAINER, 'facts["config"] != self.config', "False", "training/test_cli_resume.py"),
     Mutant("scheduler never stepped", TRAINER, "            self.scheduler.step()\n", "            pass\n", FIT),
-    Mutant("gradients add up", TRAINER, "self.optimizer.zero_grad()", "pass", FIT),
-    Mutant("Ctrl-C is lost", TRAINER, "                interrupts.obey()\n        return", "        return", RESUME),
+    Mutant("gradients add up", "training/processes.py", "optimizer.zero_grad()", "pass", FIT),
+    Mutant(
+        "Ctrl-C is lost",
+        TRAINER,
+        "agree(interrupts)\n                    interrupts.obey()\n",
+        "agree(interrupts)\n",
+        RESUME,
+    ),
     Mutant("best by the test", "training/rows.py", 'part = "validation" if', 'part = "test" if', FIT),
     Mutant(
         "costs are means of batches", "training/tally.py", "loss.detach(), alpha=n", "loss.detach(), alpha=1", TALLY

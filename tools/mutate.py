@@ -23,6 +23,7 @@ from mutants_core import CORE
 from mutants_hardware import HARDWARE
 from mutants_nir import NIR
 from mutants_order import ORDER
+from mutants_parallel import PARALLEL
 from mutants_reproduction import REPRODUCTION
 from mutants_spiking import SPIKING
 from mutants_theorem import THEOREM
@@ -43,6 +44,7 @@ MUTANTS = [
     *ORDER,
     *NIR,
     *SPIKING,
+    *PARALLEL,
 ]
 
 

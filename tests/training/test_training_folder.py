@@ -158,11 +158,11 @@ def test_nothing_is_left_over(tmp_path):
     assert names == weights | {"config.json", "environment.json", "metrics.jsonl", ".lock"}
 
 
-KEYS = {"eqprop", "commit", "python", "torch", "numpy", "system", "cpu", "cores", "threads", "gpu"}
+KEYS = {"eqprop", "commit", "python", "torch", "numpy", "system", "cpu", "cores", "processes", "threads", "gpu"}
 
 
 def test_the_environment_is_what_is_promised(tmp_path):
-    """Versions, processor, cores, threads, GPU and commit; nothing else."""
+    """Versions, processor, cores, processes, threads, GPU and commit; nothing else."""
     place = start(run(threads=2), tmp_path / "a")
     found = json.loads(place.environment.read_text())
     assert set(found) == KEYS
@@ -170,7 +170,7 @@ def test_the_environment_is_what_is_promised(tmp_path):
     assert found["torch"] == torch.__version__
     assert found["eqprop"] == eqprop.__version__
     assert found["cores"] == os.cpu_count()
-    assert found["threads"] == 2
+    assert (found["processes"], found["threads"]) == (1, 2)
     assert found["gpu"] is None
     assert found["commit"] is None or re.fullmatch(r"[0-9a-f]{12,40}(-dirty)?", found["commit"])
     assert torch.get_num_threads() == 1

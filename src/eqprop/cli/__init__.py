@@ -28,6 +28,9 @@ COMMANDS = {
 }
 """Every command, in a module of its name; none is loaded before it is called."""
 
+SEVERAL = ("train", "compare")
+"""Those that several processes, started by torchrun, do together."""
+
 USAGE = "usage: eqprop COMMAND …\n\n" + "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
 USAGE += "\n\neqprop COMMAND --help tells more; eqprop --version tells the version\n"
 
@@ -65,8 +68,12 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def dispatch(words: list[str]) -> int:
     """Find the command and call it with the rest of the words."""
-    from eqprop.cli.errors import failure
+    from eqprop.cli.errors import Told, failure
+    from eqprop.training.parallel import launched
 
+    rank, size = launched()
+    if rank > 0 and words[:1] not in [[name] for name in SEVERAL]:
+        return 0  # the first process answers
     if not words or words[0] in ("-h", "--help", "help"):
         (sys.stdout if words else sys.stderr).write(USAGE)
         return 0 if words else 2
@@ -76,7 +83,9 @@ def dispatch(words: list[str]) -> int:
         sys.stdout.write(f"eqprop {__version__}\n")
         return 0
     try:
-        return command(words[0])(words[1:])
+        return command(words[0], size)(words[1:])
+    except Told as told:
+        return told.code
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -87,16 +96,18 @@ def dispatch(words: list[str]) -> int:
         return code
 
 
-def command(name: str) -> Callable[[list[str]], int]:
+def command(name: str, processes: int = 1) -> Callable[[list[str]], int]:
     """The function of a command.
 
     Raises:
-        UsageError: if there is none of that name.
+        UsageError: if there is none of that name, or it is not for so many processes.
     """
-    from eqprop.cli.errors import unknown
+    from eqprop.cli.errors import UsageError, unknown
 
     if name not in COMMANDS:
         raise unknown("command", name, list(COMMANDS), "`eqprop --help` lists them")
+    if processes > 1 and name not in SEVERAL:
+        raise UsageError(f"`eqprop {name}` is not for {processes} processes: start it without torchrun")
     return import_module(f"eqprop.cli.{name}").main
 
 

@@ -11,8 +11,10 @@ from eqprop.cli.outcome import tell
 from eqprop.cli.parse import parse, refusing
 from eqprop.cli.study import Means, carry_out, lay_out
 from eqprop.cli.swap import swapped
+from eqprop.cli.together import together
 from eqprop.cli.train import LeftOut, folder_name, resume, split, wants_resume
 from eqprop.recipes import baseline, recipe
+from eqprop.training.processes import Processes
 from eqprop.training.run import Run
 
 __all__ = ["Compare", "main"]
@@ -45,8 +47,12 @@ class Compare:
 
 def main(words: list[str]) -> int:
     """Compare, or go on with a comparison."""
-    if wants_resume(words):
-        return resume(words, "eqprop compare")
+    with together() as processes:
+        return resume(words, "eqprop compare", processes) if wants_resume(words) else compare(words, processes)
+
+
+def compare(words: list[str], processes: Processes) -> int:
+    """Compare in a new folder."""
     name, rest = split(words, "compare")
     prog, default = f"eqprop compare {name}", Compare(recipe(name))
     with refusing(Compare, prog, default):
@@ -57,7 +63,7 @@ def main(words: list[str]) -> int:
         run = replace(options.run, seed=seed)
         runs |= {f"{run.method.lower()}/seed-{seed}": run, f"bptt/seed-{seed}": baseline(run)}
     with refusing(Compare, prog, default):
-        top = lay_out(runs, options.out, f"compare-{options.run.name}", options.means)
+        top = lay_out(runs, options.out, f"compare-{options.run.name}", options.means, processes)
     folders = [top / part for part in runs]
-    carry_out(folders, options.means, options.run.data.root, top)
-    return tell(top, folders, plots=options.means.plots)
+    carry_out(folders, options.means, options.run.data.root, top, processes)
+    return tell(top, folders, plots=options.means.plots) if processes.first else 0

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-__all__ = ["Diverged", "Failed", "UsageError", "failure", "unknown"]
+__all__ = ["Diverged", "Failed", "Told", "UsageError", "failure", "unknown"]
 
 
 class UsageError(ValueError):
@@ -29,6 +29,18 @@ class Diverged(Failed):
         self.folder, self.reason = folder, reason
 
 
+class Told(Exception):
+    """Another process of this command tells the error.
+
+    Args:
+        code: the exit code.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 LINES = 3
 """An error has at most so many."""
 
@@ -38,8 +50,9 @@ def failure(error: Exception) -> tuple[str, int | None]:
     import torch
 
     from eqprop.data import DataError
+    from eqprop.training.parallel import Lost
 
-    if isinstance(error, Failed):
+    if isinstance(error, Failed | Lost):
         return short(str(error)), 1
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return short(f"out of memory: {error}"), 1

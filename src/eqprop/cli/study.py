@@ -20,6 +20,8 @@ from eqprop.estimators import BPTT, ImplicitDiff
 from eqprop.spiking import Spiking
 from eqprop.training.folder import Folder
 from eqprop.training.interrupts import Interrupted
+from eqprop.training.parallel import Lost
+from eqprop.training.processes import ALONE, Processes
 from eqprop.training.reports import TensorBoard
 from eqprop.training.run import ModelSpec, Run
 from eqprop.training.session import finished, prepare, proceed, read_run, start
@@ -54,7 +56,7 @@ class Means:
             TensorBoard(Path())  # says how to install it, now and not after the folders are made
 
 
-def lay_out(runs: Mapping[str, Run], out: Path | None, name: str, means: Means) -> Path:
+def lay_out(runs: Mapping[str, Run], out: Path | None, name: str, means: Means, processes: Processes = ALONE) -> Path:
     """Check the runs, then make a folder for each.
 
     Args:
@@ -62,13 +64,21 @@ def lay_out(runs: Mapping[str, Run], out: Path | None, name: str, means: Means) 
         out: the folder of all; ``runs/NAME``, or the first of ``runs/NAME-2``, … that is free, if left out.
         name: see ``out``.
         means: how they are to be carried out.
+        processes: by which; the first of them makes the folders.
 
     Raises:
         ValueError, FileNotFoundError, DataError: if a run cannot be carried out; nothing is created then.
         OSError: if a folder cannot be made or there is something in it; what was made is removed again.
     """
-    first = next(iter(runs.values()))
     device = means.device or "cpu"
+    for run in runs.values():
+        processes.admit(run.estimator, device)
+    return processes.made(lambda: folders_for(runs, out, name, device, processes))
+
+
+def folders_for(runs: Mapping[str, Run], out: Path | None, name: str, device: str, processes: Processes) -> Path:
+    """See `lay_out`."""
+    first = next(iter(runs.values()))
     prepare(first, device, download_progress(first.data.name))
     new = out is None or not out.exists()
     top = claim(name) if out is None else out
@@ -78,7 +88,7 @@ def lay_out(runs: Mapping[str, Run], out: Path | None, name: str, means: Means) 
         raise FileExistsError(f"{top} is not empty: {hint} another folder")
     try:
         for part, run in runs.items():
-            start(run, top / part, device)
+            start(run, top / part, device, processes)
     except BaseException as error:
         if new and not isinstance(error, FileExistsError):
             shutil.rmtree(top, ignore_errors=True)
@@ -116,12 +126,12 @@ def runs_in(folder: Path) -> list[Path]:
     return found
 
 
-def carry_out(folders: Sequence[Path], means: Means, root: str | None, top: Path) -> None:
+def carry_out(folders: Sequence[Path], means: Means, root: str | None, top: Path, processes: Processes = ALONE) -> None:
     """Begin or go on with each run that is not finished.
 
     Raises:
         Diverged: if a training does; those after it are not begun.
-        Failed: if the disk is full.
+        Failed: if the disk is full, or another process is lost.
         Interrupted: if a signal stopped it.
         ValueError, OSError: if a folder holds no sound run; no other is begun then.
     """
@@ -133,41 +143,59 @@ def carry_out(folders: Sequence[Path], means: Means, root: str | None, top: Path
             say(f"{folder} is finished")
             continue
         try:
-            carry_on(folder, means, root)
+            carry_on(folder, means, root, processes)
         except KeyboardInterrupt as stop:
             ended = all(finished(Folder(one)) for one in folders)
             resume, draw = (
                 f"stopped; go on with `eqprop train --resume {top}`",
                 f"trained; `eqprop plot {top}` draws it",
             )
-            sys.stderr.write(f"{draw if ended else resume}\n")
+            if processes.first:
+                sys.stderr.write(f"{draw if ended else resume}\n")
             raise (stop if isinstance(stop, Interrupted) else Interrupted(signal.SIGINT)) from None
         except BrokenPipeError:
             sys.stderr.write(f"standard output has gone; go on with `eqprop train --resume {top}`\n")
             raise
+        except Lost as error:
+            again = f"torchrun … -m eqprop train --resume {top}"
+            raise Failed(f"{folder}: {error}\nthe last checkpoint is whole: go on with `{again}`") from None
         except FloatingPointError as error:
             kept = f"the weights from before are kept: `eqprop evaluate {folder}` tests them"
             advice = "lower the learning rate (--optimiser.rates), or look at beta and the data"
             raise Diverged(folder, str(error), f"{advice}; {kept}") from None
-    if means.plots and not drawable():
+    if means.plots and not drawable() and processes.first:
         sys.stderr.write("eqprop: no pictures without matplotlib: pip install 'eqprop[plot]'\n")
 
 
-def carry_on(folder: Path, means: Means, root: str | None) -> None:
+def carry_on(folder: Path, means: Means, root: str | None, processes: Processes) -> None:
     """Begin or go on with one run, then draw it."""
     run = read_run(folder)
-    if isinstance(run.estimator, BPTT | ImplicitDiff) and (twin := run.model.dynamics.twin()) is not run.model.dynamics:
+    if processes.first:
+        caution(run)
+    told = reports(run.title, folder, tensorboard=means.tensorboard) if processes.first else []
+    with room(folder, f"`eqprop train --resume {folder}`", "the last checkpoint is whole"):
+        proceed(
+            folder,
+            device=means.device,
+            root=root,
+            reports=told,
+            checkpoint_every=means.checkpoint_every,
+            processes=processes,
+        )
+    if means.plots and drawable() and processes.first:
+        with room(folder, f"`eqprop plot {folder}`", "it is trained, but its pictures could not be written"):
+            draw_run(folder, means.device, root)
+
+
+def caution(run: Run) -> None:
+    """Say what is not seen from the options alone."""
+    twin = run.model.dynamics.twin()
+    if isinstance(run.estimator, BPTT | ImplicitDiff) and twin is not run.model.dynamics:
         say(
-            f"{run.method} trains through the twin of the network, {twin}, since a spike has no gradient; tests take the spikes"
+            f"{run.method} trains through the network's twin, {twin}, since a spike has no gradient; tests take the spikes"
         )
     if pools_spikes(run.model):
         say("max and softmax pooling of spikes mislead EP: take --model.dynamics.decode before, or --model.pool avg")
-    told = reports(run.title, folder, tensorboard=means.tensorboard)
-    with room(folder, f"`eqprop train --resume {folder}`", "the last checkpoint is whole"):
-        proceed(folder, device=means.device, root=root, reports=told, checkpoint_every=means.checkpoint_every)
-    if means.plots and drawable():
-        with room(folder, f"`eqprop plot {folder}`", "it is trained, but its pictures could not be written"):
-            draw_run(folder, means.device, root)
 
 
 def pools_spikes(model: ModelSpec) -> bool:

@@ -13,7 +13,9 @@ from eqprop.cli.outcome import tell
 from eqprop.cli.parse import parse, refusing
 from eqprop.cli.study import Means, carry_out, lay_out, runs_in
 from eqprop.cli.swap import swapped
+from eqprop.cli.together import together
 from eqprop.recipes import RECIPES, recipe
+from eqprop.training.processes import Processes
 from eqprop.training.run import Run
 
 __all__ = ["LeftOut", "Resume", "Train", "folder_name", "main", "resume", "split", "usage", "wants_resume"]
@@ -82,8 +84,12 @@ def folder_name(name: str) -> str:
 
 def main(words: list[str]) -> int:
     """Train, or go on with a training."""
-    if wants_resume(words):
-        return resume(words, "eqprop train")
+    with together() as processes:
+        return resume(words, "eqprop train", processes) if wants_resume(words) else train(words, processes)
+
+
+def train(words: list[str], processes: Processes) -> int:
+    """Train in a new folder."""
     name, rest = split(words, "train")
     prog, default = f"eqprop train {name}", Train(recipe(name))
     with refusing(Train, prog, default):
@@ -92,10 +98,10 @@ def main(words: list[str]) -> int:
     seeds = range(options.run.seed, options.run.seed + options.seeds)
     runs = {f"seed-{seed}" if len(seeds) > 1 else ".": replace(options.run, seed=seed) for seed in seeds}
     with refusing(Train, prog, default):
-        top = lay_out(runs, options.out, options.run.name, options.means)
+        top = lay_out(runs, options.out, options.run.name, options.means, processes)
     folders = [top / part for part in runs]
-    carry_out(folders, options.means, options.run.data.root, top)
-    return tell(top, folders, plots=options.means.plots)
+    carry_out(folders, options.means, options.run.data.root, top, processes)
+    return tell(top, folders, plots=options.means.plots) if processes.first else 0
 
 
 def wants_resume(words: list[str]) -> bool:
@@ -103,7 +109,7 @@ def wants_resume(words: list[str]) -> bool:
     return any(word.split("=")[0] == "--resume" for word in words)
 
 
-def resume(words: list[str], prog: str) -> int:
+def resume(words: list[str], prog: str, processes: Processes) -> int:
     """Go on with every unfinished run of a folder."""
     if {"-h", "--help"} & set(words):
         words = ["--help"]
@@ -111,8 +117,8 @@ def resume(words: list[str], prog: str) -> int:
         raise UsageError(f"--resume takes the run from its folder: leave {words[0]!r} out\nsee `{prog} --help`")
     options = parse(Resume, words, prog)
     folders = runs_in(options.resume)
-    carry_out(folders, options.means, options.root, options.resume)
-    return tell(options.resume, folders, plots=options.means.plots)
+    carry_out(folders, options.means, options.root, options.resume, processes)
+    return tell(options.resume, folders, plots=options.means.plots) if processes.first else 0
 
 
 def split(words: list[str], command: str) -> tuple[str, list[str]]:

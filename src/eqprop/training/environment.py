@@ -13,8 +13,8 @@ from eqprop.version import __version__
 __all__ = ["environment"]
 
 
-def environment(device: torch.device | str = "cpu") -> dict[str, str | int | None]:
-    """Versions, processor, cores, threads, GPU (None on the CPU) and the commit of the code (None outside a checkout)."""
+def environment(device: torch.device | str = "cpu", processes: int = 1) -> dict[str, str | int | None]:
+    """Versions, processor, cores, processes and the threads of each, GPU (None on the CPU), commit (None outside a checkout)."""
     device = torch.device(device)
     return {
         "eqprop": __version__,
@@ -25,6 +25,7 @@ def environment(device: torch.device | str = "cpu") -> dict[str, str | int | Non
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": processor(),
         "cores": os.cpu_count(),
+        "processes": processes,
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
     }

@@ -1,6 +1,6 @@
 """How good a model is on samples it does not learn from."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -13,12 +13,15 @@ __all__ = ["evaluate"]
 
 
 @torch.no_grad()
-def evaluate(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
+def evaluate(
+    model: Model, batches: Iterable[tuple[Tensor, Tensor]], pool: Callable[[Tally], object] | None = None
+) -> Score:
     """Settle freely for as long as ``model(x)`` does, and measure.
 
     Args:
         model: on its device; batches are moved there.
         batches: ``(x, y)``: ``(B, *shape)`` floats, and ``(B,)`` classes or ``(B, n)`` floats.
+        pool: puts the sums of other processes, which have other batches, to those of this one.
 
     Raises:
         ValueError: if a batch does not fit the model, or there is none.
@@ -31,6 +34,8 @@ def evaluate(model: Model, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
         drive, start, target = model.pose(x, y)
         solution = settle(model.network, model.dynamics, drive, start, model.settle)
         tally.add(model.cost.value(solution.output, target).mean(), solution, y, model.cost)
+    if pool is not None:
+        pool(tally)
     if not tally.samples:
         raise ValueError("there are no samples to evaluate on: `batches` is empty")
     return tally.score()

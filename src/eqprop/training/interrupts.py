@@ -2,13 +2,9 @@
 
 import signal
 import threading
-from collections.abc import Iterable, Iterator
 from types import FrameType
-from typing import TypeVar
 
-__all__ = ["Interrupted", "Interrupts"]
-
-T = TypeVar("T")
+__all__ = ["SIGNALS", "Interrupted", "Interrupts"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -28,24 +24,26 @@ class Interrupted(KeyboardInterrupt):
 class Interrupts:
     """A context in which the first signal is only noted. Python takes signals in its main thread: elsewhere it does nothing.
 
+    Args:
+        patient: for one process of several, which stop together or not at all. What it heard is asked of it when they have agreed,
+            and more signals are ignored from the first on: a launcher passes on what the terminal has sent to all, and kills what
+            does not end in time.
+
     Attributes:
-        asked: the number of the signal that came, else None.
+        heard: the number of the signal that came, else None.
+        asked: the number of the signal that is to be obeyed, else None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
+        self.patient = patient
+        self.heard: int | None = None
         self.asked: int | None = None
         self._before: dict[int, object] = {}
 
     def obey(self) -> None:
-        """Raises `Interrupted` if a signal came."""
+        """Raises `Interrupted` if a signal is to be obeyed."""
         if self.asked is not None:
             raise Interrupted(self.asked)
-
-    def watch(self, items: Iterable[T]) -> Iterator[T]:
-        """The items, until a signal came: raises `Interrupted` then."""
-        for item in items:
-            self.obey()
-            yield item
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
@@ -56,7 +54,11 @@ class Interrupts:
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.asked = number
+        self.heard = number
+        if self.patient:
+            self._before = dict.fromkeys(SIGNALS, signal.SIG_IGN)
+        else:
+            self.asked = number
         self._restore()
 
     def _restore(self) -> None:

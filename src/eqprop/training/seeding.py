@@ -6,23 +6,24 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-__all__ = ["BATCH", "ESTIMATOR", "REST", "WEIGHTS", "generator", "seeded", "stream"]
+__all__ = ["BATCH", "ESTIMATOR", "PROCESS", "REST", "WEIGHTS", "Aside", "generator", "seeded", "stream"]
 
-WEIGHTS, ESTIMATOR, REST, BATCH = 0, 1, 2, 3
+WEIGHTS, ESTIMATOR, REST, BATCH, PROCESS = 0, 1, 2, 3, 4
 """Purposes; the rest is whatever draws from torch's default generator while a run goes on, a batch one that stands for data.
+A process is one of several that train together: its streams have its rank and a moment beside their purpose.
 
 The order of samples has streams of its own, one an epoch: see `eqprop.data.Batches`.
 """
 
 
-def stream(seed: int, purpose: int) -> int:
+def stream(seed: int, *purpose: int) -> int:
     """The seed of that purpose; NumPy promises that these words never change and that nearby seeds give unrelated ones."""
-    return int(np.random.SeedSequence(seed, spawn_key=(purpose,)).generate_state(1)[0])
+    return int(np.random.SeedSequence(seed, spawn_key=purpose).generate_state(1)[0])
 
 
-def generator(seed: int, purpose: int) -> torch.Generator:
+def generator(seed: int, *purpose: int) -> torch.Generator:
     """A generator of its own on the CPU."""
-    return torch.Generator().manual_seed(stream(seed, purpose))
+    return torch.Generator().manual_seed(stream(seed, *purpose))
 
 
 @contextmanager
@@ -36,3 +37,23 @@ def seeded(seed: int, purpose: int) -> Iterator[None]:
         yield
     finally:
         torch.set_rng_state(before)
+
+
+class Aside:
+    """A context in which torch's default CPU generator is another stream, which goes on from one time to the next.
+
+    Args:
+        seed: of the stream.
+        purpose: see `stream`.
+    """
+
+    def __init__(self, seed: int, *purpose: int) -> None:
+        self.inside = self.outside = generator(seed, *purpose).get_state()
+
+    def __enter__(self) -> None:
+        self.outside = torch.get_rng_state()
+        torch.set_rng_state(self.inside)
+
+    def __exit__(self, *exception: object) -> None:
+        self.inside = torch.get_rng_state()
+        torch.set_rng_state(self.outside)

@@ -24,6 +24,7 @@ from eqprop.training.activity import activity_of
 from eqprop.training.environment import environment
 from eqprop.training.folder import Folder, Row
 from eqprop.training.probe import probe_of, together
+from eqprop.training.processes import ALONE, Processes
 from eqprop.training.reports import Report
 from eqprop.training.run import Data, Run
 from eqprop.training.seeding import REST, seeded
@@ -64,7 +65,13 @@ class Session:
     validation: Batches | None
     test: Batches
 
-    def trainer(self, folder: Path, reports: Sequence[Report] = (), checkpoint_every: float = 60.0) -> Trainer:
+    def trainer(
+        self,
+        folder: Path,
+        reports: Sequence[Report] = (),
+        checkpoint_every: float = 60.0,
+        processes: Processes = ALONE,
+    ) -> Trainer:
         """The trainer of this run."""
         optimizer = self.run.optimiser.build(self.model)
         return Trainer(
@@ -81,6 +88,7 @@ class Session:
                 probe_of(self.run, self.model, *self._first_samples()),
                 activity_of(self.model, self.run.estimator.free_steps, *self._first_samples()),
             ),
+            processes=processes,
         )
 
     def _first_samples(self) -> tuple[Tensor, Tensor]:
@@ -177,8 +185,8 @@ def check_classes(name: str, model: Model, x: Tensor, y: Tensor) -> None:
         raise ValueError(f"the model's output does not fit {name}: {error}") from None
 
 
-def start(run: Run, folder: str | Path, device: torch.device | str = "cpu") -> Folder:
-    """Make a run folder that `proceed` can begin with.
+def start(run: Run, folder: str | Path, device: torch.device | str = "cpu", processes: Processes = ALONE) -> Folder:
+    """Make a run folder that `proceed` can begin with; of several processes one calls it.
 
     Raises:
         FileExistsError: if there is something in it already.
@@ -186,7 +194,7 @@ def start(run: Run, folder: str | Path, device: torch.device | str = "cpu") -> F
     """
     place = Folder(Path(folder)).make()
     with threads(run.threads):
-        write_atomic(place.environment, json.dumps(environment(device), indent=2) + "\n")
+        write_atomic(place.environment, json.dumps(environment(device, processes.size), indent=2) + "\n")
     write_atomic(place.config, run.to_json())
     return place
 
@@ -198,6 +206,7 @@ def proceed(
     root: str | None = None,
     reports: Sequence[Report] = (),
     checkpoint_every: float = 60.0,
+    processes: Processes = ALONE,
 ) -> list[Row]:
     """Begin the run of a folder, or go on where it stopped.
 
@@ -207,6 +216,8 @@ def proceed(
         root: folder to look for the data in first; a run's own is not written to its file.
         reports: who is told of batches and epochs.
         checkpoint_every: seconds between checkpoints within an epoch.
+        processes: those that train together; all of them call this, and can read the folder. The result is that of one, as far as
+            `eqprop.training.parallel` says; to the bit it is that of as many.
 
     Returns:
         One row an epoch, as in ``metrics.jsonl``.
@@ -220,12 +231,13 @@ def proceed(
     if finished(place):
         raise ValueError(f"{folder} is finished: all {run.epochs} epochs are done; train in another folder")
     device = begun_on(place) if device is None else device
-    if place.begun:
+    begun = processes.told(place.begun)
+    if begun and processes.first:
         with threads(run.threads):
-            note_other(place, device)
+            note_other(place, device, processes)
     session = prepare(replace(run, data=replace(run.data, root=root)), device)
-    trainer = session.trainer(place.path, reports, checkpoint_every)
-    go = trainer.resume if place.begun else trainer.fit
+    trainer = session.trainer(place.path, reports, checkpoint_every, processes)
+    go = trainer.resume if begun else trainer.fit
     with threads(run.threads), seeded(run.seed, REST):
         return go(session.train, run.epochs, validation=session.validation, test=session.test)
 
@@ -247,11 +259,12 @@ def facts_of(place: Folder) -> dict[str, Any]:
         raise DamagedError(f"{place.environment} is missing or damaged") from None
 
 
-def note_other(place: Folder, device: torch.device | str) -> None:
-    """Warn if a run goes on with another torch or on other hardware than it began, and write down on what."""
-    then, now = facts_of(place), environment(device)
-    if changed := [name for name in ("torch", "cpu", "gpu") if then.get(name) != now[name]]:
-        differ = ", ".join(f"{name} {now[name]}, not {then.get(name)}" for name in changed)
+def note_other(place: Folder, device: torch.device | str, processes: Processes = ALONE) -> None:
+    """Warn if a run goes on with another torch, on other hardware or in more or fewer processes, and write down on what."""
+    then, now = facts_of(place), environment(device, processes.size)
+    before = {"processes": 1} | then  # an old file does not say
+    if changed := [name for name in ("torch", "cpu", "gpu", "processes") if before.get(name) != now[name]]:
+        differ = ", ".join(f"{name} {now[name]}, not {before.get(name)}" for name in changed)
         warn(f"{place.path} goes on with {differ}: its last bits will not be those of one machine", stacklevel=3)
         then["resumed_on"] = [*then.get("resumed_on", []), now]
         write_atomic(place.environment, json.dumps(then, indent=2) + "\n")

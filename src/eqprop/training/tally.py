@@ -66,6 +66,15 @@ class Tally:
         self.batches += 1
         self.steps += solution.steps
 
+    def include(self, other: "Tally") -> None:
+        """Add the sums of another."""
+        self.sums.add_(other.sums)
+        self.samples += other.samples
+        self.shown += other.shown
+        self.classified += other.classified
+        self.batches += other.batches
+        self.steps += other.steps
+
     def score(self) -> Score:
         """The means so far; waits for the device."""
         cost, wrong, residual = (self.sums / self.samples).tolist() if self.samples else [math.nan] * 3

@@ -9,6 +9,7 @@ was not.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, filterwarnings
@@ -27,11 +28,12 @@ from eqprop.training.evaluation import evaluate
 from eqprop.training.folder import Folder, Row
 from eqprop.training.interrupts import Interrupted, Interrupts
 from eqprop.training.probe import Probe
+from eqprop.training.processes import ALONE, Moment, Processes
 from eqprop.training.reports import Report
 from eqprop.training.rows import choose, make_row, warn_if_late, warn_if_stuck
 from eqprop.training.seeding import ESTIMATOR, generator
 from eqprop.training.stream import Samples, stream
-from eqprop.training.tally import Tally
+from eqprop.training.tally import Score, Tally
 
 __all__ = ["Trainer"]
 
@@ -50,6 +52,8 @@ class Trainer:
         checkpoint_every: seconds between checkpoints within an epoch; there is one at the end of every epoch in any case.
         config: what decides the training, as text. It is kept in every checkpoint, and `resume` refuses another one's.
         probe: looks at model and estimator after every epoch; what it gives stands in the epoch's row.
+        processes: those that train together, each with a trainer of the same arguments and the same batches; see `joined`. The
+            first alone writes, reports and probes; the others must be able to read the folder.
 
     Raises:
         ValueError: if an argument is not what it must be.
@@ -75,6 +79,7 @@ class Trainer:
         checkpoint_every: float = 60.0,
         config: str | None = None,
         probe: Probe | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self.model = instance("model", model, Model)
         self.optimizer = instance("optimizer", optimizer, Optimizer)
@@ -82,13 +87,16 @@ class Trainer:
         if isinstance(scheduler, ReduceLROnPlateau):
             raise ValueError("`scheduler` is a ReduceLROnPlateau, which wants a measure every epoch: take another one")
         self.scheduler = scheduler
-        self.folder = None if folder is None else Folder(Path(folder))
-        self.reports = tuple(reports)
+        self.source = None if folder is None else Folder(Path(folder))
+        self.folder = self.source if processes.first else None
+        self.reports = tuple(reports) if processes.first else ()
         self.checkpoint_every = not_negative("checkpoint_every", checkpoint_every)
         self.config = config
         self.probe = probe
-        self.generator = generator(seed, ESTIMATOR)
+        self.seed, self.generator = seed, generator(seed, ESTIMATOR)
         self.device = next(model.parameters()).device
+        self.processes = processes
+        processes.admit(estimator, self.device)
         self.rows: list[Row] = []
         self.best: dict[str, Any] | None = None
         self._start_epoch(done=0)
@@ -114,6 +122,7 @@ class Trainer:
             FileExistsError: if the folder holds a training already.
             BlockingIOError: if another process holds the folder.
             FloatingPointError: if a state or a weight is not finite; the last checkpoint is from before.
+            Lost: if another process ended or does not answer; the last checkpoint is whole.
             Interrupted: if Ctrl-C or a terminate signal came and the checkpoint was written.
             OSError: if a file cannot be written; the last checkpoint is whole.
         """
@@ -141,20 +150,26 @@ class Trainer:
             ValueError: if the checkpoint is another training's.
         """
         positive_int("epochs", epochs)
-        if self.folder is None:
+        if self.source is None:
             raise ValueError("a trainer without a `folder` has nothing to resume from: name the one to go on with")
         with self._held():
-            self._restore(self.folder)
+            self._restore(self.source)
             return self._train(batches, epochs, validation, test)
 
     def _train(self, batches: Samples, epochs: int, validation: Samples | None, test: Samples | None) -> list[Row]:
-        with self._reporting(epochs, batches), Interrupts() as interrupts:
-            while self.epoch < epochs:
-                self._since = time.monotonic()
-                with self._located():
-                    self._pass(batches, interrupts)
-                    self._finish(self._row(validation, test, interrupts))
-                interrupts.obey()
+        self.processes.alike(self.model)
+        with self._reporting(epochs, batches), Interrupts(patient=self.processes.size > 1) as interrupts:
+            try:
+                while self.epoch < epochs:
+                    self._since = time.monotonic()
+                    with self._located():
+                        self._pass(batches, interrupts)
+                        self._finish(self._row(validation, test, interrupts))
+                    self.processes.agree(interrupts)
+                    interrupts.obey()
+            except Interrupted:
+                self.processes.wait()  # a launcher ends all when one has ended: not before the checkpoint is written
+                raise
         return self.rows
 
     def _pass(self, batches: Samples, interrupts: Interrupts) -> None:
@@ -165,7 +180,7 @@ class Trainer:
         """
         left, self.drawn = stream(batches, self.epoch, self.batch, self.drawn)
         for x, y in left:
-            self._learn(x.to(self.device), y.to(self.device))
+            self._learn(x, y, interrupts)
             self.batch += 1
             for report in self.reports:
                 report.batch(self.epoch + 1, self.batch, self.tally)
@@ -180,17 +195,21 @@ class Trainer:
                 "as a list, a DataLoader or `Batches`"
             )
 
-    def _learn(self, x: Tensor, y: Tensor) -> None:
+    def _learn(self, x: Tensor, y: Tensor, interrupts: Interrupts) -> None:
         """One batch: as many optimiser steps as the estimator has losses."""
+        x, y, weight = self.processes.share(x, y)
+        x, y = x.to(self.device), y.to(self.device)
         seen: list[Solution] = []
         first: Tensor | None = None
-        for loss in self.estimator(self.model, x, y, watch=seen.append, generator=self.generator):
-            self.optimizer.zero_grad()
-            loss.backward()
+        losses = partial(self.estimator, self.model, x, y, watch=seen.append, generator=self.generator)
+        for loss in self.processes.gradients(losses, self.optimizer, weight, self._moment()):
             self.optimizer.step()
             first = loss if first is None else first
-        if first is not None:
-            self.tally.add(first, seen[0] if seen else None, y, self.model.cost)
+        part = (first, seen[0] if seen else None, y, self.model.cost) if first is not None and weight else None
+        self.processes.count(self.tally, part, interrupts)
+
+    def _moment(self) -> Moment:
+        return Moment(self.seed, self.epoch, self.batch)
 
     @contextmanager
     def _located(self) -> Iterator[None]:
@@ -205,14 +224,27 @@ class Trainer:
         try:
             for name, samples in (("validation", validation), ("test", test)):
                 if samples is not None:
-                    scores[name] = evaluate(self.model, interrupts.watch(samples))
+                    scores[name] = self._test(samples, interrupts)
         except Interrupted:
             torch.set_rng_state(drawn)  # the tests begin anew
             self._save()
             raise
-        more = {} if self.probe is None else dict(self.probe(self.model, self.estimator))
+        more = dict(self.probe(self.model, self.estimator)) if self.probe and self.processes.first else {}
         rates = [group["lr"] for group in self.optimizer.param_groups]
-        return make_row(self.epoch + 1, scores, rates, self._spent + time.monotonic() - self._since) | more
+        row = make_row(self.epoch + 1, scores, rates, self._spent + time.monotonic() - self._since)
+        return self.processes.told(row | more)
+
+    def _test(self, samples: Samples, interrupts: Interrupts) -> Score:
+        """As `evaluate`, until a signal is to be obeyed."""
+        parts = self.processes.parts(self._watched(samples, interrupts), self._moment())
+        with self.processes.failing():
+            return evaluate(self.model, parts, partial(self.processes.agree, interrupts))
+
+    def _watched(self, samples: Samples, interrupts: Interrupts) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in samples:
+            self.processes.agree(interrupts)
+            interrupts.obey()
+            yield batch
 
     def _finish(self, row: Row) -> None:
         """Close an epoch: log it, keep the weights if they are the best yet, go over to the next."""
@@ -275,7 +307,7 @@ class Trainer:
             raise ValueError(
                 f"{folder.last} was made with another configuration: put {folder.config.name} back as it was"
             )
-        rows = folder.truncate(facts["epoch"])
+        rows = folder.truncate(facts["epoch"]) if self.folder else folder.rows(facts["epoch"])[: facts["epoch"]]
         checkpoint.load_weights(self.model, tensors, folder.last)
         checkpoint.load_optimizer(self.optimizer, tensors, facts["optimizer"])
         checkpoint.load_scheduler(self.scheduler, facts["scheduler"])

@@ -1,0 +1,195 @@
+"""``torchrun -m eqprop train``: one of the processes talks and writes, and one tells why all of them end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from command import Answer, call, files
+from eqprop.recipes import recipe
+from eqprop.training import checkpoint, load, proceed, start
+from eqprop.training.folder import Folder
+from eqprop.training.interrupts import Interrupted
+from small_team import meeting, team
+from small_trainings import Told, outcome
+from team_trainings import commands
+
+TRAIN = "train digits --no-plots --epochs 2"
+WORDS = {
+    "trains": f"{TRAIN} --out run",
+    "is finished": "train --no-plots --resume run",
+    "is there already": f"{TRAIN} --out run",
+    "goes on": "train --no-plots --resume begun",
+    "compares": "compare digits --no-plots --epochs 1 --out both",
+    "an option": f"{TRAIN} --epohcs 3",
+    "cannot be split": f"{TRAIN} --estimator continual-sgd --out none",
+    "a command": "trian digits",
+    "no training": "evaluate run",
+    "diverges": f"{TRAIN} --model.activation identity --optimiser.rates 1e9 --out wild",
+}
+COMPLAINTS = {
+    "is finished": "eqprop: run is finished: all 2 epochs are done; train in another folder\n",
+    "is there already": "eqprop: run already holds a run: go on with `--resume run`, or name another folder\n",
+    "an option": "eqprop: not understood: --epohcs, 3; did you mean --epochs?\nsee `eqprop train digits --help`\n",
+    "cannot be split": "eqprop: estimator: ContinualSGD moves weights by its own samples alone, and 2 processes would move apart: "
+    "ContinualEP (continual-ep) is the same rule, or train in one process\n",
+    "a command": "eqprop: there is no command 'trian': did you mean 'train'?\n",
+    "no training": "eqprop: `eqprop evaluate` is not for 2 processes: start it without torchrun\n",
+}
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory) -> tuple[Path, dict[str, list[Answer]]]:
+    """The folder where two processes did these commands, and what each of them said."""
+    folder = tmp_path_factory.mktemp("said")
+    start(replace(recipe("digits"), epochs=2), folder / "begun")
+    with pytest.raises(Interrupted):
+        proceed(folder / "begun", reports=[Told(epoch=lambda row: signal.raise_signal(signal.SIGINT))])
+    meetings = [meeting() for _ in WORDS]
+    first, second = (
+        end.done() for end in team(2, commands, [one.port for one in meetings], list(WORDS.values()), folder)
+    )
+    return folder, {name: list(pair) for name, *pair in zip(WORDS, first, second, strict=True)}
+
+
+def test_one_talks(said):
+    """And says what a single process says."""
+    _, answers = said
+    first, second = answers["trains"]
+    lines = first.done().splitlines()
+    assert [line.split("   ")[1] for line in lines[:2]] == ["epoch 1/2", "epoch 2/2"]
+    assert lines[2:] == ["results in run"]
+    assert second == Answer(0, "", "")
+
+
+def near(folder, other) -> bool:
+    """The same weights, up to what single precision makes of sums in another order."""
+    pairs = zip(load(folder).parameters(), load(other).parameters(), strict=True)
+    return all(torch.allclose(a, b, atol=1e-4) for a, b in pairs)
+
+
+def test_one_writes(said, tmp_path):
+    """The same files as of a single process; only the environment tells how many there were."""
+    folder, _ = said
+    call(f"{TRAIN} --out {tmp_path / 'run'}").done()
+    found, wanted = files(folder / "run"), files(tmp_path / "run")
+    assert found.keys() == wanted.keys()
+    assert found["config.json"] == wanted["config.json"]
+    told, other = (json.loads(each["environment.json"]) for each in (found, wanted))
+    assert (told["processes"], other["processes"]) == (2, 1)
+    assert told | {"processes": 1} == other
+    assert near(folder / "run", tmp_path / "run")
+
+
+def test_what_one_began_two_go_on_with(said):
+    """And are told that the last bits are at stake."""
+    folder, answers = said
+    first, second = answers["goes on"]
+    assert (first.code, second) == (0, Answer(0, "", ""))
+    warning = "eqprop: warning: begun goes on with processes 2, not 1: its last bits will not be those of one machine\n"
+    assert first.err == warning
+    assert "goes on after epoch 1" in first.out
+    assert near(folder / "begun", folder / "run")
+    assert json.loads(Folder(folder / "begun").environment.read_text())["resumed_on"][0]["processes"] == 2
+
+
+def test_several_trainings(said):
+    folder, answers = said
+    first, second = answers["compares"]
+    assert first.done().endswith("results in both\n")
+    assert second == Answer(0, "", "")
+    assert len(list((folder / "both").rglob("best.safetensors"))) == 2
+
+
+@pytest.mark.parametrize("name", COMPLAINTS)
+def test_one_complains(name, said):
+    folder, answers = said
+    assert "".join(answer.err for answer in answers[name]) == COMPLAINTS[name]
+    assert all(answer.out == "" for answer in answers[name])
+    assert [answer.code for answer in answers[name] if answer.err] == [2]
+    assert not (folder / "none").exists()
+
+
+def test_one_tells_that_all_diverged(said):
+    folder, answers = said
+    assert [answer.code for answer in answers["diverges"]] == [1, 1]
+    (error,) = [answer.told() for answer in answers["diverges"] if answer.err]
+    assert error.startswith(
+        "eqprop: wild: the training diverged: epoch 1, batch 2: population 1 is not finite at step "
+    )
+    assert Folder(folder / "wild").last.is_file()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def torchrun(cwd: Path, *words: str) -> subprocess.Popen:
+    """Two processes, as a user starts them."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
+    return subprocess.Popen(
+        [*launch, "-m", "eqprop", *words],
+        cwd=cwd, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def ended(process: subprocess.Popen) -> tuple[str, str]:
+    try:
+        return process.communicate(timeout=240)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ours(err: str) -> list[str]:
+    """What is said by eqprop, not by torchrun."""
+    return [
+        line for line in err.splitlines() if "eqprop" in line and line.startswith(("eqprop: ", "stopped", "the last"))
+    ]
+
+
+def test_by_torchrun(said, tmp_path):
+    """To the same bytes as two processes that find each other by themselves."""
+    folder, answers = said
+    process = torchrun(tmp_path, *TRAIN.split(), "--out", "run")
+    out, err = ended(process)
+    assert (process.returncode, ours(err)) == (0, [])
+    assert len(out.splitlines()) == len(answers["trains"][0].out.splitlines())
+    assert outcome(tmp_path / "run") == outcome(folder / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+@pytest.mark.parametrize("stop", ["a worker is killed", "Ctrl-C"])
+def test_stopped_under_torchrun(stop, tmp_path):
+    """It ends soon, with one message and a checkpoint."""
+    words = [*TRAIN.split(), "--epochs", "100", "--checkpoint-every", "0.1", "--out", "run"]
+    process = torchrun(tmp_path, *words)
+    assert "epoch   1/100" in process.stdout.readline()
+    if stop == "a worker is killed":
+        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(workers[-1]), signal.SIGKILL)
+    else:
+        os.killpg(process.pid, signal.SIGINT)
+    asked = time.monotonic()
+    _, err = ended(process)
+    assert time.monotonic() - asked < 40
+    assert process.returncode != 0
+    if stop == "a worker is killed":
+        lost, kept = ours(err)
+        assert lost == "eqprop: run: another process of the training has ended, or does not answer"
+        assert kept == "the last checkpoint is whole: go on with `torchrun … -m eqprop train --resume run`"
+    else:
+        assert ours(err) == ["stopped; go on with `eqprop train --resume run`"]
+    assert checkpoint.read(Folder(tmp_path / "run").last)[1]["epoch"] >= 1
