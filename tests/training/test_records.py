@@ -1,7 +1,9 @@
 """The README's figures are those of the records, and the records' commands give their configurations."""
 
+import json
 import re
 from pathlib import Path
+from statistics import mean
 
 import pytest
 
@@ -68,4 +70,53 @@ def test_a_record_has_the_configuration_of_its_command(record, command, words):
 def test_every_record_has_its_command():
     named = [record for record, *_ in COMMANDS]
     assert all(any(run.is_relative_to(ROOT / "records" / record) for record in named) for run in RUNS)
-    assert len(ROWS) == 19
+    assert len(ROWS) == 20
+
+
+POOLINGS = {
+    "average": "average pooling",
+    "max, of spikes": "max, on spikes",
+    "max, of decoded trains": "max, decoded",
+    "average, Bernoulli coder": "average, Bernoulli spikes",
+}
+SPIKING = rf"^\| ({'|'.join(POOLINGS)}) \| ([\d., ]+) \| ([\d., ]+) \| ([\d., ]+) \|$"
+
+
+def found_by(study):
+    """What a study found, as recorded."""
+    return json.loads((ROOT / f"records/studies/{study}.json").read_text())["found"]
+
+
+def cosines(weights, pooling, to):
+    """Means over batches, by layer."""
+    layers = found_by("spiking-alignment")[weights][pooling][to]["layers"]
+    return [mean(layer["cosine"]) for layer in layers.values()]
+
+
+def test_the_readmes_cosines_of_spiking_gradients():
+    rows = re.findall(SPIKING, (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert [row[0] for row in rows] == list(POOLINGS)
+    columns = (("initial", "rate EP, own basin"), ("trained", "rate EP, own basin"), ("trained", "rate EP"))
+    for label, *cells in rows:
+        found = [cosines(weights, POOLINGS[label], to) for weights, to in columns]
+        assert cells == [", ".join(f"{value:.2f}" for value in values) for values in found]
+
+
+def test_average_pooling_keeps_the_gradient_of_spikes_and_max_pooling_does_not():
+    assert min(cosines("trained", "average pooling", "rate EP")) >= 0.95
+    assert max(cosines("trained", "max, on spikes", "rate EP")[:2]) < 0.4
+    assert max(cosines("initial", "max, on spikes", "rate EP, own basin")[:2]) < 0.4
+
+
+def test_the_memory_of_spiking_ep_does_not_grow_and_is_far_below_bptts():
+    peaks = found_by("training-memory")["peaks"]  # at T = 25, 50, 100, 200
+    assert max(peaks["EP, spikes"]) <= 1.02 * min(peaks["EP, spikes"])
+    assert all(peaks[rule][2] >= 10 * peaks["EP, spikes"][2] for rule in ("BPTT, rates", "BPTT through spikes"))
+
+
+@pytest.mark.parametrize(("name", "most"), [("spiking-mnist-small", 0.05), ("spiking-digits", 0.06)])
+def test_spiking_networks_learn(name, most):
+    for folder in (run for run in RUNS if run.match(f"{name}/ep-seed-*")):
+        rows = Folder(folder).rows()
+        assert rows[-1]["test_error"] <= most
+        assert sum(row["seconds"] for row in rows) <= 3600
