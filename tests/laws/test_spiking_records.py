@@ -197,7 +197,7 @@ def test_what_is_kept_does_not_grow_with_the_ticks():
         ({"units": {1: [7]}}, r"`units` of population 1 must be from 0 to 6, got \[7\]"),
         ({"units": -1}, "`units` must be a whole number of at least 0"),
         ({"beta": 0.5}, "there is no target"),
-        ({"state": (torch.zeros(1),)}, "`state` must hold"),
+        ({"state": (torch.zeros(1),)}, "`state` must be a SpikingState, such as that of a solution, got a tuple"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, message):

@@ -23,7 +23,7 @@ from eqprop.network import Network
 from eqprop.settle import Settle
 from eqprop.spiking.dynamics import Spiking, SpikingState
 from eqprop.spiking.sizes import size_at
-from eqprop.spiking.windup import wound_up
+from eqprop.spiking.windup import shares
 from eqprop.state import State
 
 __all__ = ["Choice", "Recording", "Traces", "record"]
@@ -204,7 +204,7 @@ class Watch:
         self.dynamics, self.sent, self.units, self.before = dynamics, sent, units, before
         self.counts: list[Tensor] = []
         self.activity: list[Tensor] = []
-        self.wound: list[tuple[float, ...]] = []
+        self.wound: list[Tensor] = []
         self.lam: list[float] = []
         self.kept: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {n: [] for n in units}
 
@@ -214,7 +214,7 @@ class Watch:
         self.state = state
         self.counts = [q + count for q, count in zip(state.spike, self.counts or [0.0] * len(state.spike), strict=True)]
         self.activity.append(torch.stack([q.mean() for q in state.spike]))
-        self.wound.append(wound_up(state).each)
+        self.wound.append(shares(state))
         self.lam.append(size_at(self.dynamics.lam, state.tick + 1))
         values = self.values(state)
         for n, places in self.units.items():
@@ -252,7 +252,7 @@ class Watch:
             tuple(self.lam),
             tuple(self.counts),
             torch.stack(self.activity, 1).cpu(),
-            torch.tensor(self.wound).t(),
+            torch.stack(self.wound, 1).float().cpu(),
             traces,
             self.state,
         )

@@ -15,12 +15,13 @@ A large lambda, one that decays, and more ticks keep coders from being late. `Be
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from eqprop.spiking.dynamics import Spiking, SpikingState
 from eqprop.spiking.sizes import size_at
 
-__all__ = ["WoundUp", "late", "wound_up"]
+__all__ = ["WoundUp", "late", "shares", "wound_up"]
 
 
 class WoundUp(NamedTuple):
@@ -46,12 +47,16 @@ def wound_up(state: SpikingState) -> WoundUp:
     >>> wound_up(ep.relax(model, torch.full((1, 4), 0.9), 10).state).each[0]
     1.0
     """
+    each, units = shares(state).tolist(), [q.numel() for q in state.spike]
+    return WoundUp(tuple(each), sum(share * n for share, n in zip(each, units, strict=True)) / sum(units))
+
+
+def shares(state: SpikingState) -> Tensor:
+    """The share of each population that is wound up, ``(populations,)``, on the device of the state."""
     debts = owed(state)
     if not debts:
-        return WoundUp((0.0,) * len(state.spike), 0.0)
-    counts = [int(phi.abs().gt(0.5).sum()) for phi in debts]
-    each = tuple(count / phi.numel() for count, phi in zip(counts, debts, strict=True))
-    return WoundUp(each, sum(counts) / sum(phi.numel() for phi in debts))
+        return torch.zeros(len(state.spike))
+    return torch.stack([phi.abs().gt(0.5).double().mean() for phi in debts])
 
 
 def late(dynamics: Spiking, state: SpikingState, x: Tensor) -> tuple[float, ...]:
