@@ -41,7 +41,7 @@ ORDER = [
     Mutant("force on the wrong side", DYN, 'pull is not None and self.nudge == "inside"', "pull is not None", LOOP),
     Mutant("Euler steps let through", SWEEPS, "not isinstance(dynamics, Blockwise)", "dynamics is None", LAWS),
     Mutant("any activation let through", SWEEPS, "if p.activation.potential is None:", "if p is None:", LAWS),
-    Mutant("BPTT through steps", "estimators/bptt.py", "free.exactly(unrolled))", "Settle(unrolled))", GRADIENTS),
+    Mutant("BPTT through steps", "estimators/bptt.py", "free.exactly(last_steps))", "Settle(last_steps))", GRADIENTS),
     Mutant(
         "implicit differentiation of a step",
         "estimators/implicit.py",
@@ -52,11 +52,17 @@ ORDER = [
     Mutant(
         "schedule lost on the command line",
         "cli/kinds.py",
-        "if choices else None, order)",
-        "if choices else None)",
+        "if choices else None, order,",
+        "if choices else None,",
         RUNS,
     ),
-    Mutant("files of today unlike older ones", "settle.py", ", metadata={LATER: True})", ")", RUNS),
+    Mutant(
+        "files of today unlike older ones",
+        "settle.py",
+        "Synchronous(), metadata={LATER: True})",
+        "Synchronous())",
+        RUNS,
+    ),
     Mutant(
         "nudged phase not looked at",
         "training/session.py",
