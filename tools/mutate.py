@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mutant import Mutant
+from mutants_acceleration import ACCELERATION
 from mutants_augment import AUGMENT
 from mutants_continual import CONTINUAL
 from mutants_convolution import CONVOLUTION
@@ -30,7 +31,19 @@ from mutants_training import TRAINING
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 300  # seconds for one mutant's tests; a mutant that hangs them is caught
 
-MUTANTS = [*CORE, *CONVOLUTION, *CONTINUAL, *THEOREM, *TRAINING, *AUGMENT, *REPRODUCTION, *HARDWARE, *ORDER, *NIR]
+MUTANTS = [
+    *CORE,
+    *CONVOLUTION,
+    *CONTINUAL,
+    *THEOREM,
+    *TRAINING,
+    *AUGMENT,
+    *REPRODUCTION,
+    *HARDWARE,
+    *ORDER,
+    *NIR,
+    *ACCELERATION,
+]
 
 
 def text(mutant: Mutant) -> str:

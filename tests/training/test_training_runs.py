@@ -35,6 +35,7 @@ ESTIMATORS = {
     "continual SGD, own rates": ep.ContinualSGD(20, 10, 0.1, (0.02, 0.01), "random-sign"),
     "continual SGD, one rate": ep.ContinualSGD(20, 10, 0.1, 0),
     "bptt": ep.BPTT(20),
+    "accelerated": ep.EquilibriumProp(ep.Settle(20, 1e-4, accelerate=ep.Anderson(2)), 10, 0.5),
     "truncated": ep.BPTT(ep.Settle(20, tol=1e-3), 11),
     "implicit": ep.ImplicitDiff(20),
 }
@@ -302,6 +303,7 @@ WRITTEN = {
     "Toy": {"hidden": 20},
     "Synchronous": {},
     "Asynchronous": {},
+    "Anderson": {"window": 3, "growth": 0.5},
     "EquilibriumProp": {"free_steps": 20, "nudged_steps": 10, "beta": 0.1},
     "ContinualEP": {"free_steps": 20, "nudged_steps": 10, "beta": 0.1},
     "ContinualSGD": {"free_steps": 20, "nudged_steps": 10, "beta": 0.1, "rates": None},
