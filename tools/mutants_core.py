@@ -101,7 +101,7 @@ CORE = [
         "pull[last] = pull[last] + force(state[last]) / self.dt",
         REFERENCE,
     ),
-    Mutant("clamp forgotten", DYN, "if self.clamp else", "if False else", REFERENCE),
+    Mutant("clamp forgotten", DYN, "for s in moved) if self.clamp else", "for s in moved) if False else", REFERENCE),
     Mutant("admits any beta", DYN, "if abs(beta) >= 1:", "if abs(beta) >= 100:", ERRORS),
     Mutant("open interval", "activations.py", "((u >= 0) & (u <= 1))", "((u > 0) & (u < 1))", SHAPES),
     Mutant("torch's sigmoid", "activations.py", "torch.sigmoid, 4.0, -2.0", "torch.sigmoid, 1.0, 0.0", SHAPES),

@@ -52,8 +52,8 @@ ORDER = [
     Mutant(
         "schedule lost on the command line",
         "cli/kinds.py",
-        "if choices else None, order, average",
-        "if choices else None, average",
+        "if choices else None, order,",
+        "if choices else None,",
         RUNS,
     ),
     Mutant(

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mutant import Mutant
+from mutants_acceleration import ACCELERATION
 from mutants_augment import AUGMENT
 from mutants_continual import CONTINUAL
 from mutants_convolution import CONVOLUTION
@@ -45,6 +46,7 @@ MUTANTS = [
     *NIR,
     *SPIKING,
     *PARALLEL,
+    *ACCELERATION,
 ]
 
 

@@ -11,6 +11,7 @@
 ...     optimizer.step()
 """
 
+from eqprop.acceleration import Anderson
 from eqprop.activations import Activation
 from eqprop.architectures import MLP, Toy, mlp, toy
 from eqprop.connections import Connection
@@ -46,6 +47,7 @@ __all__ = [
     "BPTT",
     "MLP",
     "Activation",
+    "Anderson",
     "Asynchronous",
     "Connection",
     "ContinualEP",

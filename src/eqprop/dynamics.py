@@ -61,6 +61,9 @@ class Dynamics(ABC):
     still_input: ClassVar[bool] = True
     """Whether the current that the input causes stands still as long as the weights do."""
 
+    mixes: ClassVar[bool] = False
+    """Whether the state is the units alone and a step a fixed map of them, so that an acceleration may mix states."""
+
     @abstractmethod
     def encode(self, network: Network, x: Tensor) -> Tensor:
         """The input population's activity for the input ``x``: ``(B, *shape)``."""
@@ -83,6 +86,10 @@ class Dynamics(ABC):
 
     def units(self, state: State) -> Units:
         """One tensor a relaxing population: what costs read, forces act on and residuals compare. The state itself, for most."""
+        return state
+
+    def within(self, network: Network, state: State) -> State:
+        """A state that mixes others, put back where steps may set out from: as it is, for some."""
         return state
 
     def twin(self) -> "Dynamics":
@@ -140,6 +147,7 @@ class Prototypical(Blockwise):
     Prototypical(nudge='inside')
     """
 
+    mixes: ClassVar[bool] = True
     nudge: Literal["outside", "inside"] = "outside"
 
     def __post_init__(self) -> None:
@@ -184,6 +192,11 @@ class Prototypical(Blockwise):
             s = rho.fire(v)
             moved[n - 1] = s + pull if pull is not None and self.nudge == "outside" else s
         return tuple(moved)
+
+    def within(self, network: Network, state: State) -> State:
+        """No unit below the least activity of its kind, as max pooling demands; the output, which may be nudged there, as it is."""
+        low = [p.activation.lowest for p in network.relaxing[:-1]]
+        return tuple(s if r == float("-inf") else s.clamp(min=r) for s, r in zip(state, low, strict=False)) + state[-1:]
 
     def activity(self, network: Network, state: State) -> Activities:
         """The state itself."""
@@ -239,6 +252,7 @@ class EnergyDescent(Dynamics):
     True
     """
 
+    mixes: ClassVar[bool] = True
     dt: float = 0.2
     clamp: bool = True
     output_derivative: bool = True
@@ -271,6 +285,10 @@ class EnergyDescent(Dynamics):
             pull[last] = pull[last] + force(state[last])
         moved = (torch.lerp(s, p, self.dt) for s, p in zip(state, pull, strict=True))
         return tuple(s.clamp(0, 1) for s in moved) if self.clamp else tuple(moved)
+
+    def within(self, network: Network, state: State) -> State:
+        """Clamped, if so chosen."""
+        return tuple(s.clamp(0, 1) for s in state) if self.clamp else state
 
     def activity(self, network: Network, state: State) -> Activities:
         """``rho(s)``."""

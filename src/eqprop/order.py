@@ -23,7 +23,7 @@ costs one step, and does what two do.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from eqprop.colouring import Group, colouring
@@ -54,6 +54,17 @@ class Schedule(ABC):
         Raises:
             ValueError: as `admit`, before anything is computed.
         """
+
+    def map(
+        self, network: Network, dynamics: Dynamics, drive: Drive, force: Force | None = None
+    ) -> Callable[[State], State]:
+        """One step as a map of the state, for who wants to choose where it sets out from.
+
+        Raises:
+            ValueError: as `admit`.
+        """
+        self.admit(network, dynamics)
+        return lambda state: next(self.states(network, dynamics, drive, state, force))
 
 
 @dataclass(frozen=True)
@@ -114,6 +125,15 @@ class Asynchronous(Schedule):
         self.admit(network, dynamics)
         assert isinstance(dynamics, Blockwise)
         return sweeps(network, dynamics, drive, state, force, colouring(network.ends))
+
+    def map(
+        self, network: Network, dynamics: Dynamics, drive: Drive, force: Force | None = None
+    ) -> Callable[[State], State]:
+        """One sweep; the groups are found once."""
+        self.admit(network, dynamics)
+        assert isinstance(dynamics, Blockwise)
+        groups = colouring(network.ends)
+        return lambda state: next(sweeps(network, dynamics, drive, state, force, groups))
 
 
 def sweeps(

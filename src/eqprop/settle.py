@@ -2,12 +2,13 @@ r"""Settling: the one loop that every phase runs.
 
 Free and nudged phases iterate the same map, ``state <- step(state, drive, force)``, a fixed number of times or until the
 largest change of any unit falls to a tolerance. What one step is, all populations at once or a sweep over groups of them, is the
-schedule's to say. How far the result is from a steady state is a part of the result, the
-residual ``max |s_T - s_{T-1}|`` of each sample, and not an error; only numbers that are not finite are one.
+schedule's to say; from where the next one sets out, if not from where the last one led, an acceleration's. How far the result is
+from a steady state is a part of the result, the residual ``max |s_T - s_{T-1}|`` of each sample, and not an error; only numbers
+that are not finite are one.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import chain, islice
@@ -15,6 +16,7 @@ from itertools import chain, islice
 import torch
 from torch import Tensor
 
+from eqprop.acceleration import Anderson
 from eqprop.checks import instance, positive, positive_int
 from eqprop.dynamics import Dynamics, Force
 from eqprop.fields import LATER
@@ -36,20 +38,23 @@ class Settle:
         schedule: in which order the populations move: `Synchronous` or `Asynchronous`, where a step is a sweep over all of them.
         average: number of last steps over which the solution's activity and output are averaged: for states that keep moving
             about their mean, as those of spiking networks do. Needs a fixed number of steps.
+        accelerate: `Anderson`, which mixes the last states so that fewer steps are needed; None takes plain steps.
         check_every: with a tolerance, steps between two looks at it: each look makes the host wait for the device.
 
     Raises:
         ValueError: if ``steps``, ``average`` or ``check_every`` is not a positive whole number, ``tol`` not a finite number above
-            0, ``schedule`` no schedule, or more steps are averaged than are sure to be taken.
+            0, ``schedule`` no schedule, ``accelerate`` no acceleration, or more steps are averaged than are sure to be taken, or
+            such as are accelerated.
 
     >>> Settle(100, tol=1e-4)
-    Settle(steps=100, tol=0.0001, schedule=Synchronous(), average=1, check_every=5)
+    Settle(steps=100, tol=0.0001, schedule=Synchronous(), average=1, accelerate=None, check_every=5)
     """
 
     steps: int
     tol: float | None = None
     schedule: Schedule = field(default=Synchronous(), metadata={LATER: True})
     average: int = field(default=1, kw_only=True, metadata={LATER: True})
+    accelerate: Anderson | None = field(default=None, kw_only=True, metadata={LATER: True})
     check_every: int = field(default=5, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -58,6 +63,8 @@ class Settle:
         if self.tol is not None:
             positive("tol", self.tol)
         instance("schedule", self.schedule, Schedule)
+        if self.accelerate is not None:
+            instance("accelerate", self.accelerate, Anderson)
         if positive_int("average", self.average) > (self.steps if self.tol is None else 1):
             reason = (
                 f"only {self.steps} steps are taken: average fewer"
@@ -65,6 +72,10 @@ class Settle:
                 else "with a tolerance nobody knows which are the last: leave `tol` out"
             )
             raise ValueError(f"`average` is {self.average}, but {reason}")
+        if self.average > 1 and self.accelerate is not None:
+            raise ValueError(
+                f"`average` is {self.average}, but accelerated states have no mean: leave one of the two out"
+            )
 
     def met(self, taken: int, before: Units, after: Units) -> bool:
         """Whether it is time to look after ``taken`` steps, and the last one met the tolerance."""
@@ -77,16 +88,39 @@ class Settle:
         return replace(self, steps=self.steps - n, average=1)
 
     def exactly(self, n: int) -> "Settle":
-        """``n`` steps of the same schedule, without a tolerance."""
-        return replace(self, steps=n, tol=None, average=min(n, self.average))
+        """``n`` plain steps of the same schedule, without a tolerance."""
+        return replace(self, steps=n, tol=None, average=min(n, self.average), accelerate=None)
 
     def admit(self, network: Network, dynamics: Dynamics) -> None:
-        """Refuse a network or dynamics that the schedule cannot move.
+        """Refuse a network or dynamics that the schedule cannot move, or the acceleration not mix.
 
         Raises:
             ValueError: if there is a reason.
         """
         self.schedule.admit(network, dynamics)
+        if self.accelerate is not None:
+            self.accelerate.admit(dynamics)
+
+    def path(
+        self, network: Network, dynamics: Dynamics, drive: Drive, state: State, force: Force | None = None
+    ) -> Iterator[tuple[Units, State]]:
+        """The units that each step sets out from, and where it leads, without end; arguments as of `Dynamics.step`.
+
+        Raises:
+            ValueError: as `admit`, before anything is computed.
+        """
+        self.admit(network, dynamics)
+        if self.accelerate is None:
+            return plain(dynamics, state, self.schedule.states(network, dynamics, drive, state, force))
+        step = self.schedule.map(network, dynamics, drive, force)
+        return self.accelerate.path(step, state, lambda mixed: dynamics.within(network, mixed))
+
+
+def plain(dynamics: Dynamics, state: State, states: Iterator[State]) -> Iterator[tuple[Units, State]]:
+    """Each state with the units of the one before it; what else that held may go as the next step begins."""
+    for after in states:
+        before, state = dynamics.units(state), after
+        yield before, after
 
 
 def as_settle(name: str, steps: "int | Settle") -> Settle:
@@ -102,7 +136,8 @@ class Solution:
         state: what the next phase starts from.
         activity: activities of the relaxing populations, ``(B, *shape)`` each; averaged over the last steps on request.
         output: the output population, as costs read it, ``(B, *shape)``; averaged likewise.
-        residual: ``max |s_T - s_{T-1}|`` over all units, of the last step alone, ``(B,)``.
+        residual: ``max |s_T - s_{T-1}|`` over all units, of the last step alone, ``(B,)``; of an accelerated phase
+            ``max |F(z) - z|`` of the step that led to the state.
         steps: number of steps taken.
         trajectory: states 0 to T on request, else None.
     """
@@ -151,7 +186,7 @@ def settle(
         copies: so many phases side by side, of ``drive`` and ``force`` as many samples; each starts from all of ``state``.
 
     Raises:
-        ValueError: if the schedule cannot move this network by these dynamics.
+        ValueError: if the schedule cannot move this network by these dynamics, or the acceleration not mix its states.
         FloatingPointError: if the input, a weight or a state is not finite; names the population and the step.
     """
     first, taken = state, 0
@@ -159,10 +194,9 @@ def settle(
     states = [state] if trajectory else []
     late, sums = steps.steps - steps.average, None
     before = dynamics.units(state)
-    path = steps.schedule.states(network, dynamics, drive, state, force)
+    path = steps.path(network, dynamics, drive, state, force)
     with full_precision(drive.input):
-        for taken, after in enumerate(islice(path, steps.steps), start=1):
-            before, state = dynamics.units(state), after  # what else the last state held may go
+        for taken, (before, state) in enumerate(islice(path, steps.steps), start=1):
             if trajectory:
                 states.append(state)
             if see is not None:
@@ -175,9 +209,9 @@ def settle(
     change = residual(before, dynamics.units(state))
     if not finite(change, drive.input):
         state = several(first, copies)
-        again = islice(steps.schedule.states(network, dynamics, drive, state, force), taken)
+        again = islice(steps.path(network, dynamics, drive, state, force), taken)
         with full_precision(drive.input):
-            replay = map(dynamics.units, chain([state], again))
+            replay = chain([dynamics.units(state)], (dynamics.units(led) for _, led in again))
             raise diagnosis(network, drive, replay, "free" if force is None else "nudged")
     last = visible(network, dynamics, state) if sums is None else [total / steps.average for total in sums]
     return Solution(state, tuple(last[:-1]), last[-1], change, taken, tuple(states) if trajectory else None)

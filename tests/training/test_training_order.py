@@ -13,6 +13,7 @@ from command import call, files
 from eqprop import plots
 from eqprop.plots.phases import draw_courses
 from eqprop.recipes import baseline, recipe
+from eqprop.theorem.experiment import Experiment
 from eqprop.training import SGD, Data, Run, load, prepare, proceed, start
 from eqprop.training.session import read_run
 from small_sets import secluded
@@ -70,6 +71,12 @@ def test_a_training_by_sweeps_learns(tmp_path):
         ("--estimator.free-steps 12:async", ep.Settle(12, schedule=ep.Asynchronous()), 10),
         ("--estimator.free-steps 12:1e-3:async", ep.Settle(12, 1e-3, ep.Asynchronous()), 10),
         ("--estimator.free-steps 12:1e-3", ep.Settle(12, 1e-3), 10),
+        ("--estimator.free-steps 12:anderson3", ep.Settle(12, accelerate=ep.Anderson(3)), 10),
+        (
+            "--estimator.free-steps 12:1e-3:async:anderson",
+            ep.Settle(12, 1e-3, ep.Asynchronous(), accelerate=ep.Anderson()),
+            10,
+        ),
         ("--estimator.free-steps 12 --estimator.nudged-steps 5:async", 12, ep.Settle(5, schedule=ep.Asynchronous())),
     ],
 )
@@ -81,14 +88,23 @@ def test_the_command_line_chooses_it(here, words, free, nudged):
 
 def test_the_help_shows_the_word_for_it(here):
     start(run(), here / "run")
-    assert "STEPS[:TOL][:async][:meanM]" in call("train digits --help").out
+    assert "STEPS[:TOL][:async][:andersonM][:meanM]" in call("train digits --help").out
     call("train digits --epochs 1 --no-plots --out other --model.settle 9:async").done()
     assert read_run(here / "other").model.settle == ep.Settle(9, schedule=ep.Asynchronous())
 
 
+WORDS = "must be STEPS[:TOL][:async][:andersonM][:meanM]"
 MISTAKES = {
-    "train digits --estimator.free-steps 12:asynch": "must be STEPS[:TOL][:async][:meanM], got 'asynch': did you mean 'async'?",
-    "train digits --estimator.free-steps 12:async:1e-3": "--estimator.free-steps must be STEPS[:TOL][:async][:meanM], such as",
+    "train digits --estimator.free-steps 12:asynch": f"{WORDS}, got 'asynch': did you mean 'async'?",
+    "train digits --estimator.free-steps 12:async:1e-3": f"--estimator.free-steps {WORDS}, such as",
+    "train digits --estimator.free-steps 12:anderson5:async": "got 'anderson5': did you mean 'anderson'?",
+    "train digits --estimator.free-steps 12:andersen5": "got 'andersen5': did you mean 'anderson'?",
+    "train digits --estimator.free-steps 12:anderson0": "got 0",
+    "train digits --estimator.free-steps 12:andersonx": "must be a whole number, got 'x'",
+    "train digits --estimator.free-steps 12:anderson5:mean3": "accelerated states have no mean",
+    "train digits --estimator bptt --estimator.free-steps 11:anderson": "what is unrolled are plain steps",
+    "train spiking-digits --estimator.free-steps 12:anderson": "acceleration needs dynamics whose step is a fixed map",
+    "gdu digits --estimator.free-steps 12:anderson": "--estimator.free-steps must be plain steps here",
     "train digits --estimator.free-steps 12:1e-3:1e-4": "got '12:1e-3:1e-4'",
     "train digits --estimator.free-steps :async": "got ':async'",
     "train digits --estimator.free-steps 12::async": "got '12::async'",
@@ -118,6 +134,16 @@ def test_noise_is_refused_before_anything_is_written():
         prepare(run(30, SWEEPS, model=noisy))
 
 
+def test_the_theorem_is_checked_on_plain_steps():
+    """As many as an acceleration would take; two for each sweep."""
+    free, swept = (
+        ep.Settle(80, accelerate=ep.Anderson()),
+        ep.Settle(30, schedule=ep.Asynchronous(), accelerate=ep.Anderson()),
+    )
+    estimator = Experiment.of_run(run(free, swept)).estimator
+    assert (estimator.free_steps, estimator.nudged_steps) == (ep.Settle(80), ep.Settle(60))
+
+
 COURSE = plots.Course([0.5, 0.01, 0.02, 0.001], 2.0)
 
 
@@ -137,6 +163,13 @@ def test_courses_are_drawn_over_steps_and_over_time():
         assert list(second.get_xdata()) == pytest.approx([scale[1], 2 * scale[1]])
         assert second.get_color() != first.get_color()
     assert (over_steps.get_xlabel(), over_time.get_xlabel()) == ("step", "milliseconds")
+
+
+def test_an_order_has_one_color_in_all_networks():
+    found = {"a": {"synchronous": {"": COURSE}, "asynchronous": {"": COURSE}}, "b": {"asynchronous": {"": COURSE}}}
+    panels = draw_courses(found).axes
+    colors = {axes.get_title(): [line.get_color() for line in axes.get_lines()] for axes in panels if axes.get_title()}
+    assert colors["a"][1:] == colors["b"]
 
 
 def test_courses_as_files(tmp_path):

@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from eqprop.acceleration import Anderson
 from eqprop.activations import Activation, as_activation
 from eqprop.checks import positive
 from eqprop.data.augment import Augment
@@ -60,29 +61,34 @@ ORDERS: dict[str, Schedule] = {"async": Asynchronous()}
 MEAN = "mean"
 """Goes before the number of last steps that are averaged."""
 
-STEPS = "STEPS[:TOL][:async][:meanM]"
+MIXED = "anderson"
+"""Goes before the number of last differences that an acceleration mixes."""
+
+STEPS = "STEPS[:TOL][:async][:andersonM][:meanM]"
 """How a phase is written."""
 
 
 def steps(word: str) -> int | Settle | None:
     """``30`` are steps; ``100:1e-4`` are at most 100, fewer once the residual is below 1e-4; ``60:async`` are sweeps; of
-    ``25:mean6`` the last six are averaged."""
+    ``25:mean6`` the last six are averaged; ``60:1e-4:anderson5`` mixes the last five differences."""
     if word == "None":
         return None
     number, *choices = word.split(":")
     late = choices.pop()[len(MEAN) :] if choices and choices[-1].startswith(MEAN) else "1"
+    mixed = choices.pop()[len(MIXED) :] if choices and choices[-1].startswith(MIXED) else None
     order = ORDERS[choices.pop()] if choices and choices[-1] in ORDERS else Synchronous()
     if len(choices) > 1 or not all((number, *choices, late)):
-        raise ValueError(f"must be {STEPS}, such as 30, 100:1e-4, 60:async or 25:mean6, got {word!r}")
+        raise ValueError(f"must be {STEPS}, such as 30, 100:1e-4, 60:async, 60:anderson5 or 25:mean6, got {word!r}")
     if ":" not in word:
         return whole(number)
-    return Settle(whole(number), tolerance(choices[0]) if choices else None, order, average=whole(late))
+    mix = None if mixed is None else Anderson(whole(mixed)) if mixed else Anderson()
+    return Settle(whole(number), tolerance(choices[0]) if choices else None, order, average=whole(late), accelerate=mix)
 
 
 def tolerance(word: str) -> float:
     """A tolerance, which stands where the name of a schedule might."""
-    if get_close_matches(word, ORDERS, 1):
-        raise ValueError(f"must be {STEPS}, got {word!r}: did you mean 'async'?")
+    if near := get_close_matches(word.rstrip("0123456789"), [*ORDERS, MIXED], 1):
+        raise ValueError(f"must be {STEPS}, got {word!r}: did you mean {near[0]!r}?")
     return positive("tolerance", real(word))
 
 
@@ -92,6 +98,8 @@ def steps_text(value: int | Settle | None) -> str:
         return str(value)
     order = [word for word, schedule in ORDERS.items() if schedule == value.schedule]
     late = [f"{MEAN}{value.average}"] if value.average > 1 else []
+    mix = value.accelerate
+    late += [] if mix is None else [f"{MIXED}{mix.window}" if mix == Anderson(mix.window) else str(mix)]
     return ":".join([str(value.steps), *([] if value.tol is None else [str(value.tol)]), *order, *late])
 
 

@@ -28,7 +28,7 @@ class BPTT:
 
     Args:
         free_steps: T, the length of the free phase: steps or `Settle`. A tolerance applies to the steps before the
-            unrolled ones, the schedule to these too: what is unrolled then are sweeps.
+            unrolled ones, and so does an acceleration; the schedule to these too: what is unrolled then are sweeps.
         unrolled_steps: K, the number of last steps that are differentiated; all of them if left out.
 
     Raises:
@@ -99,6 +99,11 @@ def check_steps(free_steps: int | Settle, unrolled_steps: int | None) -> None:
     steps = as_settle("free_steps", free_steps).steps
     if unrolled_steps is not None and positive_int("unrolled_steps", unrolled_steps) > steps:
         raise ValueError(f"`unrolled_steps` must be at most the {steps} free steps, got {unrolled_steps}")
+    if unrolled_steps in (None, steps) and isinstance(free_steps, Settle) and free_steps.accelerate is not None:
+        raise ValueError(
+            "`free_steps` are accelerated, but what is unrolled are plain steps, here all of them: leave `accelerate` out, or give "
+            f"fewer `unrolled_steps` than {steps}"
+        )
 
 
 def unrolled(

@@ -12,10 +12,12 @@ where F does.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Generator, Tensor
 
+from eqprop.acceleration import leaps
 from eqprop.estimators.base import Watch, as_loss, check_grad
 from eqprop.model import Model
 from eqprop.precision import full_precision
@@ -34,7 +36,8 @@ class ImplicitDiff:
     Args:
         free_steps: length of the free phase: steps or `Settle`.
         adjoint_steps: iterations of the adjoint: steps or `Settle` (its tolerance is then on ``lambda``, its schedule that of the
-            F which is differentiated: a sweep, if asynchronous); as the free steps if left out.
+            F which is differentiated: a sweep, if asynchronous; accelerated, as the adjoint is linear, it is GMRES); as the free
+            steps if left out.
 
     Raises:
         ValueError: if a number of steps is not a positive whole number; on a call, if the batch does not fit the model.
@@ -86,9 +89,12 @@ class ImplicitDiff:
         steps = self._back
         source = (*(torch.zeros_like(s) for s in state[:-1]), slope)
         before, adjoint = source, source
-        for taken in range(1, steps.steps + 1):
+
+        def step(adjoint: State) -> State:
             back = pull_back(state, moved, adjoint)
-            before, adjoint = adjoint, tuple(b + c for b, c in zip(back, source, strict=True))
+            return tuple(b + c for b, c in zip(back, source, strict=True))
+
+        for taken, (before, adjoint) in enumerate(islice(leaps(steps.accelerate, step, source), steps.steps), start=1):
             if steps.met(taken, before, adjoint):
                 break
         if not finite(residual(before, adjoint)):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,17 +62,17 @@ def courses(found: Mapping[str, Mapping[str, Mapping[str, Course]]], path: Path,
 def draw_courses(found: Mapping[str, Mapping[str, Mapping[str, Course]]], title: str = "") -> "Figure":
     """Two panels a network."""
     figure = canvas(1.2 + 1.7 * len(found), 3.8)
+    colors = dict(zip(dict.fromkeys(order for by_order in found.values() for order in by_order), cycle(PALETTE)))
     rows = placed(figure, [list(found)] * 2, sharey="col")
     for row, (unit, label) in zip(rows, (("steps", "step"), ("time", "milliseconds")), strict=True):
         for axes, network in row:
-            for color, by_weights in zip(PALETTE, found[network].items(), strict=False):
-                order, kinds = by_weights
+            for order, kinds in found[network].items():
                 for style, (weights, course) in zip(STYLES, kinds.items(), strict=False):
                     scale = 1.0 if unit == "steps" else course.milliseconds
                     residuals = torch.tensor(course.residuals)
                     at = scale * torch.arange(1, len(residuals) + 1)
                     name = f"{order}, {weights}" if weights else order
-                    axes.plot(at, positive(residuals), style, color=color, linewidth=1, label=name)
+                    axes.plot(at, positive(residuals), style, color=colors[order], linewidth=1, label=name)
             axes.set(xlabel=label, xscale="log", yscale="log", title=network if unit == "steps" else "")
             axes.grid(alpha=0.25)
         row[0][0].set_ylabel(r"residual $\max\,|s_t - s_{t-1}|$")

@@ -137,7 +137,7 @@ def backward(
 
 
 def synchronous(name: str, steps: int | Settle, scope: str = "") -> Settle:
-    """`as_settle`, of synchronous steps; ``scope`` goes before the name in the error.
+    """`as_settle`, of synchronous plain steps; ``scope`` goes before the name in the error.
 
     Raises:
         ValueError: if they are not.
@@ -146,6 +146,10 @@ def synchronous(name: str, steps: int | Settle, scope: str = "") -> Settle:
     if found.schedule != Synchronous():
         raise ValueError(
             f"{scope}`{name}` must be synchronous here, as the theorem is of synchronous steps, got {found.schedule!r}"
+        )
+    if found.accelerate is not None:
+        raise ValueError(
+            f"{scope}`{name}` must be plain steps here, as the theorem is of such, got {found.accelerate!r}: leave it out"
         )
     return found
 

@@ -89,7 +89,8 @@ class Experiment:
     def of_run(cls, run: Run) -> "Experiment":
         """The check of a training's own model and phases, on its first batch.
 
-        The theorem is of synchronous steps. For each sweep of an asynchronous schedule there are two, which bring a chain as far.
+        The theorem is of synchronous plain steps. For each sweep of an asynchronous schedule there are two, which bring a chain as
+        far; for accelerated ones there are as many, which may be too few: what is assumed is measured.
 
         Raises:
             ValueError: if it does not train by EP.
@@ -168,9 +169,10 @@ class Experiment:
 
 def in_step(steps: int | Settle) -> int | Settle:
     """As many synchronous steps as bring a chain as far."""
-    if not isinstance(steps, Settle) or steps.schedule == Synchronous():
+    if not isinstance(steps, Settle):
         return steps
-    return replace(steps, steps=2 * steps.steps, schedule=Synchronous())
+    steps = replace(steps, accelerate=None)
+    return steps if steps.schedule == Synchronous() else replace(steps, steps=2 * steps.steps, schedule=Synchronous())
 
 
 def drawn_batch(model: Model, size: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from eqprop.acceleration import Anderson
 from eqprop.architectures import MLP, Toy
 from eqprop.checks import instance, natural, positive_int
 from eqprop.convnet import ConvNet
@@ -194,6 +195,6 @@ SCHEDULES = (Constant, Cosine, StepDecay)
 KINDS = (
     Run, Data, Normalise, Augment, *MODELS, *ESTIMATORS, *OPTIMISERS, *SCHEDULES,
     Prototypical, EnergyDescent, Noisy, Spiking, SigmaDelta, Bernoulli, Decay, OSA,
-    SquaredError, CrossEntropyReadout, Settle, Synchronous, Asynchronous,
+    SquaredError, CrossEntropyReadout, Settle, Synchronous, Asynchronous, Anderson,
 )  # fmt: skip
 """Every class that a configuration may name."""
