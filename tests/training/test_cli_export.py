@@ -33,7 +33,7 @@ def here(tmp_path, monkeypatch):
 @pytest.mark.parametrize("which", ["last", "best"])
 def test_the_trained_weights_are_in_the_file(which, trained, here):
     said = call(f"export {trained} --to model.nir --which {which} --tick 0.001").done()
-    assert said == "model.nir: a NIR graph to be stepped for 4 ticks of 0.001, from zero\n"
+    assert said == "model.nir: a NIR graph to be stepped for 20 ticks of 0.001, from zero\n"
     assert list(files(here)) == ["model.nir"]
     read, model = nir.read(here / "model.nir"), load(trained, which)
     assert_array_equal(read.nodes["up_1_2"].weight, model.network.connections[1].weight.detach())

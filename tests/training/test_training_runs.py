@@ -262,7 +262,7 @@ def test_numbers_too_large_are_refused_in_files():
         ('"momentum"', '"momentun"', r"SGD has no field 'momentun'; did you mean 'momentum'\?"),
         ('"free_steps"', '"free_step"', r"EquilibriumProp has no field 'free_step'; did you mean 'free_steps'\?"),
         ('"tied"', '"zebra"', r"MLP has no field 'zebra': it has sizes, activation, "),
-        ('"type": "SGD"', '"type": "LBFGS"', r"unknown type 'LBFGS': must be one of .*SGD, Adam, AdamW"),
+        ('"type": "SGD"', '"type": "LBFGS"', r"unknown type 'LBFGS': must be one of "),
         ('"type": "SGD"', '"type": null', r"unknown type None: must be one of "),
         ('"type": "SGD"', '"type": []', r"unknown type \[\]: must be one of "),
         ('"type": "SGD"', '"type": {"type": "Settle", "steps": 3}', r"unknown type .*: must be one of "),

@@ -13,6 +13,10 @@ from eqprop.fields import LATER, LOCAL
 __all__ = ["decode", "encode", "from_json", "to_json"]
 
 
+FEW = 12
+"""So many classes are listed by name in an error."""
+
+
 def to_json(value: object, kinds: tuple[type, ...]) -> str:
     """`encode`, as indented JSON text with a final newline."""
     return json.dumps(encode(value, kinds), indent=2, allow_nan=False) + "\n"
@@ -65,9 +69,13 @@ def decode(value: Any, kinds: tuple[type, ...]) -> Any:
         return tuple(decode(item, kinds) for item in value)
     if not isinstance(value, Mapping):
         return value
-    kind = {k.__name__: k for k in kinds}.get(str(value.get("type")))
+    known = {k.__name__: k for k in kinds}
+    kind = known.get(str(value.get("type")))
     if kind is None:
-        raise ValueError(f"unknown type {value.get('type')!r}: must be one of {', '.join(k.__name__ for k in kinds)}")
+        near = get_close_matches(str(value.get("type")), known, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        some = ", ".join(known) if len(known) <= FEW else f"the {len(known)} classes of configurations"
+        raise ValueError(f"unknown type {value.get('type')!r}: must be one of {some}{hint}")
     given = {name: decode(item, kinds) for name, item in value.items() if name != "type"}
     for name in given:
         if name not in names(kind):
