@@ -77,7 +77,7 @@ def test_words_of_coders(word, value):
 
 SIZE = r"must be NUMBER, START/t\^POWER or osa:TARGET, got "
 MISTAKES = {
-    "--estimator.nudged-steps 25:mean": r"nudged-steps must be STEPS\[:TOL\]\[:async\]\[:meanM\], .* got '25:mean'",
+    "--estimator.nudged-steps 25:mean": r"nudged-steps must be STEPS\[:TOL\]\[:async\]\[:andersonM\]\[:meanM\], .* got '25:mean'",
     "--estimator.nudged-steps :mean3": r"nudged-steps must be STEPS.* got ':mean3'",
     "--estimator.nudged-steps 25:meanx": "nudged-steps must be a whole number, got 'x'",
     "--estimator.nudged-steps 25:mean0": "nudged-steps: `average` must be a whole number of at least 1, got 0",
