@@ -9,6 +9,7 @@ nudged phase. Targets are ``(B,)`` integer classes or ``(B, n)`` floats, for eve
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
@@ -42,6 +43,15 @@ class Cost(ABC):
             leaf = out.detach().requires_grad_()
             (slope,) = torch.autograd.grad(self.value(leaf, y).sum(), leaf)
         return -slope
+
+    def pull(self, y: Tensor, strength: float | Tensor) -> Callable[[Tensor], Tensor]:
+        """The force of a nudge, ``-strength dC/dout``, as a function of ``out``.
+
+        Args:
+            y: target, as `encode` gives it.
+            strength: beta: one for all samples, or ``(B, 1, …)``.
+        """
+        return lambda out: strength * self.force(out, y)
 
     def predict(self, out: Tensor) -> Tensor:
         """Scores ``(B, n)``; their largest is the class predicted."""
@@ -99,6 +109,14 @@ class SquaredError(Cost):
     def force(self, out: Tensor, y: Tensor) -> Tensor:
         """``y - s^L``."""
         return self.target(y, out).view_as(out) - out
+
+    def pull(self, y: Tensor, strength: float | Tensor) -> Callable[[Tensor], Tensor]:
+        """``strength y - strength s^L``, what does not change computed once."""
+        if isinstance(strength, Tensor):
+            goal = strength.flatten(1) * y
+            return lambda out: torch.addcmul(goal.view_as(out), strength, out, value=-1)
+        goal = strength * y
+        return lambda out: torch.sub(goal.view_as(out), out, alpha=strength)
 
 
 class CrossEntropyReadout(nn.Module, Cost):

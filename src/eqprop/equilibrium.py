@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from eqprop.checks import instance, nonzero, one_of
-from eqprop.dynamics import Dynamics
+from eqprop.dynamics import Dynamics, Force
 from eqprop.estimators.ep import NUDGINGS, Nudging, nudge, strengths
 from eqprop.network import Drive, Network
 from eqprop.settle import Settle, Solution, as_settle, begin, settle
@@ -88,7 +88,9 @@ class Equilibrium(nn.Module):
         size, pull = unit(-cotangent)
         betas = strengths(self.nudging, self.beta, None)
         pulls = torch.cat([pull] * len(betas))
-        pair = nudge(self.network, self.dynamics, drive, free, self.nudged_steps, betas, lambda _: pulls)
+        pair = nudge(
+            self.network, self.dynamics, drive, free, self.nudged_steps, betas, lambda beta: steady(beta * pulls)
+        )
         leaf = x.detach().requires_grad_(x.requires_grad)
         with torch.enable_grad():
             surrogate = self.network.contrast(self.dynamics.encode(self.network, leaf), free.activity, *pair)
@@ -96,6 +98,11 @@ class Equilibrium(nn.Module):
         found = torch.autograd.grad(surrogate, wanted, allow_unused=True) if wanted else ()
         scaled = iter([None if g is None else g * (size * x.shape[0]) for g in found])
         return (next(scaled) if p.requires_grad else None for p in (leaf, *self.network.parameters()))
+
+
+def steady(force: Tensor) -> Force:
+    """A force that does not hang on the state."""
+    return lambda _: force
 
 
 class _Bridge(torch.autograd.Function):

@@ -141,7 +141,7 @@ def nudging_force(cost: Cost, out: Tensor, y: Tensor | None, beta: float) -> For
     if y is None and beta != 0:
         raise ValueError(f"`beta` is {beta!r}, but there is no target to be nudged to: give `y`")
     target = None if y is None else cost.encode(y, out)
-    return None if target is None or beta == 0 else lambda out: beta * cost.force(out, target)
+    return None if target is None or beta == 0 else cost.pull(target, beta)
 
 
 def check_state(state: State, like: State) -> State:

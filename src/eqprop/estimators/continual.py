@@ -28,6 +28,7 @@ import torch
 from torch import Generator, Tensor
 
 from eqprop.checks import nonzero, one_of, positive_int
+from eqprop.dynamics import Force
 from eqprop.estimators.base import Watch, as_loss, check_grad
 from eqprop.estimators.ep import NUDGINGS, Nudging, strengths
 from eqprop.model import Model
@@ -117,16 +118,14 @@ class Phase:
         free: the free phase's solution.
         target: encoded, ``(B, n)``.
         betas: ``(beta,)`` one-sided, ``(-beta, beta)`` centred.
-        pull: per sample strengths of all trajectories, ``(n B, 1, …)``.
-        targets: the target once a trajectory.
+        force: the force on all trajectories, each with its own beta.
     """
 
     model: Model
     free: Solution
     target: Tensor
     betas: tuple[float, ...]
-    pull: Tensor
-    targets: Tensor
+    force: Force
 
     @classmethod
     @torch.no_grad()
@@ -139,8 +138,9 @@ class Phase:
         if watch is not None:
             watch(free)
         out, n = free.output, len(betas)
-        pull = torch.cat([out.new_full((out.shape[0], *[1] * (out.dim() - 1)), beta) for beta in betas])
-        return cls(model, free, target, betas, pull, torch.cat([target] * n)), drive.repeat(n)
+        each = torch.cat([out.new_full((out.shape[0], *[1] * (out.dim() - 1)), beta) for beta in betas])
+        force = model.cost.pull(torch.cat([target] * n), each)
+        return cls(model, free, target, betas, force), drive.repeat(n)
 
     def cost(self) -> Tensor:
         """Batch mean at the free state; differentiable in a readout's weights."""
@@ -158,10 +158,6 @@ class Phase:
         """One nudged step."""
         with full_precision(drive.input):
             return self.model.dynamics.step(self.model.network, state, drive, self.force)
-
-    def force(self, out: Tensor) -> Tensor:
-        """``-beta dC/ds^L``, each trajectory with its own beta."""
-        return self.pull * self.model.cost.force(out, self.targets)
 
     def activity(self, state: State) -> Activities:
         """What Phi takes."""

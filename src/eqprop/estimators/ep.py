@@ -19,7 +19,7 @@ import torch
 from torch import Generator, Tensor
 
 from eqprop.checks import nonzero, one_of
-from eqprop.dynamics import Dynamics
+from eqprop.dynamics import Dynamics, Force
 from eqprop.estimators.base import Watch, as_loss, check_grad
 from eqprop.model import Model, check_state
 from eqprop.network import Activities, Drive, Network
@@ -113,7 +113,7 @@ class EquilibriumProp:
             betas = strengths(self.nudging, self.beta, generator)
             targets = torch.cat([target] * len(betas)) if len(betas) > 1 else target
             steps = as_settle("nudged_steps", self.nudged_steps)
-            pair = nudge(network, dynamics, drive, free, steps, betas, lambda out: cost.force(out, targets))
+            pair = nudge(network, dynamics, drive, free, steps, betas, lambda beta: cost.pull(targets, beta))
         loss = cost.value(free.output, target).mean()
         yield as_loss(loss, network.contrast(dynamics.encode(network, x), free.activity, *pair))
 
@@ -143,9 +143,9 @@ def nudge(
     free: Solution,
     steps: Settle,
     betas: tuple[float, ...],
-    pull: Callable[[Tensor], Tensor],
+    pull: Callable[[float | Tensor], Force],
 ) -> Contrast:
-    """Settle again from the free state under the forces ``beta pull``, all strengths at once as one batch.
+    """Settle again from the free state under a force of each strength, all strengths at once as one batch.
 
     Args:
         network: the network.
@@ -154,14 +154,14 @@ def nudge(
         free: the free phase's solution.
         steps: for how long.
         betas: ``(beta,)`` one-sided, ``(-beta, beta)`` centred.
-        pull: ``-dC/ds^L`` of the batch repeated once for each strength.
+        pull: from the strength, one for all samples or ``(n B, 1, …)``, to the force on the batch repeated once for each.
     """
     if len(betas) == 1:
         (beta,) = betas
-        nudged = settle(network, dynamics, drive, free.state, steps, force=lambda s: beta * pull(s))
+        nudged = settle(network, dynamics, drive, free.state, steps, force=pull(beta))
         return Contrast(free.activity, nudged.activity, beta)
     n, batch, out = len(betas), drive.input.shape[0], free.output
     each = torch.cat([out.new_full((batch, *[1] * (out.dim() - 1)), beta) for beta in betas])
-    nudged = settle(network, dynamics, drive.repeat(n), free.state, steps, force=lambda s: each * pull(s), copies=n)
+    nudged = settle(network, dynamics, drive.repeat(n), free.state, steps, force=pull(each), copies=n)
     a, b = zip(*(s.split(batch) for s in nudged.activity), strict=True)
     return Contrast(a, b, betas[1] - betas[0])

@@ -41,9 +41,7 @@ def nudged(
     """A nudged phase of ``steps`` steps for each strength, from the free state."""
 
     def phase(beta: float) -> tuple[State, ...]:
-        def force(out: Tensor) -> Tensor:
-            return beta * model.cost.force(out, target)
-
+        force = model.cost.pull(target, beta)
         found = settle(model.network, model.dynamics, drive, free.state, Settle(steps), force=force, trajectory=True)
         return found.trajectory or ()
 
@@ -114,7 +112,7 @@ def learn_from(model: Model, x: Tensor, target: Tensor, beta: float, path: list[
     dynamics, network = model.dynamics, model.network
     with full_precision(x):
         drive = dynamics.prepare(network, x)
-        path.append(dynamics.step(network, path[-1], drive, lambda out: beta * model.cost.force(out, target)))
+        path.append(dynamics.step(network, path[-1], drive, model.cost.pull(target, beta)))
     before, after = (dynamics.activity(network, state) for state in path[-2:])
     return Move(beta, before, before, after)
 
