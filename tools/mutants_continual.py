@@ -41,7 +41,13 @@ CONTINUAL = [
         "return before, after",
         REFERENCE,
     ),
-    Mutant("both trajectories at beta", EP, "return self.pull * self", "return self.betas[-1] * self", REFERENCE),
+    Mutant(
+        "both trajectories at beta",
+        EP,
+        "for beta in betas])\n        force",
+        "for beta in betas[-1:] * n])\n        force",
+        REFERENCE,
+    ),
     Mutant("pre at the new time", EP, "Compared(before, before, after,", "Compared(after, before, after,", REFERENCE),
     Mutant(
         "pre at the new time, centred", EP, "return Compared(before, a, b,", "return Compared(after, a, b,", REFERENCE

@@ -15,8 +15,8 @@ TRAIN, ERRORS = "training/test_optimisers.py", "training/test_errors.py"
 EP, NET, DYN, CON = "estimators/ep.py", "network.py", "dynamics.py", "dense.py"
 
 CORE = [
-    Mutant("sign of beta, one-sided", EP, "force=lambda s: beta * pull(s)", "force=lambda s: -beta * pull(s)", THEOREM),
-    Mutant("sign of beta, centred", EP, "force=lambda s: each * pull(s)", "force=lambda s: -each * pull(s)", THEOREM),
+    Mutant("sign of beta, one-sided", EP, "force=pull(beta)", "force=pull(-beta)", THEOREM),
+    Mutant("sign of beta, centred", EP, "force=pull(each)", "force=pull(-each)", THEOREM),
     Mutant("both phases nudged the same way", EP, "return -beta, beta", "return beta, beta + 1e-9", THEOREM),
     Mutant("norm of beta, not 2 beta", EP, "betas[1] - betas[0]", "betas[1]", THEOREM),
     Mutant("states of the contrast swapped", EP, "a, b = zip(", "b, a = zip(", THEOREM),
@@ -60,6 +60,7 @@ CORE = [
         "a[self.post], self.down, alpha=0.0",
         PHI,
     ),
+    Mutant("tall currents without their gain", CON, "pre.t(), alpha=self.gain_post", "pre.t(), alpha=1.0", PHI),
     Mutant(
         "gains of the two ends swapped",
         CON,
@@ -111,6 +112,11 @@ CORE = [
         "self.target(y, out).view_as(out) - out",
         "out - self.target(y, out).view_as(out)",
         COSTS,
+    ),
+    Mutant("pull towards a target half as far", "costs.py", "goal = strength * y", "goal = strength * y / 2", COSTS),
+    Mutant("pull that forgets its strength", "costs.py", "out, alpha=strength)", "out)", COSTS),
+    Mutant(
+        "pull of one strength for all", "costs.py", "strength, out, value=-1)", "strength[:1], out, value=-1)", COSTS
     ),
     Mutant("cost without its half", "costs.py", "flatten(1).sum(1) / 2", "flatten(1).sum(1)", COSTS),
     Mutant(

@@ -8,7 +8,7 @@ import eqprop as ep
 
 class Quartic(ep.Cost):
     def value(self, out, y):
-        return (out - self.target(y, out)).pow(4).sum(1)
+        return (out.flatten(1) - self.target(y, out)).pow(4).sum(1)
 
 
 COSTS = {"squared": ep.SquaredError(), "readout": ep.CrossEntropyReadout(5, 5).double(), "own": Quartic()}
@@ -20,6 +20,18 @@ def test_the_force_is_minus_the_gradient(cost):
     for y in (torch.tensor([0, 4, 2, 2]), torch.rand(4, 5, dtype=torch.double)):
         (slope,) = torch.autograd.grad(COSTS[cost].value(out, y).sum(), out)
         torch.testing.assert_close(COSTS[cost].force(out.detach(), y), -slope)
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 1)])
+@pytest.mark.parametrize("cost", COSTS)
+def test_a_pull_is_the_force_times_its_strength_of_all_or_of_each_sample(cost, shape):
+    y, each = torch.rand(4, 5, dtype=torch.double), torch.tensor([0.5, -0.5, 2.0, -0.1], dtype=torch.double)
+    one, several = COSTS[cost].pull(y, -0.3), COSTS[cost].pull(y, each.view(4, *(1 for _ in shape)))
+    for _ in range(2):  # the function of the output, asked again
+        out = torch.rand(4, *shape, dtype=torch.double, requires_grad=True)
+        (slope,) = torch.autograd.grad(COSTS[cost].value(out, y).sum(), out)
+        torch.testing.assert_close(one(out.detach()), 0.3 * slope)
+        torch.testing.assert_close(several(out.detach()), -each.view(4, *(1 for _ in shape)) * slope)
 
 
 @pytest.mark.parametrize("cost", COSTS)

@@ -24,6 +24,18 @@ def test_currents_are_the_gradient_of_phi(name):
         torch.testing.assert_close(ours, theirs, **EXACT)
 
 
+@pytest.mark.parametrize("batch", [3, 32, 40])
+@pytest.mark.parametrize("above", [1, 10, 15, 16, 33])
+def test_currents_of_few_or_many_units_and_samples_are_the_gradient_of_phi(above, batch):
+    torch.manual_seed(0)
+    populations = [ep.Population(3), ep.Population(20), ep.Population(above)]
+    network = ep.Network(populations, [(0, 1, ep.Dense(3, 20)), (1, 2, ep.Dense(20, above))]).double()
+    x, s = torch.rand(batch, 3).double(), (torch.rand(batch, 20).double(), torch.rand(batch, above).double())
+    drive = network.prepare(x, [2.0, 3.0])
+    for ours, theirs, gain in zip(drive.currents(s), currents_by_autograd(network, x, s), [2.0, 3.0], strict=True):
+        torch.testing.assert_close(ours, gain * theirs, **EXACT)
+
+
 @st.composite
 def random_networks(draw):
     """Any graph: a chain so that everything is reached, and extra edges wherever they fall."""
