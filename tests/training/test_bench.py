@@ -21,9 +21,10 @@ from eqprop.bench import (
     phases_of,
     ratios,
 )
+from eqprop.bench.measuring import settling
 from eqprop.bench.settling import steps_to
 from eqprop.bench.tables import as_json, notes, setting, tables
-from eqprop.bench.timing import LASTING, MOST, blocks, clock_of
+from eqprop.bench.timing import LASTING, MOST, blocks
 from eqprop.recipes import RECIPES, recipe
 from eqprop.settle import residual
 from eqprop.training.memory import peak_bytes
@@ -35,7 +36,7 @@ def _hasty():
     """Times mean nothing here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("eqprop.bench.measuring.LEAST", 40)
-        patch.setattr("eqprop.bench.measuring.blocks", lambda steps, clock: dict.fromkeys(steps, 1))
+        patch.setattr("eqprop.bench.measuring.blocks", lambda steps: dict.fromkeys(steps, 1))
         yield
 
 
@@ -90,11 +91,6 @@ def test_figures_of_times():
     times = {"ours": [2.0, 40.0, 3.0], "base": [1.0, 10.0, 3.0]}
     assert medians(times) == {"ours": 3.0, "base": 3.0}
     assert ratios(times, "base") == {"ours": 2.0, "base": 1.0}, "of the rounds, not of the medians"
-
-
-def test_the_clock_of_the_cpu_goes():
-    clock = clock_of("cpu")
-    assert clock() <= clock()
 
 
 def small(name: str = "digits", free: int | None = 5, nudged: int | None = 3, batch: int = 4) -> Task:
@@ -174,6 +170,16 @@ def test_steps_to_a_residual_are_the_first_that_meet_it(found):
     assert steps_to(task, "sync", 1e-3, first - 1)[0] is None
 
 
+def test_the_time_of_a_step_is_a_share_of_its_phase(monkeypatch):
+    """Twenty steps are timed together; 30 ms are the median of their rounds, twice as long as the bare ones."""
+    rounds = {"sync": [20.0, 30.0, 40.0], "bare": [10.0, 15.0, 20.0]}
+    monkeypatch.setattr("eqprop.bench.measuring.timed", lambda *arguments: rounds)
+    found = settling(small(), 3, 1e-3, lambda: None)
+    assert (found["sync"].milliseconds, found["sync"].times_bare) == (1.5, 2.0)
+    assert found["sync"].milliseconds_to == found["sync"].steps * 1.5
+    assert found["bare"] == Settled(0.75, 1.0)
+
+
 def test_continual_recipes_and_sweeps_are_told_as_their_own():
     cep = measure(small("hardware-cep"), 1, 1, 1e-3)
     assert (cep.own, sorted(cep.absent)) == ("continual EP", ["anderson", "async", "async+anderson"])
@@ -181,13 +187,22 @@ def test_continual_recipes_and_sweeps_are_told_as_their_own():
     assert (sweeps.own, sweeps.own_method, list(sweeps.absent)) == ("EP", "async", ["continual EP"])
 
 
-def test_threads_and_random_numbers_are_as_before():
+def test_threads_and_random_numbers_are_as_before(monkeypatch):
+    def drawn(*arguments):
+        return torch.get_num_threads(), torch.rand(3).tolist()
+
+    for part in ("training", "settling"):
+        monkeypatch.setattr(
+            f"eqprop.bench.measuring.{part}", (lambda *a: (drawn(), {})) if part == "training" else drawn
+        )
     torch.manual_seed(3)
     wanted = torch.rand(3)
     torch.manual_seed(3)
-    measure(small("hardware-ep"), 2, 1, 1e-3)
+    seen = [measure(small(), 2, 1, 1e-3) for _ in range(2)]
     assert torch.equal(torch.rand(3), wanted)
     assert torch.get_num_threads() == 1
+    assert seen[0].training[0] == 2
+    assert seen[0].training == seen[1].training, "the same numbers again"
 
 
 def test_progress_comes_to_its_end():

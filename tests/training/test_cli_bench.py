@@ -27,7 +27,7 @@ def _hasty():
     """Times mean nothing here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("eqprop.bench.measuring.LEAST", 20)
-        patch.setattr("eqprop.bench.measuring.blocks", lambda steps, clock: dict.fromkeys(steps, 1))
+        patch.setattr("eqprop.bench.measuring.blocks", lambda steps: dict.fromkeys(steps, 1))
         yield
 
 
@@ -122,7 +122,7 @@ MISTAKES = {
     "bench digits --free-steps x": "--free-steps must be a whole number, got 'x'",
     "bench digits --free-steps 0": "--free-steps",
     "bench digits --nudged-steps -1": "--nudged-steps",
-    "bench digits --device tpu": "--device",
+    "bench digits --device cuda": "--device",
     "bench digits --out full": "full is not empty",
     "bench digits --out file": "no folder",
     "bench digits --out=": "must name a folder",

@@ -103,7 +103,7 @@ def test_the_options_of_compare_are_these():
         ("plot", "--device --data.root"),
         ("data", "--root"),
         ("data fetch", "--via --root"),
-        ("bench", "--batch --threads --free-steps --nudged-steps --rounds --residual --out --device --plots"),
+        ("bench", "--batch --threads --free-steps --nudged-steps --rounds --residual --out --plots"),
     ],
 )
 def test_options_of_other_parts_and_commands(words, names):

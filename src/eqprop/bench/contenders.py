@@ -102,24 +102,22 @@ class Task:
         run: whose model.
         phases: EP's.
         batch: samples, random ones.
-        device: where.
     """
 
     run: Run
     phases: Phases
     batch: int
-    device: str = "cpu"
 
     def model(self) -> Model:
         """With its first weights."""
-        return self.run.build().to(self.device)
+        return self.run.build()
 
     def samples(self, model: Model) -> tuple[Tensor, Tensor]:
         """Inputs from 0 to 1, ``(B, *shape)``, and classes, ``(B,)``: the same ones for everyone."""
         source, shapes = torch.Generator().manual_seed(0), [p.shape for p in model.network.populations]
         x = torch.rand(self.batch, *shapes[0], generator=source)
         y = torch.randint(model.cost.width(shapes[-1]), (self.batch,), generator=source)
-        return x.to(self.device), y.to(self.device)
+        return x, y
 
     def arithmetic(self, model: Model) -> tuple[Part, ...]:
         """The products and convolutions of EP's step."""

@@ -7,7 +7,7 @@ from itertools import count
 from eqprop.bench.arithmetic import multiply_adds, of_settling
 from eqprop.bench.contenders import BARE, CONTINUAL, EP, Task, contenders
 from eqprop.bench.settling import STEPS, admitted, own_method, phase_steps, steps_to
-from eqprop.bench.timing import Step, blocks, clock_of, in_turn, medians, ratios
+from eqprop.bench.timing import Step, blocks, in_turn, medians, ratios
 from eqprop.estimators import EquilibriumProp
 from eqprop.training.memory import peak_bytes
 from eqprop.training.seeding import REST, seeded
@@ -149,14 +149,14 @@ def training(task: Task, rounds: int, tick: Callable[[], None]) -> tuple[dict[st
                 raise
             absent[name] = str(error)
         tick()
-    times = timed({name: make() for name, make in makers.items()}, task.device, rounds, tick)
+    times = timed({name: make() for name, make in makers.items()}, rounds, tick)
     slower = ratios(times, BARE)
     return {name: Trained(ms, slower[name], peaks[name]) for name, ms in medians(times).items()}, absent
 
 
 def settling(task: Task, rounds: int, residual: float, tick: Callable[[], None]) -> dict[str, Settled]:
     """What the methods' free phases take."""
-    times = timed(phase_steps(task), task.device, rounds, tick)
+    times = timed(phase_steps(task), rounds, tick)
     slower, found = ratios(times, BARE), dict[str, Settled]()
     most = max(LEAST, 2 * task.phases.free.steps)
     for name, taken in medians(times).items():
@@ -168,7 +168,6 @@ def settling(task: Task, rounds: int, residual: float, tick: Callable[[], None])
     return found
 
 
-def timed(steps: dict[str, Step], device: str, rounds: int, tick: Callable[[], None]) -> dict[str, list[float]]:
+def timed(steps: dict[str, Step], rounds: int, tick: Callable[[], None]) -> dict[str, list[float]]:
     """Milliseconds of each, round after round."""
-    clock = clock_of(device)
-    return in_turn(steps, rounds, blocks(steps, clock), clock=clock, tell=tick)
+    return in_turn(steps, rounds, blocks(steps), tell=tick)

@@ -5,9 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-import torch
-
-__all__ = ["Clock", "Step", "Times", "blocks", "clock_of", "in_turn", "medians", "ratios", "rounded"]
+__all__ = ["Clock", "Step", "Times", "blocks", "in_turn", "medians", "ratios", "rounded"]
 
 Step = Callable[[], object]
 """What is timed."""
@@ -78,18 +76,6 @@ def once(step: Step, clock: Clock) -> float:
     begin = clock()
     step()
     return clock() - begin
-
-
-def clock_of(device: torch.device | str) -> Clock:
-    """A clock that waits until the device has done what it was told."""
-    if torch.device(device).type != "cuda":
-        return time.perf_counter
-
-    def clock() -> float:
-        torch.cuda.synchronize(device)
-        return time.perf_counter()
-
-    return clock
 
 
 def medians(times: Times) -> dict[str, float]:

@@ -12,7 +12,6 @@ from eqprop.bench.contenders import Task, phases_of
 from eqprop.bench.measuring import Measured, measure
 from eqprop.bench.tables import as_json, notes, setting, tables
 from eqprop.checks import positive, positive_int
-from eqprop.cli.devices import as_device
 from eqprop.cli.errors import Failed
 from eqprop.cli.parse import parse, refusing
 from eqprop.cli.show import counting, say, table
@@ -46,7 +45,6 @@ class Bench:
         rounds: that are counted; figures are medians over them.
         residual: down to which free phases settle.
         out: folder of the results; runs/bench, or the next free number of it, where left out.
-        device: where to compute: "cpu", "cuda" or "cuda:1".
         plots: draw the picture (needs the extra eqprop[plot]).
     """
 
@@ -58,7 +56,6 @@ class Bench:
     rounds: int = 5
     residual: float = 1e-4
     out: Annotated[Path | None, LeftOut] = None
-    device: str = "cpu"
     plots: bool = True
 
     def __post_init__(self) -> None:
@@ -70,7 +67,6 @@ class Bench:
                 positive_int(name, number)
         positive_int("rounds", self.rounds)
         positive("residual", self.residual)
-        as_device(self.device)
 
 
 def main(words: list[str]) -> int:
@@ -88,7 +84,7 @@ def settings(options: Bench) -> list[tuple[Task, int]]:
     """What is measured, and on how many threads; no setting twice."""
     runs = [recipe(name) for name in dict.fromkeys(options.recipes)]
     return [
-        (Task(run, phases_of(run, options.free_steps, options.nudged_steps), batch, options.device), number)
+        (Task(run, phases_of(run, options.free_steps, options.nudged_steps), batch), number)
         for run in runs
         for batch in dict.fromkeys(options.batch or (run.data.batch_size,))
         for number in dict.fromkeys(options.threads or (run.threads,))
@@ -132,7 +128,7 @@ def keep(found: Sequence[Measured], options: Bench) -> None:
             plots.dots(panels(found, options.residual), folder / "plots" / "bench")
         parts = [f"{markdown_table(g.head, g.rows)}\n\n{text}" for text, g in tables(found, options.residual).items()]
         write_atomic(folder / "report.md", "\n\n".join(["# What it costs", *parts, *notes(found)]) + "\n")
-        write_atomic(folder / "bench.json", as_json(command(options), environment(options.device), choices, found))
+        write_atomic(folder / "bench.json", as_json(command(options), environment(), choices, found))
     say(f"results in {folder}")
 
 
