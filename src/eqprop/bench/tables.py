@@ -69,18 +69,27 @@ def grid(
 
 def slower(one: Trained | Settled) -> str:
     """ "3.78 (2.6)"; of the bare arithmetic its time alone."""
-    return f"{one.milliseconds:.3g}" + (f" ({one.times_bare:.3g})" if one.times_bare != 1 else "")
+    return three(one.milliseconds) + (f" ({three(one.times_bare)})" if one.times_bare != 1 else "")
 
 
 def reached(one: Settled) -> str:
     """ "9, 0.402", or that it did not get there."""
-    return "not reached" if one.steps is None else f"{one.steps}, {one.milliseconds_to:.3g}"
+    return "not reached" if one.milliseconds_to is None else f"{one.steps}, {three(one.milliseconds_to)}"
 
 
 def peak(one: Trained) -> str:
     """ "1.79"."""
     assert one.peak_bytes is not None
-    return f"{one.peak_bytes / MIB:.3g}"
+    return three(one.peak_bytes / MIB)
+
+
+def three(figure: float) -> str:
+    """Three digits, and no power of ten.
+
+    >>> three(0.01234), three(1234.5)
+    ('0.0123', '1234')
+    """
+    return f"{figure:.3g}" if figure < 1000 else f"{figure:.0f}"
 
 
 def notes(found: Sequence[Measured]) -> list[str]:
