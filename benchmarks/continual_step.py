@@ -11,13 +11,12 @@ Every contender takes the same batch of 20 at the recipe's T, K and beta, starts
 
 import argparse
 import json
-import statistics
 from pathlib import Path
 
 import torch
-from training_step import Step, rounded, time_in_turn
 
 import eqprop as ep
+from eqprop.bench import Step, in_turn, medians, ratios, rounded
 from eqprop.recipes import recipe
 from eqprop.training import Run
 from eqprop.training.environment import environment
@@ -83,13 +82,8 @@ def main() -> None:
     for name in RECIPES:
         check(recipe(name))
         for centred in (False, True):
-            times = time_in_turn(contenders(recipe(name), centred), args.repeats)
-            # Ratio within each round, so that what slows a round down slows both sides down.
-            ratio = {
-                who: statistics.median(a / b for a, b in zip(t, times["one-shot"], strict=True))
-                for who, t in times.items()
-            }
-            median = {who: statistics.median(t) for who, t in times.items()}
+            times = in_turn(contenders(recipe(name), centred), args.repeats)
+            median, ratio = medians(times), ratios(times, "one-shot")
             label = f"{name}, {CENTRED}" if centred else name
             rows.append({"recipe": label, "milliseconds": rounded(median), "times_one_shot": rounded(ratio)})
             print(f"{label}: " + ", ".join(f"{who} {m:.2f} ms ({ratio[who]:.2f}x)" for who, m in median.items()))

@@ -9,24 +9,20 @@ beta, and ends with plain SGD:
 - ``autograd``: EP as most code bases write it: Phi differentiated by autograd at every step, input drive included, one phase after
   the other;
 - ``bptt``: `eqprop.BPTT` over the last K steps;
-- ``convolutions``: those alone that the step cannot avoid: of the input once; the others up and down at every step; one for the
-  gradient of every kernel.
+- ``convolutions``: those alone, and the products of the dense head, that the step cannot avoid (`eqprop.bench.arithmetic`).
 """
 
 import argparse
 import json
-import statistics
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.grad import conv2d_weight
-from training_step import Step, rounded, time_in_turn
 
 import eqprop as ep
-from eqprop.images import channels_last
+from eqprop.bench import Step, bare, in_turn, medians, of_training, ratios, rounded
 from eqprop.recipes import recipe
 from eqprop.settle import as_settle
 from eqprop.training import Run
@@ -99,35 +95,6 @@ def autograd_ep(model: ep.Model, x: Tensor, y: Tensor, free: int, nudged: int, b
     return surrogate + cost.value(start[-1], cost.encode(y, start[-1])).mean()  # a readout's plain gradient
 
 
-def bare_convolutions(model: ep.Model, x: Tensor, free: int, nudged: int) -> Step:
-    """As the module says, in the layout that is fastest."""
-    batch, jobs = len(x), []
-    for pre, post, layer in model.network.edges():
-        if isinstance(layer, ep.Conv2d):
-            by = layer._filter(layer.weight.detach())
-            below, above = (
-                channels_last(torch.rand(2 * batch, *model.network.populations[n].shape)) for n in (pre, post)
-            )
-            image = by.up(below)
-            jobs.append((pre, by, below, image if layer.pool in ("max", "softmax") else above))
-
-    def step() -> None:
-        for pre, by, below, _ in jobs:
-            if pre == 0:
-                by.up(below[:batch])
-        for size, steps in ((batch, free), (2 * batch, nudged)):
-            for _ in range(steps):
-                for pre, by, below, image in jobs:
-                    if pre:
-                        by.up(below[:size])
-                        by.down(image[:size], below.shape)
-        for pre, by, below, image in jobs:
-            size = 2 * batch if pre else batch
-            conv2d_weight(below[:size], by.kernel.shape, image[:size], by.stride, by.padding)
-
-    return torch.no_grad()(step)
-
-
 def contenders(run: Run, batch: int) -> dict[str, Step]:
     """By name, a function that does one training step."""
     free, nudged, beta = lengths(run)
@@ -150,13 +117,14 @@ def contenders(run: Run, batch: int) -> dict[str, Step]:
     def slow(model: ep.Model, x: Tensor, y: Tensor, **_: object) -> list[Tensor]:
         return [autograd_ep(model, x, y, free, nudged, beta)]
 
+    alone = network()
     torch.manual_seed(0)
     x, y = torch.rand(batch, *run.model.input_shape), torch.randint(10, (batch,))  # type: ignore[union-attr]
     return {
         "ours": descend(network(), ep.EquilibriumProp(free, nudged, beta, "centred")),
         "autograd": descend(network(), slow),  # type: ignore[arg-type]
         "bptt": descend(network(), ep.BPTT(free, nudged)),
-        "convolutions": bare_convolutions(network(), x, free, nudged),
+        "convolutions": bare(alone, of_training(alone, batch, free, nudged, copies=2)),
     }
 
 
@@ -187,11 +155,8 @@ def main() -> None:
     for name in args.networks:
         run = named(name)
         check(run)
-        times = time_in_turn(contenders(run, args.batch), args.repeats, block=2)
-        median = {who: statistics.median(t) for who, t in times.items()}
-        ratio = {
-            who: statistics.median(a / b for a, b in zip(t, times["ours"], strict=True)) for who, t in times.items()
-        }
+        times = in_turn(contenders(run, args.batch), args.repeats, block=2)
+        median, ratio = medians(times), ratios(times, "ours")
         figures = {"milliseconds": rounded(median), "times_ours": rounded(ratio)}
         rows.append({"network": name, "batch": args.batch, "T, K": lengths(run)[:2], **figures})
         print(f"{name}: " + ", ".join(f"{w} {m:.1f} ms ({ratio[w]:.2f}x)" for w, m in median.items()), flush=True)

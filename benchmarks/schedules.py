@@ -21,10 +21,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from training_step import rounded
 
 import eqprop as ep
 from eqprop import plots
+from eqprop.bench import METHODS, rounded
 from eqprop.data import load
 from eqprop.plots import Course
 from eqprop.recipes import recipe
@@ -35,12 +35,6 @@ from eqprop.training.environment import environment
 NETWORKS = {"p-1h": 400, "p-2h": 400, "p-3h": 400, "p-conv-small": 200, "eb-1h": 400}
 """Recipe, and how many steps are watched; the convolutional one has the network of ``p-conv``."""
 
-METHODS = {
-    "sync": ep.Settle(1),
-    "async": ep.Settle(1, schedule=ep.Asynchronous()),
-    "anderson": ep.Settle(1, accelerate=ep.Anderson()),
-    "async+anderson": ep.Settle(1, schedule=ep.Asynchronous(), accelerate=ep.Anderson()),
-}
 RESIDUALS = (1e-3, 1e-5)
 BATCH = 20
 TIMED = 100  # steps

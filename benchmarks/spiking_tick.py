@@ -13,15 +13,14 @@ Every contender moves a batch that has settled for ten ticks on by ``TICKS`` mor
 
 import argparse
 import json
-import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from training_step import rounded, time_in_turn
 
 import eqprop as ep
+from eqprop.bench import in_turn, medians, ratios, rounded
 from eqprop.recipes import recipe
 from eqprop.spiking import Bernoulli
 from eqprop.training.environment import environment
@@ -80,11 +79,9 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     rows = []
     for name in args.networks:
-        times = time_in_turn(contenders(name, args.batch), args.repeats, block=2)
-        median = {who: statistics.median(t) / TICKS for who, t in times.items()}
-        ratio = {
-            who: statistics.median(a / b for a, b in zip(t, times["twin"], strict=True)) for who, t in times.items()
-        }
+        times = in_turn(contenders(name, args.batch), args.repeats, block=2)
+        median = {who: t / TICKS for who, t in medians(times).items()}
+        ratio = ratios(times, "twin")
         rows.append(
             {"network": name, "batch": args.batch, "milliseconds": rounded(median), "times_twin": rounded(ratio)}
         )

@@ -13,8 +13,6 @@ Every contender takes the same batch, starts from the same weights and ends with
 
 import argparse
 import json
-import statistics
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -23,13 +21,13 @@ import torch
 from torch import Tensor, nn
 
 import eqprop as ep
+from eqprop.bench import Step, bare, in_turn, medians, of_training, ratios, rounded
 from eqprop.training.environment import environment
 
 SETTINGS = {  # Ernoult et al. 2019, table 1: sizes input-first, T, K, beta
     "p-1h": ([784, 512, 10], 30, 10, 0.1),
     "p-2h": ([784, 512, 512, 10], 100, 20, 0.5),
 }
-Step = Callable[[], object]
 
 
 def autograd_ep(model: ep.Model, x: Tensor, y: Tensor, free: int, nudged: int, beta: float) -> Tensor:
@@ -90,25 +88,8 @@ def contenders(name: str, batch: int) -> dict[str, Step]:
         "autograd": descend(slow, lambda: [autograd_ep(slow, x, y, free, nudged, beta)]),
         "bptt": descend(unrolled, lambda: list(bptt(unrolled, x, y))),
         "backprop": descend(plain, lambda: [(plain(x) - one_hot).square().sum() / (2 * batch)]),
-        "products": bare_products(sizes, batch, free + nudged),
+        "products": bare(ours, of_training(ours, batch, free, nudged)),
     }
-
-
-def bare_products(sizes: list[int], batch: int, steps: int) -> Step:
-    """The input drive and its gradient once; every other product up and down at every step, and once for the gradient."""
-    weights = [torch.rand(b, a) for a, b in pairwise(sizes)]
-    states = [torch.rand(batch, n) for n in sizes]
-
-    def step() -> None:
-        torch.mm(states[0], weights[0].t())
-        for _ in range(steps):
-            for w, below, above in zip(weights[1:], states[1:], states[2:], strict=False):
-                torch.mm(below, w.t())
-                torch.mm(above, w)
-        for below, above in pairwise(states):
-            torch.mm(above.t(), below)
-
-    return step
 
 
 def check(name: str) -> None:
@@ -122,28 +103,6 @@ def check(name: str) -> None:
     slow = torch.autograd.grad(autograd_ep(model, x, y, free, nudged, beta), list(model.parameters()))
     for a, b in zip(ours, slow, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
-
-
-def time_in_turn(steps: dict[str, Step], repeats: int, block: int = 4) -> dict[str, list[float]]:
-    """Milliseconds a step, round after round; the first round is not counted.
-
-    In each round every contender does a block of steps, as training does: its weights are then in the caches.
-    """
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(repeats + 1):
-        for name, step in steps.items():
-            step()
-            begin = time.perf_counter()
-            for _ in range(block):
-                step()
-            if turn:
-                times[name].append(1e3 * (time.perf_counter() - begin) / block)
-    return times
-
-
-def rounded(figures: dict[str, float]) -> dict[str, float]:
-    """Three digits are more than a shared machine is good for."""
-    return {who: float(f"{figure:.3g}") for who, figure in figures.items()}
 
 
 def command(args: argparse.Namespace) -> str:
@@ -165,12 +124,8 @@ def main() -> None:
     for name in SETTINGS:
         check(name)
         for batch in (20, 128):
-            times = time_in_turn(contenders(name, batch), args.repeats)
-            median = {who: statistics.median(t) for who, t in times.items()}
-            # Ratio within each round, so that what slows a round down slows both sides down.
-            ratio = {
-                who: statistics.median(a / b for a, b in zip(t, times["ours"], strict=True)) for who, t in times.items()
-            }
+            times = in_turn(contenders(name, batch), args.repeats)
+            median, ratio = medians(times), ratios(times, "ours")
             figures = {"milliseconds": rounded(median), "times_ours": rounded(ratio)}
             rows.append({"network": name, "batch": batch, **figures})
             print(

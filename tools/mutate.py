@@ -18,6 +18,7 @@ from pathlib import Path
 from mutant import Mutant
 from mutants_acceleration import ACCELERATION
 from mutants_augment import AUGMENT
+from mutants_bench import BENCH
 from mutants_continual import CONTINUAL
 from mutants_convolution import CONVOLUTION
 from mutants_core import CORE
@@ -47,6 +48,7 @@ MUTANTS = [
     *SPIKING,
     *PARALLEL,
     *ACCELERATION,
+    *BENCH,
 ]
 
 

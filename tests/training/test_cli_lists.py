@@ -16,7 +16,7 @@ from small_sets import isolate, small_mnist
 HELPS = [
     "--help", "train --help", "compare --help", "train digits --help", "train p-1h --estimator bptt --optimiser adam --help",
     "train eb-1h --schedule step --help", "compare eb-2h --help", "train --resume . --help", "evaluate --help", "plot --help",
-    "recipes --help", "data --help", "data fetch --help",
+    "recipes --help", "data --help", "data fetch --help", "bench --help",
 ]  # fmt: skip
 
 OF_A_RUN = {
@@ -103,6 +103,7 @@ def test_the_options_of_compare_are_these():
         ("plot", "--device --data.root"),
         ("data", "--root"),
         ("data fetch", "--via --root"),
+        ("bench", "--batch --threads --free-steps --nudged-steps --rounds --residual --out --plots"),
     ],
 )
 def test_options_of_other_parts_and_commands(words, names):

@@ -24,6 +24,7 @@ COMMANDS = {
     "plot": "draw the pictures of a run, or of several",
     "gdu": "hold EP's updates against BPTT's gradients, step by step",
     "tune": "find the shortest phases whose gradient agrees with BPTT's",
+    "bench": "measure what training steps and free phases cost: time, memory, and the arithmetic in them",
     "reproduce": "do the figures and the table of a paper, and write an account of them",
 }
 """Every command, in a module of its name; none is loaded before it is called."""

@@ -266,6 +266,8 @@ def numbers(info: PrimitiveTypeInfo) -> Spec | None:
     """A number, or two, or a list."""
     if info.type is int:
         return single("INT", whole, int)
+    if members(info.type) == {int, NoneType}:
+        return single("{None}|INT", lambda word: None if word == "None" else whole(word), int, NoneType)
     if info.type is float:
         return single("FLOAT", real, float, int)
     if info.type == Sequence[int]:

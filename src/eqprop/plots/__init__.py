@@ -9,6 +9,7 @@ from eqprop.plots.by_angle import error_by_angle
 from eqprop.plots.columns import side_by_side
 from eqprop.plots.curves import increments
 from eqprop.plots.distances import distances, over_length
+from eqprop.plots.dots import dots
 from eqprop.plots.errors import against_beta, relative_errors
 from eqprop.plots.layer_bars import layer_bars
 from eqprop.plots.phases import Course, courses
@@ -29,6 +30,7 @@ __all__ = [
     "courses",
     "decoding",
     "distances",
+    "dots",
     "error_by_angle",
     "error_curves",
     "firing",

@@ -1,0 +1,46 @@
+"""EP holds no states but the last ones: the peak memory of a step does not depend on the length of its phases."""
+
+import pytest
+
+from eqprop.bench import Task, contenders, phases_of
+from eqprop.bench.contenders import estimators
+from eqprop.recipes import RECIPES, recipe
+from eqprop.training.memory import Ledger, peak_bytes
+
+FEW, MANY, NUDGED = 4, 16, 2
+
+
+def peaks(name: str) -> tuple[list[int], list[int]]:
+    """Of the phases alone, which the gradients of many weights might hide, and of the whole step of EP, for few and many steps."""
+    run, phases, steps = recipe(name), [], []
+    model = run.build()
+    for free in (FEW, MANY):
+        task = Task(run, phases_of(run, free, NUDGED), 1)
+        x, y = task.samples(model)
+        model.zero_grad()
+        with Ledger() as ledger:
+            (loss,) = estimators(run, task.phases)["EP"](model, x, y)
+            phases.append(ledger.peak)
+            loss.backward()
+        steps.append(ledger.peak)
+    return phases, steps
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_step_of_ep_needs_the_same_memory_however_long_its_free_phase_is(name):
+    for few, many in peaks(name):
+        assert many == pytest.approx(few, rel=0.01)
+        assert few > 0
+
+
+def test_so_does_the_nudged_phase():
+    run = recipe("p-2h")
+    few, many = (peak_bytes(contenders(Task(run, phases_of(run, 4, k), 20))["EP"]()) for k in (2, 12))
+    assert many == pytest.approx(few, rel=0.01)
+
+
+def test_backpropagation_through_time_needs_more_with_every_step():
+    """At least the states of the steps that it goes back over: here 20 samples of 1034 units, in four bytes each."""
+    run = recipe("p-2h")
+    few, many = (peak_bytes(contenders(Task(run, phases_of(run, k, k), 20))["BPTT"]()) for k in (4, 16))
+    assert many - few >= 12 * 20 * 1034 * 4
