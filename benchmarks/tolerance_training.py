@@ -2,8 +2,8 @@
 
     python benchmarks/tolerance_training.py NETWORK FREE [--images N] [--tests N] [--epochs N] [--seeds N ...] [--json FILE]
 
-FREE is a free phase as the command line takes it, as 200:1e-4 or 100:3e-4:async:anderson3. Each seed is trained twice, from the same
-weights and on the same batches of the first N images of MNIST. Both are tested as the recipe says, with its fixed number of steps.
+FREE is a free phase as the command line takes it, as 200:1e-4 or 100:3e-4:async:anderson3. Each seed is trained twice, from the
+same weights and on the same batches of the first N images. Both are tested as the recipe says, with its fixed number of steps.
 Seeds already in FILE are not trained again, so that it can be killed and called again.
 """
 
