@@ -117,7 +117,7 @@ def chunks(states: Sequence[Ends], n: int) -> list[tuple[Ends, ...]]:
 
 @dataclass(frozen=True)
 class ReplicasWire(Wire):
-    """Right factors of the products of N parts of a batch: upwards, ``(N, n_pre, n_post)``, and downwards, ``(N, n_post, n_pre)``."""
+    """Right factors of the products of N parts of a batch: up ``(N, n_pre, n_post)``, down ``(N, n_post, n_pre)``."""
 
     up: Tensor
     down: Tensor

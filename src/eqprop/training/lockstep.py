@@ -23,7 +23,7 @@ from eqprop.estimators.base import Estimator
 from eqprop.model import Model
 from eqprop.replicas import misfit, side_by_side
 from eqprop.settle import Settle, Solution
-from eqprop.state import mapped
+from eqprop.state import mapped, tensors
 from eqprop.training.course import Learned, Training
 from eqprop.training.interrupts import Interrupted
 from eqprop.training.rows import Row
@@ -174,11 +174,10 @@ class Crew:
 
 def divided(solution: Solution, n: int) -> list[Solution]:
     """The solutions of each of ``n`` parts of a batch."""
+    whole = (solution.state, solution.activity, (solution.output, solution.residual))
+    chunks = {id(t): t.chunk(n) for t in tensors(whole)}
     parts = []
     for r in range(n):
-        state, activity, (output, residual) = (
-            mapped(lambda t, r=r: t.chunk(n)[r], part)
-            for part in (solution.state, solution.activity, (solution.output, solution.residual))
-        )
+        state, activity, (output, residual) = mapped(lambda t, r=r: chunks[id(t)][r], whole)
         parts.append(replace(solution, state=state, activity=activity, output=output, residual=residual))
     return parts
