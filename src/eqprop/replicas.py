@@ -14,9 +14,11 @@ replica's optimiser looks for it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from eqprop.connections import Connection, Ends, Wire
 from eqprop.dense import Dense
@@ -78,10 +80,22 @@ class Replicas(Connection):
         return torch.cat([getattr(c, current)(*part) for c, part in zip(self.each, parts, strict=True)])
 
     def contrast(self, free: Ends, a: Ends, b: Ends) -> Tensor:
-        """The sum of each replica's own."""
-        parts = chunks((free, a, b), self.multiple)
-        terms = [c.contrast(*part) for c, part in zip(self.each, parts, strict=True)]  # type: ignore[operator]
-        return torch.stack(terms).sum()
+        """The sum of each replica's own, as `Dense` and `Untied` have it, the products of all replicas in one call."""
+        forward, feedback = zip(*(ways(c) for c in self.each), strict=True)
+        biases = [c.offset() for c in self.each]  # type: ignore[operator]
+        step = self._parts(a.post - b.post)
+        if feedback[0] is not forward[0]:
+            back = pairings(self._parts(free.post), self._parts(a.pre - b.pre), None, *feedback)
+            return back + pairings(step, self._parts(free.pre), step, *forward, *biases)
+        if a.pre is b.pre:  # a static input
+            return pairings(step, self._parts(a.pre), step, *forward, *biases)
+        left = torch.cat([step, self._parts(b.post)], 1)
+        right = torch.cat([self._parts(a.pre), self._parts(a.pre - b.pre)], 1)
+        return pairings(left, right, step, *forward, *biases)
+
+    def _parts(self, s: Tensor) -> Tensor:
+        """Of each replica, its samples as vectors: ``(N, B, n)``."""
+        return s.reshape(self.multiple, -1, s[0].numel())
 
     def offsets(self, batch: int) -> Tensor | None:
         """Each replica's bias, for all of its samples: ``(batch, n_post)``."""
@@ -109,10 +123,35 @@ def ways(connection: nn.Module) -> tuple[Tensor, Tensor]:
     return connection.weight, connection.weight
 
 
-def chunks(states: Sequence[Ends], n: int) -> list[tuple[Ends, ...]]:
-    """The ends of every replica in these states. What is one tensor in several of them stays so: a static input is told by that."""
-    parts = {id(s): s.chunk(n) for ends in states for s in ends}
-    return [tuple(Ends(parts[id(pre)][r], parts[id(post)][r]) for pre, post in states) for r in range(n)]
+class _Pairings(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor, step: Tensor | None, *parameters: Tensor | None) -> Tensor:
+        ctx.save_for_backward(left, right, step, *parameters)
+        return left.new_zeros(())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        left, right, step, *parameters = ctx.saved_tensors
+        left, n = left * slopes[0], len(left)
+        found = [*torch.bmm(left.mT, right)]
+        if step is not None:
+            found += [*(step.sum(1) * slopes[0])]
+        wanted = [g if p is not None and p.requires_grad else None for p, g in zip(parameters, found, strict=True)]
+        pull = torch.bmm(left, torch.stack(parameters[:n])).reshape(right.shape) if ctx.needs_input_grad[1] else None
+        return None, pull, None, *wanted
+
+
+def pairings(left: Tensor, right: Tensor, step: Tensor | None, *parameters: Tensor | None) -> Tensor:
+    """The sum over replicas of `eqprop.dense.pairing`.
+
+    Args:
+        left: of each replica, ``(N, B, n_post)``.
+        right: of each replica, ``(N, B, n_pre)``.
+        step: whose sum over samples is the gradient of the biases, ``(N, B, n_post)``; None where there are none.
+        parameters: N weights, then, with a ``step``, N biases, which may be None.
+    """
+    return _Pairings.apply(left, right, step, *parameters)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
