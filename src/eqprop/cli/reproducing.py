@@ -30,7 +30,7 @@ from eqprop.theorem.report import layer_errors
 from eqprop.theorem.result import Result, conduct, write
 from eqprop.training.environment import environment
 from eqprop.training.folder import Folder
-from eqprop.training.session import finished, read_run, start
+from eqprop.training.session import read_run, start
 
 __all__ = ["Work", "checked", "columns", "studied", "tell", "trained"]
 
@@ -180,13 +180,15 @@ def trainings(row: Row, seeds: Sequence[int], work: Work) -> str:
     lost, left = [], folders
     while left:
         try:
-            carry_out(left, Means(device=work.device, plots=False), work.root, work.found.folder)
+            carry_out(
+                [[folder] for folder in left], Means(device=work.device, plots=False), work.root, work.found.folder
+            )
             break
         except Diverged as stop:
             seed = seeds[folders.index(stop.folder)]
             work.found.diverged.setdefault(row.command, []).append(seed)
             lost.append(f"seed {seed} diverged: {stop.reason}")
-            left = [folder for folder in folders[folders.index(stop.folder) + 1 :] if not finished(Folder(folder))]
+            left = folders[folders.index(stop.folder) + 1 :]
     return "; ".join(["trained"] * (len(lost) < len(folders)) + lost)
 
 

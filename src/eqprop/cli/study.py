@@ -28,7 +28,7 @@ from eqprop.training.run import ModelSpec, Run
 from eqprop.training.seeds import alike, proceed_at_once
 from eqprop.training.session import finished, prepare, proceed, read_run, start
 
-__all__ = ["Means", "carry_out", "lay_out", "runs_in"]
+__all__ = ["Means", "at_once", "carry_out", "lay_out", "runs_in"]
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of a disk in the middle of a training."""
@@ -128,8 +128,17 @@ def runs_in(folder: Path) -> list[Path]:
     return found
 
 
-def carry_out(folders: Sequence[Path], means: Means, root: str | None, top: Path, processes: Processes = ALONE) -> None:
-    """Begin or go on with each run that is not finished; several seeds of one at once, where that can be.
+def carry_out(
+    groups: Sequence[Sequence[Path]], means: Means, root: str | None, top: Path, processes: Processes = ALONE
+) -> None:
+    """Begin or go on with each run that is not finished.
+
+    Args:
+        groups: folders of runs; those of a group, which differ in their seed, are trained at once.
+        means: how.
+        root: a folder to look for the data in first.
+        top: the folder of all, for what is said.
+        processes: by which.
 
     Raises:
         Diverged: if a training does; those at once with it have come to their end, those after it are not begun.
@@ -137,9 +146,11 @@ def carry_out(folders: Sequence[Path], means: Means, root: str | None, top: Path
         Interrupted: if a signal stopped it.
         ValueError, OSError: if a folder holds no sound run; no other is begun then.
     """
-    runs = {folder: read_run(folder) for folder in folders}  # every one is sound before the first begins
+    folders = [folder for group in groups for folder in group]
+    for folder in folders:
+        read_run(folder)  # every one is sound before the first begins
     done = {folder: finished(Folder(folder)) and len(folders) > 1 for folder in folders}
-    for group in groups(runs, processes):
+    for group in groups:
         for folder in group:
             if done[folder]:
                 say(f"{folder} is finished")
@@ -172,19 +183,23 @@ def carry_out(folders: Sequence[Path], means: Means, root: str | None, top: Path
         sys.stderr.write("eqprop: no pictures without matplotlib: pip install 'eqprop[plot]'\n")
 
 
-def groups(runs: Mapping[Path, Run], processes: Processes) -> list[list[Path]]:
-    """Folders that are trained at once, in the order of the first of each; says why seeds of one run are not."""
+def at_once(folders: Sequence[Path], processes: Processes) -> list[list[Path]]:
+    """Groups of folders that are trained at once, in the order of the first of each; says why seeds of one run are not.
+
+    Raises:
+        ValueError: if a folder holds no sound run.
+    """
     same: dict[str, list[Path]] = {}
-    for folder, run in runs.items():
-        same.setdefault(alike(run), []).append(folder)
+    for folder in folders:
+        same.setdefault(alike(read_run(folder)), []).append(folder)
     found = []
-    for folders in same.values():
-        run = runs[folders[0]]
+    for group in same.values():
+        run = read_run(group[0])
         several = "several processes train one seed together" if processes.size > 1 else None
-        reason = (several or obstacle(run)) if len(folders) > 1 else None
+        reason = (several or obstacle(run)) if len(group) > 1 else None
         if reason:
             say(f"{run.name}, {run.method}: one seed after the other: {reason}")
-        found += [[folder] for folder in folders] if reason else [folders]
+        found += [[folder] for folder in group] if reason else [group]
     return found
 
 
