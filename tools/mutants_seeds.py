@@ -114,7 +114,7 @@ SEEDS = [
         "cli/study.py",
         "if processes.size > 1 else None",
         "if False else None",
-        "training/test_cli_parallel.py",
+        CLI,
     ),
     Mutant("the second to diverge unnamed", "cli/study.py", "[*lost.items()][1:]", "[*lost.items()][2:]", CLI),
     Mutant("bar of one alone", "training/shared_bar.py", "sum(part.done for part in self.parts)", "self.done", CLI),

@@ -3,13 +3,17 @@
 import re
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from command import call, frames
-from eqprop.training import checkpoint
+from eqprop.cli.study import at_once
+from eqprop.recipes import recipe
+from eqprop.training import checkpoint, start
 from eqprop.training import seeds as training_seeds
 from eqprop.training.folder import Folder
+from eqprop.training.processes import Alone
 from eqprop.training.reports import PlainLines, ProgressBar
 from small_trainings import assert_nearly, outcome
 
@@ -99,6 +103,18 @@ def test_seeds_that_cannot_go_at_once_go_one_after_the_other_and_it_is_said_why(
     assert LINE.findall(said) == [("0", "1"), ("0", "2"), ("1", "1"), ("1", "2")]
     call(f"{TRAIN} --seed 1 --estimator.nudging random-sign --out alone").done()
     assert outcome(here / "all" / "seed-1") == outcome(here / "alone")
+
+
+def test_several_processes_train_one_seed_together(here, capsys):
+    class Two(Alone):
+        size = 2
+
+    for seed in (0, 1):
+        start(replace(recipe("digits"), seed=seed), here / str(seed))
+    assert at_once([Path("0"), Path("1")], Alone()) == [[Path("0"), Path("1")]]
+    assert capsys.readouterr().out == ""
+    assert at_once([Path("0"), Path("1")], Two()) == [[Path("0")], [Path("1")]]
+    assert "one seed after the other: several processes train one seed together" in capsys.readouterr().out
 
 
 def test_one_seed_is_trained_as_ever(here, monkeypatch):
