@@ -37,7 +37,7 @@ CORE = [
         "if True:\n            terms",
         TRAIN,
     ),
-    Mutant("bias left out of the drive", NET, "current = connection.offset()", "current = None", PHI),
+    Mutant("bias left out of the drive", NET, "current = connection.offsets(x.shape[0])", "current = None", PHI),
     Mutant("gain left out of the drive", NET, "current, alpha=gain[post]", "current, alpha=1.0", PHI),
     Mutant(
         "shift left out of the drive",

@@ -11,27 +11,28 @@ DIVERGED, RUNS = (f"training/test_training_{name}.py" for name in ("divergence",
 TOLD, PICTURES = "training/test_training_reports.py", "training/test_angle_plots.py"
 BATCHES, LOADED = (f"training/test_data_{name}.py" for name in ("batches", "loading"))
 TRAINER, STREAM, CHECK, FILES = "training/trainer.py", "training/stream.py", "training/checkpoint.py", "files.py"
+SNAPSHOT = "training/snapshot.py"
 
 TRAINING = [
     Mutant(
         "optimiser not restored",
-        TRAINER,
-        'checkpoint.load_optimizer(self.optimizer, tensors, facts["optimizer"])',
+        SNAPSHOT,
+        'checkpoint.load_optimizer(trainer.optimizer, tensors, facts["optimizer"])',
         "pass",
         RESUME,
     ),
     Mutant(
         "scheduler not restored",
-        TRAINER,
-        'checkpoint.load_scheduler(self.scheduler, facts["scheduler"])',
+        SNAPSHOT,
+        'checkpoint.load_scheduler(trainer.scheduler, facts["scheduler"])',
         "pass",
         RESUME,
     ),
-    Mutant("signs not restored", TRAINER, 'self.generator.set_state(tensors["random.estimator"])', "pass", RESUME),
-    Mutant("torch's stream not restored", TRAINER, 'torch.set_rng_state(tensors["random.torch"])', "pass", RESUME),
-    Mutant("sums not restored", TRAINER, 'self.tally.restore(tensors["tally"], facts["counts"])', "pass", RESUME),
+    Mutant("signs not restored", SNAPSHOT, 'trainer.generator.set_state(tensors["random.estimator"])', "pass", RESUME),
+    Mutant("torch's stream not restored", SNAPSHOT, 'torch.set_rng_state(tensors["random.torch"])', "pass", RESUME),
+    Mutant("sums not restored", SNAPSHOT, 'trainer.tally.restore(tensors["tally"], facts["counts"])', "pass", RESUME),
     Mutant(
-        "best forgotten", TRAINER, 'tensors["random.epoch"], facts["best"]', 'tensors["random.epoch"], None', RESUME
+        "best forgotten", SNAPSHOT, 'tensors["random.epoch"], facts["best"]', 'tensors["random.epoch"], None', RESUME
     ),
     Mutant(
         "a batch skipped too many",

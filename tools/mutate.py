@@ -27,6 +27,7 @@ from mutants_nir import NIR
 from mutants_order import ORDER
 from mutants_parallel import PARALLEL
 from mutants_reproduction import REPRODUCTION
+from mutants_seeds import SEEDS
 from mutants_spiking import SPIKING
 from mutants_theorem import THEOREM
 from mutants_training import TRAINING
@@ -49,6 +50,7 @@ MUTANTS = [
     *PARALLEL,
     *ACCELERATION,
     *BENCH,
+    *SEEDS,
 ]
 
 

@@ -55,6 +55,10 @@ class Wire(ABC):
         """This wire with what pre alone decides worked out for both ways: as good as itself as long as pre stands still."""
         return self
 
+    def repeat(self, n: int) -> "Wire":
+        """This wire for the batch repeated ``n`` times: itself, unless it tells samples apart by their place."""
+        return self
+
 
 class Connection(nn.Module, ABC):
     """A term ``phi(pre, post)`` of Phi. A user's own needs only `phi`; currents are then taken by autograd.
@@ -71,6 +75,9 @@ class Connection(nn.Module, ABC):
     linear: ClassVar[bool] = False
     """True promises that `phi` is linear in ``post``: then `up` does not depend on it, and the current of a static
     input is computed once a batch."""
+
+    multiple: int = 1
+    """Batches must hold a multiple of so many samples; more than 1 only where samples are told apart by their place."""
 
     @abstractmethod
     def phi(self, pre: Tensor, post: Tensor) -> Tensor:
@@ -121,6 +128,10 @@ class Connection(nn.Module, ABC):
     def offset(self) -> Tensor | None:
         """The part of the current into post that depends on no activity and that `wire` therefore leaves out."""
         return None
+
+    def offsets(self, batch: int) -> Tensor | None:
+        """`offset` as it is added to a batch of so many samples: itself, where all have the same."""
+        return self.offset()
 
     def fan_out(self, pre: Sequence[int], post: Sequence[int]) -> tuple[Tensor, Tensor]:
         """To how many units a unit's activity goes: upwards, of the shape ``pre``, and downwards, of the shape ``post``; float64.

@@ -125,7 +125,8 @@ class Drive:
         if n == 1:
             return self
         constant = tuple(torch.cat([c] * n) for c in self.constant)
-        return Drive(torch.cat([self.input] * n), constant, self.wires, self.gains)
+        wires = tuple(wire.repeat(n) for wire in self.wires)
+        return Drive(torch.cat([self.input] * n), constant, wires, self.gains)
 
 
 class Network(nn.Module):
@@ -205,7 +206,7 @@ class Network(nn.Module):
                     current = connection.up(x, constant[post - 1])  # of the right shape; its values do not count
                 else:
                     wires.append(connection.wire(pre, post, gain))
-                    current = connection.offset()
+                    current = connection.offsets(x.shape[0])
                 if current is not None:
                     constant[post - 1] = torch.add(constant[post - 1], current, alpha=gain[post])
         return Drive(x, tuple(constant), tuple(wires), tuple(gain[1:]))
@@ -258,7 +259,8 @@ class Network(nn.Module):
     def _check_fit(self, pre: int, post: int, connection: Connection) -> None:
         shapes = self.populations[pre].shape, self.populations[post].shape
         like = next(connection.parameters(), torch.zeros(()))
-        a, b = (torch.zeros(2, *shape, device=like.device, dtype=like.dtype) for shape in shapes)
+        batch = 2 * connection.multiple
+        a, b = (torch.zeros(batch, *shape, device=like.device, dtype=like.dtype) for shape in shapes)
         where = f"edge {pre} -> {post}: {connection} does not fit populations of shapes {shapes[0]} and {shapes[1]}"
         try:
             with torch.no_grad():

@@ -9,7 +9,7 @@ import tyro
 from eqprop.checks import positive_int
 from eqprop.cli.outcome import tell
 from eqprop.cli.parse import parse, refusing
-from eqprop.cli.study import Means, carry_out, lay_out
+from eqprop.cli.study import Means, at_once, carry_out, lay_out
 from eqprop.cli.swap import swapped
 from eqprop.cli.together import together
 from eqprop.cli.train import LeftOut, folder_name, resume, split, wants_resume
@@ -65,5 +65,5 @@ def compare(words: list[str], processes: Processes) -> int:
     with refusing(Compare, prog, default):
         top = lay_out(runs, options.out, f"compare-{options.run.name}", options.means, processes)
     folders = [top / part for part in runs]
-    carry_out(folders, options.means, options.run.data.root, top, processes)
+    carry_out(at_once(folders, processes), options.means, options.run.data.root, top, processes)
     return tell(top, folders, plots=options.means.plots) if processes.first else 0

@@ -180,7 +180,9 @@ def trainings(row: Row, seeds: Sequence[int], work: Work) -> str:
     lost, left = [], folders
     while left:
         try:
-            carry_out(left, Means(device=work.device, plots=False), work.root, work.found.folder)
+            carry_out(
+                [[folder] for folder in left], Means(device=work.device, plots=False), work.root, work.found.folder
+            )
             break
         except Diverged as stop:
             seed = seeds[folders.index(stop.folder)]

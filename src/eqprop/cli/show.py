@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from rich.text import Text
 
 from eqprop.report import markdown_table
 from eqprop.training.reports import PlainLines, ProgressBar, Report, TensorBoard
+from eqprop.training.run import Run
+from eqprop.training.shared_bar import shared_bar
 
-__all__ = ["counting", "download_progress", "reports", "say", "table"]
+__all__ = ["counting", "download_progress", "reports", "reports_of_seeds", "say", "table"]
 
 
 def say(text: str) -> None:
@@ -29,6 +31,18 @@ def reports(title: str, folder: Path, *, tensorboard: bool) -> list[Report]:
     console = Console()
     told: list[Report] = [ProgressBar(console, title) if console.is_terminal else PlainLines(sys.stdout, title)]
     return [*told, TensorBoard(folder / "tensorboard")] if tensorboard else told
+
+
+def reports_of_seeds(runs: Sequence[Run], folders: Sequence[Path], *, tensorboard: bool) -> Mapping[Path, list[Report]]:
+    """By folder who is told of each of several trainings of one recipe: as `reports`, with one bar for all."""
+    console, titles = Console(), [run.title for run in runs]
+    if console.is_terminal:
+        together = f"{runs[0].name}, {runs[0].method}, {len(runs)} seeds"
+        told = shared_bar(console, together, titles)
+    else:
+        told = [PlainLines(sys.stdout, title) for title in titles]
+    more = [[TensorBoard(folder / "tensorboard")] if tensorboard else [] for folder in folders]
+    return {folder: [one, *others] for folder, one, others in zip(folders, told, more, strict=True)}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

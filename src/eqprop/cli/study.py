@@ -14,19 +14,21 @@ from eqprop.checks import not_negative
 from eqprop.cli.devices import as_device
 from eqprop.cli.errors import Diverged, Failed
 from eqprop.cli.pictures import draw_run, drawable
-from eqprop.cli.show import download_progress, reports, say
+from eqprop.cli.show import download_progress, reports, reports_of_seeds, say
 from eqprop.convnet import ConvNet
 from eqprop.estimators import BPTT, ImplicitDiff
 from eqprop.spiking import Spiking
 from eqprop.training.folder import Folder
 from eqprop.training.interrupts import Interrupted
+from eqprop.training.lockstep import obstacle
 from eqprop.training.parallel import Lost
 from eqprop.training.processes import ALONE, Processes
 from eqprop.training.reports import TensorBoard
 from eqprop.training.run import ModelSpec, Run
+from eqprop.training.seeds import alike, proceed_at_once
 from eqprop.training.session import finished, prepare, proceed, read_run, start
 
-__all__ = ["Means", "carry_out", "lay_out", "runs_in"]
+__all__ = ["Means", "at_once", "carry_out", "lay_out", "runs_in"]
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of a disk in the middle of a training."""
@@ -126,24 +128,40 @@ def runs_in(folder: Path) -> list[Path]:
     return found
 
 
-def carry_out(folders: Sequence[Path], means: Means, root: str | None, top: Path, processes: Processes = ALONE) -> None:
+def carry_out(
+    groups: Sequence[Sequence[Path]], means: Means, root: str | None, top: Path, processes: Processes = ALONE
+) -> None:
     """Begin or go on with each run that is not finished.
 
+    Args:
+        groups: folders of runs; those of a group, which differ in their seed, are trained at once.
+        means: how.
+        root: a folder to look for the data in first.
+        top: the folder of all, for what is said.
+        processes: by which.
+
     Raises:
-        Diverged: if a training does; those after it are not begun.
+        Diverged: if a training does; those at once with it have come to their end, those after it are not begun.
         Failed: if the disk is full, or another process is lost.
         Interrupted: if a signal stopped it.
         ValueError, OSError: if a folder holds no sound run; no other is begun then.
     """
+    folders = [folder for group in groups for folder in group]
     for folder in folders:
         read_run(folder)  # every one is sound before the first begins
     done = {folder: finished(Folder(folder)) and len(folders) > 1 for folder in folders}
-    for folder in folders:
-        if done[folder]:
-            say(f"{folder} is finished")
+    for group in groups:
+        for folder in group:
+            if done[folder]:
+                say(f"{folder} is finished")
+        if all(done[folder] for folder in group):
             continue
+        folder = group[0]
         try:
-            carry_on(folder, means, root, processes)
+            if len(group) > 1:
+                carry_on_at_once(group, means, root, top)
+            else:
+                carry_on(folder, means, root, processes)
         except KeyboardInterrupt as stop:
             ended = all(finished(Folder(one)) for one in folders)
             resume, draw = (
@@ -160,11 +178,59 @@ def carry_out(folders: Sequence[Path], means: Means, root: str | None, top: Path
             again = f"torchrun … -m eqprop train --resume {top}"
             raise Failed(f"{folder}: {error}\nthe last checkpoint is whole: go on with `{again}`") from None
         except FloatingPointError as error:
-            kept = f"the weights from before are kept: `eqprop evaluate {folder}` tests them"
-            advice = "lower the learning rate (--optimiser.rates), or look at beta and the data"
-            raise Diverged(folder, str(error), f"{advice}; {kept}") from None
+            raise diverged(folder, error) from None
     if means.plots and not drawable() and processes.first:
         sys.stderr.write("eqprop: no pictures without matplotlib: pip install 'eqprop[plot]'\n")
+
+
+def at_once(folders: Sequence[Path], processes: Processes) -> list[list[Path]]:
+    """Groups of folders that are trained at once, in the order of the first of each; says why seeds of one run are not.
+
+    Raises:
+        ValueError: if a folder holds no sound run.
+    """
+    same: dict[str, list[Path]] = {}
+    for folder in folders:
+        same.setdefault(alike(read_run(folder)), []).append(folder)
+    found = []
+    for group in same.values():
+        run = read_run(group[0])
+        several = "several processes train one seed together" if processes.size > 1 else None
+        reason = (several or obstacle(run)) if len(group) > 1 else None
+        if reason:
+            say(f"{run.name}, {run.method}: one seed after the other: {reason}")
+        found += [[folder] for folder in group] if reason else [group]
+    return found
+
+
+def diverged(folder: Path, error: FloatingPointError) -> Diverged:
+    """What is told of a training that met a number that is not finite."""
+    kept = f"the weights from before are kept: `eqprop evaluate {folder}` tests them"
+    advice = "lower the learning rate (--optimiser.rates), or look at beta and the data"
+    return Diverged(folder, str(error), f"{advice}; {kept}")
+
+
+def carry_on_at_once(folders: Sequence[Path], means: Means, root: str | None, top: Path) -> None:
+    """Begin or go on with runs that differ in their seed, then draw each.
+
+    Raises:
+        Diverged: if one of them does; the others have come to their end.
+    """
+    runs = [read_run(folder) for folder in folders]
+    caution(runs[0])
+    told = reports_of_seeds(runs, folders, tensorboard=means.tensorboard)
+    with room(top, f"`eqprop train --resume {top}`", "the last checkpoints are whole"):
+        outcomes = proceed_at_once(
+            folders, device=means.device, root=root, reports=told, checkpoint_every=means.checkpoint_every
+        )
+    lost = {folder: outcome for folder, outcome in outcomes.items() if isinstance(outcome, FloatingPointError)}
+    for folder in outcomes.keys() - lost.keys() if means.plots and drawable() else ():
+        with room(folder, f"`eqprop plot {folder}`", "it is trained, but its pictures could not be written"):
+            draw_run(folder, means.device, root)
+    for folder, error in [*lost.items()][1:]:
+        say(f"{folder}: the training diverged: {error}")
+    for folder, error in lost.items():
+        raise diverged(folder, error)
 
 
 def carry_on(folder: Path, means: Means, root: str | None, processes: Processes) -> None:

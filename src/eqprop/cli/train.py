@@ -11,7 +11,7 @@ from eqprop.checks import positive_int
 from eqprop.cli.errors import UsageError, unknown
 from eqprop.cli.outcome import tell
 from eqprop.cli.parse import parse, refusing
-from eqprop.cli.study import Means, carry_out, lay_out, runs_in
+from eqprop.cli.study import Means, at_once, carry_out, lay_out, runs_in
 from eqprop.cli.swap import swapped
 from eqprop.cli.together import together
 from eqprop.recipes import RECIPES, recipe
@@ -100,7 +100,7 @@ def train(words: list[str], processes: Processes) -> int:
     with refusing(Train, prog, default):
         top = lay_out(runs, options.out, options.run.name, options.means, processes)
     folders = [top / part for part in runs]
-    carry_out(folders, options.means, options.run.data.root, top, processes)
+    carry_out(at_once(folders, processes), options.means, options.run.data.root, top, processes)
     return tell(top, folders, plots=options.means.plots) if processes.first else 0
 
 
@@ -117,7 +117,7 @@ def resume(words: list[str], prog: str, processes: Processes) -> int:
         raise UsageError(f"--resume takes the run from its folder: leave {words[0]!r} out\nsee `{prog} --help`")
     options = parse(Resume, words, prog)
     folders = runs_in(options.resume)
-    carry_out(folders, options.means, options.root, options.resume, processes)
+    carry_out(at_once(folders, processes), options.means, options.root, options.resume, processes)
     return tell(options.resume, folders, plots=options.means.plots) if processes.first else 0
 
 

@@ -158,35 +158,48 @@ class ProgressBar:
         self.epochs, self.batches = epochs, batches or 0
         self.bar.update(self.task, total=epochs * self.batches if batches else None, completed=len(rows) * self.batches)
         if rows:
-            self._say(f"{self.title}   goes on after epoch {rows[-1]['epoch']}")
+            self.say(f"{self.title}   goes on after epoch {rows[-1]['epoch']}")
         self.bar.start()
 
     def batch(self, epoch: int, batch: int, tally: Tally) -> None:
         """Moves the bar, a few times a second."""
         self.pace.count(epoch, tally.samples)
+        if self.due():
+            self.show(epoch, (epoch - 1) * self.batches + batch, tally)
+
+    def due(self) -> bool:
+        """Whether it is time for another look; if so, the next one is due later."""
         now = time.monotonic()
-        if now < self.next:
-            return
-        self.next = now + self.INTERVAL
+        due = now >= self.next
+        self.next = now + self.INTERVAL if due else self.next
+        return due
+
+    def show(self, epoch: int, done: int, tally: Tally) -> None:
+        """Moves the bar to so many batches in all."""
         score = tally.score()
-        if (speed := self.pace.look(now)) is not None:
+        if (speed := self.pace.look(time.monotonic())) is not None:
             self.said["speed"] = f"{speed:,.0f} samples/s"
         self._tell(score.cost, score.error, score.residual, score.steps)
-        self._show(epoch, (epoch - 1) * self.batches + batch)
+        self._show(epoch, done)
 
     def epoch(self, row: Row) -> None:
         """Puts the epoch's line above the bar, and its numbers into it."""
-        if (error := row.get("test_error")) is not None:
-            self.said["test"] = f"test {error:6.2%}"
-        self._say(line(row, self.epochs, self.title, self.bar.console.width))
+        self.above(row, self.title)
         self._tell(row["train_cost"], row["train_error"], row["residual"], row["steps"])
         self._show(row["epoch"], row["epoch"] * self.batches)
+
+    def above(self, row: Row, title: str) -> None:
+        """Puts the line of an epoch of that title above the bar."""
+        if (error := row.get("test_error")) is not None:
+            self.said["test"] = f"test {error:6.2%}"
+        self.say(line(row, self.epochs, title, self.bar.console.width))
 
     def end(self) -> None:
         """Takes the bar away."""
         self.bar.stop()
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Puts a line above the bar."""
         self.bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _tell(self, cost: float, error: float | None, residual: float | None, steps: float | None) -> None:

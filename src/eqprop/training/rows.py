@@ -82,7 +82,7 @@ def warn_if_stuck(rows: Sequence[Row], classes: int, samples: int) -> None:
         f"epoch {rows[-1]['epoch']}: the training error is {rows[-1]['train_error']:.1%}, guessing has {1 - 1 / classes:.1%}: "
         "the network does not learn; lower the learning rate, or look at beta, the number of steps and the residual",
         RuntimeWarning,
-        stacklevel=6,
+        stacklevel=8,
     )
 
 
@@ -96,7 +96,7 @@ def warn_if_late(rows: Sequence[Row]) -> None:
         f"epoch {rows[-1]['epoch']}: at the end of the free phase {shares} of the coders, by population, are wound up so far that "
         "they are decoded more than lambda off: take a larger `lam`, one that decays, or more free ticks",
         RuntimeWarning,
-        stacklevel=6,
+        stacklevel=8,
     )
 
 

@@ -43,6 +43,9 @@ __all__ = [
     "threads",
 ]
 
+Parts = tuple[Samples, Samples | None, Samples]
+"""Training samples, those held out, if any, and test samples."""
+
 TEST_BATCH = 1000
 """Samples settled at once in a test (Ernoult et al. 2019, their code)."""
 
@@ -112,13 +115,18 @@ def prepare(
         FileNotFoundError: if the data are nowhere.
         RuntimeError: if the data are damaged, or the device is not there.
     """
+    return made_ready(run, lambda: samples(run.data, progress), device)
+
+
+def made_ready(run: Run, parts: Callable[[], Parts], device: torch.device | str) -> Session:
+    """`prepare`, with samples that come from elsewhere; asked for when the model has been found sound."""
     model = run.build().to(device)
     bound(run.estimator, model, run.optimiser.build(model))
     model.dynamics.admit(getattr(run.estimator, "beta", 0.0))
     for steps in vars(run.estimator).values():
         if isinstance(steps, Settle):
             steps.admit(model.network, model.dynamics)
-    train, validation, test = samples(run.data, progress)
+    train, validation, test = parts()
     batches = training_batches(run.data, run.seed, train, model, device)
     check_classes(run.data.name, model, batches.shaped(batches.x[:1]), batches.y)
     return Session(
@@ -130,10 +138,8 @@ def prepare(
     )
 
 
-def samples(
-    data: Data, progress: Callable[[int, int | None], None] | None = None
-) -> tuple[Samples, Samples | None, Samples]:
-    """Training samples, those held out, if any, and test samples, normalised, on the CPU.
+def samples(data: Data, progress: Callable[[int, int | None], None] | None = None) -> Parts:
+    """The samples of a run, normalised, on the CPU.
 
     Raises:
         ValueError, FileNotFoundError, DataError: if the data are not to be had, or have other channels than are normalised.

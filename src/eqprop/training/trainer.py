@@ -23,7 +23,8 @@ from eqprop.checks import instance, not_negative, positive_int
 from eqprop.estimators.base import Estimator, bound
 from eqprop.model import Model
 from eqprop.settle import Solution
-from eqprop.training import checkpoint
+from eqprop.training import checkpoint, snapshot
+from eqprop.training.course import Course, Steps, Training, by_itself
 from eqprop.training.evaluation import evaluate
 from eqprop.training.folder import Folder, Row
 from eqprop.training.interrupts import Interrupted, Interrupts
@@ -99,7 +100,7 @@ class Trainer:
         processes.admit(estimator, self.device)
         self.rows: list[Row] = []
         self.best: dict[str, Any] | None = None
-        self._start_epoch(done=0)
+        self.start_epoch(done=0)
         self._since = self._saved = time.monotonic()
 
     def fit(
@@ -126,7 +127,13 @@ class Trainer:
             Interrupted: if Ctrl-C or a terminate signal came and the checkpoint was written.
             OSError: if a file cannot be written; the last checkpoint is whole.
         """
-        positive_int("epochs", epochs)
+        course = Course(batches, epochs, validation, test)
+        with self._hearing() as interrupts:
+            return by_itself(self.fitting(course, interrupts))
+
+    def fitting(self, course: Course, interrupts: Interrupts) -> Training:
+        """`fit`, batch by batch, under signals that the caller has an ear for."""
+        positive_int("epochs", course.epochs)
         if self.folder is not None:
             self.folder.last.parent.mkdir(parents=True, exist_ok=True)
         with self._held():
@@ -137,7 +144,7 @@ class Trainer:
                     )
                 self.folder.truncate(self.epoch)
             self._save()
-            return self._train(batches, epochs, validation, test)
+            return (yield from self._train(course, interrupts))
 
     def resume(
         self, batches: Samples, epochs: int, *, validation: Samples | None = None, test: Samples | None = None
@@ -149,22 +156,28 @@ class Trainer:
             DamagedError: if the checkpoint or the metrics are not what was written.
             ValueError: if the checkpoint is another training's.
         """
-        positive_int("epochs", epochs)
+        course = Course(batches, epochs, validation, test)
+        with self._hearing() as interrupts:
+            return by_itself(self.resuming(course, interrupts))
+
+    def resuming(self, course: Course, interrupts: Interrupts) -> Training:
+        """`resume`, batch by batch, under signals that the caller has an ear for."""
+        positive_int("epochs", course.epochs)
         if self.source is None:
             raise ValueError("a trainer without a `folder` has nothing to resume from: name the one to go on with")
         with self._held():
             self._restore(self.source)
-            return self._train(batches, epochs, validation, test)
+            return (yield from self._train(course, interrupts))
 
-    def _train(self, batches: Samples, epochs: int, validation: Samples | None, test: Samples | None) -> list[Row]:
+    def _train(self, course: Course, interrupts: Interrupts) -> Training:
         self.processes.alike(self.model)
-        with self._reporting(epochs, batches), Interrupts(patient=self.processes.size > 1) as interrupts:
+        with self._reporting(course):
             try:
-                while self.epoch < epochs:
+                while self.epoch < course.epochs:
                     self._since = time.monotonic()
                     with self._located():
-                        self._pass(batches, interrupts)
-                        self._finish(self._row(validation, test, interrupts))
+                        yield from self._pass(course.batches, interrupts)
+                        self._finish(self._row(course, interrupts))
                     self.processes.agree(interrupts)
                     interrupts.obey()
             except Interrupted:
@@ -172,7 +185,7 @@ class Trainer:
                 raise
         return self.rows
 
-    def _pass(self, batches: Samples, interrupts: Interrupts) -> None:
+    def _pass(self, batches: Samples, interrupts: Interrupts) -> Steps:
         """The rest of an epoch.
 
         Raises:
@@ -180,7 +193,12 @@ class Trainer:
         """
         left, self.drawn = stream(batches, self.epoch, self.batch, self.drawn)
         for x, y in left:
-            self._learn(x, y, interrupts)
+            learned = yield x, y
+            if learned is None:
+                self._learn(x, y, interrupts)
+            else:
+                self.optimizer.step()
+                self.tally.add(*learned, y.to(self.device), self.model.cost)
             self.batch += 1
             for report in self.reports:
                 report.batch(self.epoch + 1, self.batch, self.tally)
@@ -219,10 +237,10 @@ class Trainer:
         except FloatingPointError as error:
             raise FloatingPointError(f"epoch {self.epoch + 1}, batch {self.batch + 1}: {error}") from None
 
-    def _row(self, validation: Samples | None, test: Samples | None, interrupts: Interrupts) -> Row:
+    def _row(self, course: Course, interrupts: Interrupts) -> Row:
         scores, drawn = {"train": self.tally.score()}, torch.get_rng_state()
         try:
-            for name, samples in (("validation", validation), ("test", test)):
+            for name, samples in (("validation", course.validation), ("test", course.test)):
                 if samples is not None:
                     scores[name] = self._test(samples, interrupts)
         except Interrupted:
@@ -231,7 +249,7 @@ class Trainer:
             raise
         more = dict(self.probe(self.model, self.estimator)) if self.probe and self.processes.first else {}
         rates = [group["lr"] for group in self.optimizer.param_groups]
-        row = make_row(self.epoch + 1, scores, rates, self._spent + time.monotonic() - self._since)
+        row = make_row(self.epoch + 1, scores, rates, self.spent + time.monotonic() - self._since)
         return self.processes.told(row | more)
 
     def _test(self, samples: Samples, interrupts: Interrupts) -> Score:
@@ -260,16 +278,17 @@ class Trainer:
         warn_if_stuck(self.rows, classes, self.tally.samples)
         warn_if_late(self.rows)
         self._step_scheduler()
-        self._start_epoch(done=self.epoch + 1)
+        self.start_epoch(done=self.epoch + 1)
         self._save()
         for report in self.reports:
             report.epoch(row)
 
-    def _start_epoch(self, done: int) -> None:
+    def start_epoch(self, done: int) -> None:
+        """Stand before the first batch after so many epochs."""
         self.epoch, self.batch = done, 0
         self.tally = Tally(self.device)
         self.drawn = torch.get_rng_state()
-        self._spent = 0.0
+        self.spent = 0.0
 
     def _step_scheduler(self) -> None:
         if self.scheduler is None:
@@ -283,22 +302,8 @@ class Trainer:
         self._saved = now = time.monotonic()
         if self.folder is None:
             return
-        optimizer = checkpoint.optimizer_state(self.optimizer)
-        sums, counts = self.tally.state()
-        tensors = checkpoint.weights(self.model) | optimizer.tensors
-        tensors |= {"tally": sums, "random.torch": torch.get_rng_state(), "random.epoch": self.drawn}
-        tensors["random.estimator"] = self.generator.get_state()
-        facts = {
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "config": self.config,
-            "counts": counts,
-            "best": self.best,
-            "optimizer": optimizer.facts,
-            "scheduler": checkpoint.scheduler_state(self.scheduler),
-            "spent": self._spent + now - self._since if self.batch else 0.0,
-        }
-        checkpoint.write(self.folder.last, tensors, facts)
+        spent = self.spent + now - self._since if self.batch else 0.0
+        checkpoint.write(self.folder.last, *snapshot.take(self, spent))
 
     def _restore(self, folder: Folder) -> None:
         """Become what the checkpoint was."""
@@ -308,25 +313,20 @@ class Trainer:
                 f"{folder.last} was made with another configuration: put {folder.config.name} back as it was"
             )
         rows = folder.truncate(facts["epoch"]) if self.folder else folder.rows(facts["epoch"])[: facts["epoch"]]
-        checkpoint.load_weights(self.model, tensors, folder.last)
-        checkpoint.load_optimizer(self.optimizer, tensors, facts["optimizer"])
-        checkpoint.load_scheduler(self.scheduler, facts["scheduler"])
-        torch.set_rng_state(tensors["random.torch"])
-        self.generator.set_state(tensors["random.estimator"])
-        self._start_epoch(done=facts["epoch"])
-        self.batch, self.drawn, self.best = facts["batch"], tensors["random.epoch"], facts["best"]
-        self._spent = facts["spent"]
-        self.tally.restore(tensors["tally"], facts["counts"])
+        snapshot.put_back(self, tensors, facts, folder.last)
         self.rows = rows
 
     def _held(self) -> Any:
         return nullcontext() if self.folder is None else self.folder.lock()
 
+    def _hearing(self) -> Interrupts:
+        return Interrupts(patient=self.processes.size > 1)
+
     @contextmanager
-    def _reporting(self, epochs: int, batches: Samples) -> Iterator[None]:
-        size = len(batches) if hasattr(batches, "__len__") else None  # type: ignore[arg-type]
+    def _reporting(self, course: Course) -> Iterator[None]:
+        size = len(course.batches) if hasattr(course.batches, "__len__") else None  # type: ignore[arg-type]
         for report in self.reports:
-            report.begin(epochs, size, self.rows)
+            report.begin(course.epochs, size, self.rows)
         try:
             yield
         finally:

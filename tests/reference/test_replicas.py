@@ -1,0 +1,199 @@
+"""Networks side by side against the same networks one after the other: gradients, and weights after 20 steps."""
+
+import copy
+
+import pytest
+import torch
+
+import eqprop as ep
+from eqprop.model import relax
+from eqprop.replicas import Replicas, misfit, side_by_side
+from zoo import model as of_zoo
+
+N, B, STEPS = 3, 4, 20
+SIZES = {"no hidden layer": (4, 3), "one": (4, 6, 3), "two": (4, 6, 5, 3)}
+ESTIMATORS = {
+    "one-sided": ep.EquilibriumProp(12, 5, 0.1),
+    "centred": ep.EquilibriumProp(12, 5, 0.1, "centred"),
+    "averaged": ep.EquilibriumProp(ep.Settle(12, average=3), 5, 0.1),
+    "sweeps": ep.EquilibriumProp(ep.Settle(6, schedule=ep.Asynchronous()), 5, 0.1, "centred"),
+    "bptt": ep.BPTT(12, 5),
+    "bptt, whole": ep.BPTT(6),
+    "implicit": ep.ImplicitDiff(12),
+}
+INSIDE = ep.Prototypical("inside")
+
+
+def models(sizes=(4, 6, 3), dynamics=INSIDE, angle=None, n=N, **options) -> list[ep.Model]:
+    """Of different weights."""
+    found = []
+    for seed in range(n):
+        torch.manual_seed(seed)
+        untied = {} if angle is None else {"tied": False, "angle": angle}
+        found.append(ep.mlp(list(sizes), activation="sigmoid", dynamics=dynamics, **untied, **options).double())
+    return found
+
+
+def batches(steps=STEPS, n=N) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """``(n, B, 4)`` inputs and ``(n, B)`` classes, one pair a step."""
+    draw = torch.Generator().manual_seed(5)
+    return [
+        (
+            torch.rand(n, B, 4, generator=draw, dtype=torch.double),
+            torch.randint(3, (n, B), generator=draw),
+        )
+        for _ in range(steps)
+    ]
+
+
+def descend(model, estimator, x, y, optimizers, times=1) -> None:
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    for loss in estimator(model, x, y):
+        (times * loss).backward()
+    for optimizer in optimizers:
+        optimizer.step()
+
+
+def sgd(each, rate=0.5) -> list[torch.optim.Optimizer]:
+    return [torch.optim.SGD(model.parameters(), lr=rate, momentum=0.5) for model in each]
+
+
+def farthest(each, others) -> float:
+    """The largest difference of any weight."""
+    pairs = zip(each, others, strict=True)
+    return max(
+        (p - q).abs().max().item() for a, b in pairs for p, q in zip(a.parameters(), b.parameters(), strict=True)
+    )
+
+
+def trained_both_ways(each, estimator) -> tuple[list[ep.Model], list[ep.Model]]:
+    """After 20 steps: one by one, and side by side."""
+    alone = copy.deepcopy(each)
+    joint, together, apart = side_by_side(each), sgd(each), sgd(alone)
+    for x, y in batches():
+        descend(joint, estimator, x.flatten(0, 1), y.flatten(), together, times=N)
+        for model, optimizer, own_x, own_y in zip(alone, apart, x, y, strict=True):
+            descend(model, estimator, own_x, own_y, [optimizer])
+    return alone, each
+
+
+@pytest.mark.parametrize(
+    ("name", "angle"),
+    [(name, angle) for name in ESTIMATORS for angle in (None, 40.0) if (name, angle) != ("sweeps", 40.0)],
+)
+@pytest.mark.parametrize("sizes", SIZES)
+def test_twenty_steps_are_those_of_each_alone(sizes, name, angle):
+    """Sweeps want symmetric weights."""
+    each = models(SIZES[sizes], angle=angle)
+    before = copy.deepcopy(each)
+    alone, together = trained_both_ways(each, ESTIMATORS[name])
+    assert farthest(alone, together) < 1e-10
+    assert farthest(before, together) > 1e-2
+
+
+@pytest.mark.parametrize("dynamics", [ep.Prototypical("outside"), ep.EnergyDescent(dt=0.3)])
+@pytest.mark.parametrize("nudging", ["one-sided", "centred"])
+def test_whatever_the_dynamics(dynamics, nudging):
+    alone, together = trained_both_ways(models(dynamics=dynamics), ep.EquilibriumProp(12, 5, 0.1, nudging))
+    assert farthest(alone, together) < 1e-10
+
+
+@pytest.mark.parametrize(
+    "name", ["deep-chain", "input-skip", "skip", "lateral", "lateral-output", "parallel", "downward"]
+)
+@pytest.mark.parametrize("nudging", ["one-sided", "centred"])
+def test_whatever_the_graph(name, nudging):
+    """Edges without a bias, laterals and skips among them."""
+    each = [of_zoo(name, INSIDE, seed=seed) for seed in range(N)]
+    alone, together = trained_both_ways(each, ep.EquilibriumProp(12, 5, 0.1, nudging))
+    assert farthest(alone, together) < 1e-10
+
+
+def test_every_phase_is_that_of_each_alone():
+    each, ((x, y),) = models(), batches(1)
+    joint = side_by_side(each)
+    found = relax(joint, x.flatten(0, 1), 7, y.flatten(), beta=0.2)
+    for r, model in enumerate(each):
+        own = relax(model, x[r], 7, y[r], beta=0.2)
+        for whole, part in zip((*found.activity, found.residual), (*own.activity, own.residual), strict=True):
+            torch.testing.assert_close(whole.chunk(N)[r], part, rtol=0, atol=1e-14)
+    torch.testing.assert_close(joint(x.flatten(0, 1)), torch.cat([m(own) for m, own in zip(each, x, strict=True)]))
+
+
+def test_currents_and_phi_are_those_of_each():
+    each, ((x, _),) = models(), batches(1)
+    joint = side_by_side(each).network
+    s = [torch.rand(N, B, p.shape[0], dtype=torch.double) for p in joint.relaxing]
+    phi = joint.phi(x.flatten(0, 1), [part.flatten(0, 1) for part in s])
+    currents = joint.currents(x.flatten(0, 1), [part.flatten(0, 1) for part in s])
+    for r, model in enumerate(each):
+        own = [part[r] for part in s]
+        torch.testing.assert_close(phi.chunk(N)[r], model.network.phi(x[r], own))
+        for whole, part in zip(currents, model.network.currents(x[r], own), strict=True):
+            torch.testing.assert_close(whole.chunk(N)[r], part)
+    connection = joint.connections[1]
+    up, down = connection.both(s[0].flatten(0, 1), s[1].flatten(0, 1))
+    torch.testing.assert_close(up, torch.cat([m.network.connections[1].up(a) for m, a in zip(each, s[0], strict=True)]))
+    torch.testing.assert_close(connection.down(s[1].flatten(0, 1)), down)
+
+
+@pytest.mark.parametrize("angle", [None, 40.0])
+def test_the_input_gets_its_gradient(angle):
+    """As part of a larger network it may want one."""
+    each, ((x, y),) = models(angle=angle), batches(1)
+    estimator = ep.EquilibriumProp(12, 5, 0.1, "centred")
+    whole = x.flatten(0, 1).requires_grad_()
+    (loss,) = estimator(side_by_side(each), whole, y.flatten())
+    (slope,) = torch.autograd.grad(N * loss, whole)
+    for r, model in enumerate(each):
+        own = x[r].clone().requires_grad_()
+        (loss,) = estimator(model, own, y[r])
+        torch.testing.assert_close(slope.chunk(N)[r], torch.autograd.grad(loss, own)[0])
+
+
+def test_a_replica_that_wants_no_gradient_gets_none():
+    each, ((x, y),) = models(), batches(1)
+    each[1].requires_grad_(False)
+    (loss,) = ep.EquilibriumProp(12, 5, 0.1)(side_by_side(each), x.flatten(0, 1), y.flatten())
+    loss.backward()
+    assert [all(p.grad is None for p in model.parameters()) for model in each] == [False, True, False]
+
+
+def test_one_that_is_not_finite_does_not_touch_the_others():
+    """States are infinite where its weights are; the others' are what they were."""
+    each, ((x, _),) = models(), batches(1)
+    joint = side_by_side(each).network
+    s = [torch.rand(N * B, p.shape[0], dtype=torch.double) for p in joint.relaxing]
+    before = joint.currents(x.flatten(0, 1), s)
+    with torch.no_grad():
+        each[1].network.connections[1].weight.fill_(float("nan"))
+    for old, new in zip(before, joint.currents(x.flatten(0, 1), s), strict=True):
+        finite = torch.isfinite(new.view(N, -1)).all(1)
+        assert finite.tolist() == [True, False, True]
+        assert torch.equal(old.view(N, -1)[finite], new.view(N, -1)[finite])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [[], [ep.Dense(3, 2), ep.Dense(3, 4)], [ep.Dense(3, 2), ep.Dense(3, 2, bias=False)], [ep.Conv2d(1, 1, 2)],
+     [ep.Dense(3, 2), ep.Untied(ep.Dense(3, 2))]],
+)  # fmt: skip
+def test_connections_that_are_not_alike_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"`connections` must be dense ones, all of one kind and the same sizes"):
+        Replicas(wrong)
+
+
+def test_models_that_differ_in_more_than_their_weights_are_refused():
+    for other in (models((4, 7, 3), n=1), models(dynamics=ep.EnergyDescent(), n=1), models(settle=5, n=1)):
+        with pytest.raises(ValueError, match=r"differ in nothing but their weights|the same sizes"):
+            side_by_side([*models(n=2), *other])
+    with pytest.raises(ValueError, match=r"stand beside others: its cost, CrossEntropyReadout, has weights"):
+        side_by_side(models((4, 6), cost=ep.CrossEntropyReadout(6, 3)))
+
+
+def test_what_does_not_fit_is_told():
+    assert misfit(models(n=1)[0]) is None
+    assert misfit(models(n=1, angle=0.0)[0]) is None
+    net = ep.convnet((1, 6, 6), [2], kernel_size=3, dense=(3,))
+    assert misfit(net) == "it has a connection of class Conv2d, and only dense ones go side by side"
