@@ -10,7 +10,6 @@ not compile anew (the count of graphs is shown). The two must agree; then they a
 
 import argparse
 import json
-import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -22,8 +21,9 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 from torch.nn import functional as F
-from training_step import rounded
 
+from eqprop.bench import in_turn, medians, ratios, rounded
+from eqprop.images import channels_last
 from eqprop.training.environment import environment
 
 STEPS = 10
@@ -56,7 +56,7 @@ def convolutional(
         low, high, out = state
         z = F.conv2d(low, kernel)
         pooled, places = F.max_pool2d(z, 2, return_indices=True)
-        spread = F.max_unpool2d(high, places, 2, output_size=z.shape[2:])
+        spread = F.max_unpool2d(high, places, (2, 2), output_size=z.shape[2:])
         back = (out @ head).view_as(high.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         u = [
             constant[0] + F.conv_transpose2d(spread, kernel),
@@ -69,38 +69,19 @@ def convolutional(
     return state
 
 
-def problem(name: str, batch: int) -> tuple[Phase, tuple[Any, ...]]:
+def problem(name: str, batch: int) -> tuple[Phase, list[Any]]:
     """The phase of that network, and its arguments."""
     torch.manual_seed(0)
     if name in DENSE:
         sizes = DENSE[name][1:]
         states = [torch.rand(batch, n) for n in sizes]
         weights = [torch.randn(b, a) / a**0.5 for a, b in pairwise(sizes)]
-        return dense, ([torch.rand_like(s) for s in states], states, weights, torch.rand(batch, 10), torch.tensor(0.1))
-    lay = {"memory_format": torch.channels_last}
-    images = [torch.rand(batch, 32, 12, 12).contiguous(**lay), torch.rand(batch, 64, 4, 4).contiguous(**lay)]
-    states = [*images, torch.rand(batch, 10)]
-    weights = [(torch.randn(64, 32, 5, 5) / 30).contiguous(**lay), torch.randn(10, 1024) / 32]
-    return convolutional, (
-        [torch.rand_like(s) for s in states],
-        states,
-        weights,
-        torch.rand(batch, 10),
-        torch.tensor(0.1),
-    )
-
-
-def in_turn(phases: dict[str, Callable[[], object]], repeats: int, block: int = 8) -> dict[str, list[float]]:
-    """Milliseconds a step, round after round; the first round is not counted."""
-    times: dict[str, list[float]] = {who: [] for who in phases}
-    for turn in range(repeats + 1):
-        for who, phase in phases.items():
-            begin = time.perf_counter()
-            for _ in range(block):
-                phase()
-            if turn:
-                times[who].append(1e3 * (time.perf_counter() - begin) / block / STEPS)
-    return times
+    else:
+        images = channels_last(torch.rand(batch, 32, 12, 12)), channels_last(torch.rand(batch, 64, 4, 4))
+        states = [*images, torch.rand(batch, 10)]
+        weights = [channels_last(torch.randn(64, 32, 5, 5) / 30), torch.randn(10, 1024) / 32]
+    constant, target = [torch.rand_like(s) for s in states], torch.rand(batch, 10)
+    return dense if name in DENSE else convolutional, [constant, states, weights, target, torch.tensor(0.1)]
 
 
 @torch.no_grad()
@@ -114,14 +95,15 @@ def measured(name: str, repeats: int) -> list[dict[str, Any]]:
         _, arguments = problem(name, batch)
         begin = time.perf_counter()
         for beta in (0.1, 0.5):
-            arguments = (*arguments[:-1], torch.tensor(beta))
+            arguments[-1] = torch.tensor(beta)
             for a, b in zip(plain(*arguments), compiled(*arguments), strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
         seconds += time.perf_counter() - begin
-        times = in_turn({"plain": partial(plain, *arguments), "compiled": partial(compiled, *arguments)}, repeats)
-        ratio = statistics.median(a / b for a, b in zip(times["plain"], times["compiled"], strict=True))
-        median = rounded({who: statistics.median(t) for who, t in times.items()})
-        rows.append({"network": name, "batch": batch, "milliseconds": median, "times_faster": float(f"{ratio:.3g}")})
+        phases = {"plain": partial(plain, *arguments), "compiled": partial(compiled, *arguments)}
+        times = in_turn(phases, repeats, block=8)
+        steps = {who: [t / STEPS for t in several] for who, several in times.items()}
+        faster = rounded({"times_faster": ratios(times, "compiled")["plain"]})
+        rows.append({"network": name, "batch": batch, "milliseconds": rounded(medians(steps)), **faster})
     graphs = counters["stats"]["unique_graphs"]
     return [row | {"graphs": graphs, "seconds_to_compile": float(f"{seconds:.2g}")} for row in rows]
 

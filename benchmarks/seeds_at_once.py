@@ -11,14 +11,14 @@ A step is a batch of 20 for each seed, EP as published (`training_step.py`), and
 
 import argparse
 import json
-import statistics
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from training_step import SETTINGS, Step, rounded, time_in_turn
+from training_step import SETTINGS
 
 import eqprop as ep
+from eqprop.bench import Step, in_turn, medians, ratios, rounded
 from eqprop.replicas import side_by_side
 from eqprop.training.environment import environment
 
@@ -89,12 +89,8 @@ def main() -> None:
     rows = []
     for name in args.networks:
         check(name, args.seeds)
-        times = time_in_turn(contenders(name, args.seeds)[0], args.repeats)
-        median = {who: statistics.median(t) for who, t in times.items()}
-        # Ratio within each round, so that what slows a round down slows all down.
-        ratio = {
-            who: statistics.median(a / b for a, b in zip(t, times["one"], strict=True)) for who, t in times.items()
-        }
+        times = in_turn(contenders(name, args.seeds)[0], args.repeats)
+        median, ratio = medians(times), ratios(times, "one")
         rows.append({"network": name, "batch": BATCH, "milliseconds": rounded(median), "times_one": rounded(ratio)})
         print(
             f"{name}, {args.seeds} seeds: " + ", ".join(f"{w} {m:.2f} ms ({ratio[w]:.2f}x)" for w, m in median.items())
