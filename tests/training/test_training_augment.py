@@ -13,7 +13,7 @@ import torch
 
 import eqprop as ep
 from command import call
-from eqprop.cli.kinds import augmentation, augmentation_text, normalisation, normalisation_text
+from eqprop.cli.words import augmentation, augmentation_text, normalisation, normalisation_text
 from eqprop.data import Augment, Batches, Normalise, hold_out, load
 from eqprop.theorem.experiment import RANDOM, Experiment
 from eqprop.training import SGD, Data, Run, checkpoint, prepare, proceed, start
