@@ -130,10 +130,16 @@ def test_a_check_of_the_theorem_takes_the_first_training_batch(root):
     assert torch.equal(y, b)
 
 
-def test_flat_samples_cannot_be_varied():
-    flat = replace(run(Data("digits", augment=Augment(2))), model=ep.MLP((64, 10)))
-    with pytest.raises(ValueError, match=r"`augment` moves images, .* shape \(64,\): give images, or leave"):
-        prepare(flat)
+@pytest.mark.parametrize(
+    "model", [ep.MLP((64, 10)), ep.ConvNet((1, 8, 8), (2,), kernel_size=3)], ids=["mlp", "convnet"]
+)
+def test_digits_are_loaded_flat_and_moved_as_images(model):
+    session, ((x, y), _) = prepare(replace(run(Data("digits", augment=Augment(2))), model=model)), load("digits")
+    shape = session.model.network.populations[0].shape
+    wanted = Batches(x.unflatten(1, (8, 8)), y, 20, 0, augment=Augment(2), shape=shape)
+    for (a, b), (c, d) in zip(session.train.epoch(1), wanted.epoch(1), strict=True):
+        assert torch.equal(a, c)
+        assert torch.equal(b, d)
 
 
 def test_channels_that_are_not_there(root):
