@@ -216,6 +216,13 @@ def test_random_inputs_for_any_network(here):
     assert "3 samples" in said
 
 
+def test_means_of_last_states_are_not_taken_and_it_is_said(here):
+    line = "the last states are taken, not the means of the last 3 as in training"
+    assert line not in call(f"{DIGITS} {PLAIN}").done()
+    assert line in call(f"{DIGITS} --estimator.nudged-steps 4:mean3 --no-plots --out late").done()
+    assert report(here / "out")["summary"] == report(here / "late")["summary"]
+
+
 def test_another_data_set(here, monkeypatch):
     small = small_mnist()
     monkeypatch.setitem(SOURCES, "mnist", small.source)
