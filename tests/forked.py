@@ -59,6 +59,16 @@ def command_on_terminal(words: Sequence[str], folder: Path, terminal: str) -> in
     return called(words, *[os.open(terminal, os.O_RDWR)] * 3)
 
 
+def torchrun(words: Sequence[str], folder: Path) -> None:
+    """The same by two processes that torchrun starts, in a group of its own; raises if one of them fails."""
+    from torch.distributed.run import main
+
+    os.chdir(folder)
+    os.setsid()
+    streams(os.open(os.devnull, os.O_RDONLY), *[os.open(name, os.O_WRONLY | os.O_CREAT) for name in (SAID, COMPLAINED)])
+    main(["--standalone", "--nproc-per-node", "2", "-m", "eqprop", *words])  # they meet at a free port
+
+
 def called(words: Sequence[str], *numbers: int) -> int:
     """``eqprop`` with these streams, whose warnings are errors."""
     for name in PRIVATE:

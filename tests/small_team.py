@@ -18,7 +18,7 @@ from torch.distributed import TCPStore
 
 LOADED = [
     "eqprop.cli.train", "eqprop.plots", "numpy.random", "safetensors.torch", "torch._dynamo", "torch.distributed",
-    "torch.utils.data",
+    "torch.distributed.run",    "torch.utils.data",
 ]  # fmt: skip
 """What takes long to load; each process finds it done."""
 

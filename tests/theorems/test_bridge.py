@@ -25,7 +25,7 @@ class Unrolled(nn.Module):
         with torch.no_grad():
             _, free = self.block.solve(x)
         state, drive = free.state, dynamics.prepare(network, x)
-        for _ in range(250):
+        for _ in range(120):
             state = dynamics.step(network, state, drive)
         return state[-1]
 

@@ -12,6 +12,8 @@ import zoo
 EXACT = {"inside": ep.Prototypical(nudge="inside"), "energy": ep.EnergyDescent(dt=0.5, clamp=False)}
 COSTS = ["squared", "readout"]
 FREE = NUDGED = ep.Settle(4000, tol=1e-14, check_every=10)
+LONG = 120
+"""Steps back after which nothing is left of a gradient."""
 
 
 @cache
@@ -19,7 +21,7 @@ def settled_case(name, dynamics, cost):
     """A model, a batch and its BPTT gradient, unrolled until more steps change nothing."""
     model = zoo.model(name, dynamics, cost)
     x, y = zoo.batch(model)
-    return model, x, y, zoo.gradient(model, ep.BPTT(FREE, 250), x, y)
+    return model, x, y, zoo.gradient(model, ep.BPTT(FREE, LONG), x, y)
 
 
 def slope(betas, errors):
@@ -95,8 +97,8 @@ def test_implicit_differentiation_is_bptt(name, dynamics, cost):
 def test_k_adjoint_iterations_are_bptt_over_k_plus_1_steps(name):
     model = zoo.model(name, ep.Prototypical(nudge="inside"))
     x, y = zoo.batch(model)
-    implicit = zoo.gradient(model, ep.ImplicitDiff(2000, 4), x, y)
-    assert zoo.distance(implicit, zoo.gradient(model, ep.BPTT(2000, 5), x, y)) < 1e-10
+    implicit = zoo.gradient(model, ep.ImplicitDiff(500, 4), x, y)
+    assert zoo.distance(implicit, zoo.gradient(model, ep.BPTT(500, 5), x, y)) < 1e-10
 
 
 def test_truncation_cuts_the_gradient_and_not_the_state():
@@ -125,7 +127,7 @@ def test_the_input_gets_its_gradient_too(dynamics):
         (loss,) = estimator(model, leaf, y)
         return torch.autograd.grad(loss, leaf)[0]
 
-    bptt = of_input(ep.BPTT(FREE, 250))
+    bptt = of_input(ep.BPTT(FREE, LONG))
     assert zoo.distance(of_input(ep.EquilibriumProp(FREE, NUDGED, 1e-3, "centred")), bptt) < 1e-5
     assert zoo.distance(of_input(ep.ImplicitDiff(FREE)), bptt) < 1e-8
 
