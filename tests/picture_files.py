@@ -1,7 +1,8 @@
-"""Pictures on disk: whether both of their files are whole and show something."""
+"""Pictures on disk: whether both of their files are whole and show something; and sketches, which need only be there."""
 
 import struct
 import zlib
+from itertools import count
 from xml.etree import ElementTree
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -36,3 +37,13 @@ def check(path, *words) -> None:
     for word in words:
         assert word in text
     assert sorted(p.name for p in path.parent.iterdir()) == [f"{path.name}.png", f"{path.name}.svg"]
+
+
+def sketched(patch) -> None:
+    """Pictures that are drawn in no time: each is another one, and holds nothing."""
+    number = count()
+
+    def sketch(figure, file, *, format, **options):
+        file.write(f"<svg>{next(number)}</svg>".encode())
+
+    patch.setattr("matplotlib.figure.Figure.savefig", sketch)

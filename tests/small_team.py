@@ -1,4 +1,7 @@
-"""Processes that train together, forked from one that has loaded everything: each calls a function that all can import."""
+"""Processes forked from one that has loaded everything, one by itself or a team that trains together.
+
+Each calls a function that all can import, begins at once, and is stopped and killed like any other.
+"""
 
 import multiprocessing
 import os
@@ -15,12 +18,12 @@ from torch.distributed import TCPStore
 
 LOADED = [
     "eqprop.cli.train", "eqprop.plots", "numpy.random", "safetensors.torch", "torch._dynamo", "torch.distributed",
-    "torch.utils.data",
+    "torch.distributed.run",    "torch.utils.data",
 ]  # fmt: skip
 """What takes long to load; each process finds it done."""
 
 LIMIT = 120
-"""Seconds that a team has."""
+"""Seconds that they have."""
 
 
 def meeting() -> TCPStore:
@@ -45,16 +48,13 @@ class End:
 class Running:
     """Processes that have begun."""
 
-    def __init__(self, size: int, function: Callable, arguments: Sequence):
+    def __init__(self, environments: Sequence[dict[str, str]], function: Callable, arguments: Sequence):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(LOADED)
-        self.meeting = meeting()
-        environment = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(self.meeting.port)}
-        environment["TORCHELASTIC_USE_AGENT_STORE"] = "True"
         self.pipes, self.processes = [], []
-        for rank in range(size):
+        for environment in environments:
             here, there = context.Pipe(duplex=False)
-            words = (there, environment | {"RANK": str(rank)}, function, arguments)
+            words = (there, environment, function, arguments)
             self.processes.append(context.Process(target=child, args=words, daemon=True))
             self.processes[-1].start()
             there.close()
@@ -90,7 +90,7 @@ def child(pipe: Connection, environment: dict[str, str], function: Callable, arg
     os.environ |= environment
     signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
-    torch.manual_seed(int(environment["RANK"]))  # alike by what is told, not by chance
+    torch.manual_seed(int(environment.get("RANK", 0)))  # alike by what is told, not by chance
     try:
         end = End(function(*arguments))
     except BaseException as error:
@@ -100,13 +100,37 @@ def child(pipe: Connection, environment: dict[str, str], function: Callable, arg
 
 
 @contextmanager
+def at_work(environments: Sequence[dict[str, str]], function: Callable, *arguments):
+    """Processes while they are at work."""
+    begun = Running(environments, function, arguments)
+    try:
+        yield begun
+    finally:
+        begun.stop()
+
+
+@contextmanager
 def running(size: int, function: Callable, *arguments):
     """A team while it is at work."""
-    team = Running(size, function, arguments)
-    try:
-        yield team
-    finally:
-        team.stop()
+    store = meeting()
+    environment = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    environment["TORCHELASTIC_USE_AGENT_STORE"] = "True"
+    with at_work([environment | {"RANK": str(rank)} for rank in range(size)], function, *arguments) as begun:
+        yield begun
+
+
+@contextmanager
+def another(function: Callable, *arguments):
+    """One process, by itself, while it is at work."""
+    with at_work([{}], function, *arguments) as begun:
+        yield begun
+
+
+def elsewhere(function: Callable, *arguments) -> End:
+    """How it ends."""
+    with another(function, *arguments) as begun:
+        (end,) = begun.ends()
+    return end
 
 
 def team(size: int, function: Callable, *arguments) -> list[End]:

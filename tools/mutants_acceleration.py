@@ -73,5 +73,5 @@ ACCELERATION = [
         "kw_only=True)\n    check_every",
         RUNS,
     ),
-    Mutant("acceleration lost on the command line", "cli/kinds.py", "accelerate=mix)", "accelerate=None)", RUNS),
+    Mutant("acceleration lost on the command line", "cli/words.py", "accelerate=mix)", "accelerate=None)", RUNS),
 ]

@@ -62,6 +62,6 @@ AUGMENT = [
     Mutant("training samples judged as varied", "cli/evaluate.py", ", augment=None)", ")", RUNS),
     Mutant("new fields in old files", "training/codec.py", "in written(value)}", "in names(type(value))}", RUNS),
     Mutant("new fields in no file", "training/codec.py", "getattr(value, name) != later[name]", "False", RUNS),
-    Mutant("flip whatever is said", "cli/kinds.py", "flip=bool(rest)", "flip=True", RUNS),
-    Mutant("any word after pad", "cli/kinds.py", 'if rest in ([], [["flip"]]):', "if True:", MISTAKES),
+    Mutant("flip whatever is said", "cli/words.py", "flip=bool(rest)", "flip=True", RUNS),
+    Mutant("any word after pad", "cli/words.py", 'if rest in ([], [["flip"]]):', "if True:", MISTAKES),
 ]

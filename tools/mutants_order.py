@@ -51,7 +51,7 @@ ORDER = [
     ),
     Mutant(
         "schedule lost on the command line",
-        "cli/kinds.py",
+        "cli/words.py",
         "if choices else None, order,",
         "if choices else None,",
         RUNS,

@@ -182,7 +182,7 @@ SPIKING = [
     ),
     Mutant(
         "mean left out of the word",
-        "cli/kinds.py",
+        "cli/words.py",
         "if value.average > 1 else []",
         "if value.average > 99 else []",
         WORDS,

@@ -8,14 +8,14 @@ with a kernel of 1 x 1, strided so that their sizes meet.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import TypeVar, get_args
+from typing import TypeVar
 from warnings import warn
 
 import torch
 
 from eqprop.activations import Activation, as_activation
 from eqprop.architectures import fresh
-from eqprop.checks import angle_in_degrees, natural, one_of, positive, positive_int
+from eqprop.checks import angle_in_degrees, natural, positive, positive_int
 from eqprop.connections import TwoWay
 from eqprop.convolution import Conv2d
 from eqprop.costs import Cost, SquaredError
@@ -23,7 +23,7 @@ from eqprop.dense import Dense
 from eqprop.dynamics import Dynamics, Prototypical
 from eqprop.model import Model
 from eqprop.network import Edge, Network, Population
-from eqprop.pooling import PoolName
+from eqprop.pooling import PAIR, PoolName, check_pooling
 from eqprop.settle import Settle, as_settle
 from eqprop.untied import Untied
 
@@ -44,7 +44,7 @@ class ConvNet:
         padding: zeros on each side of the lower image.
         stride: of the convolutions.
         pool: "max", "avg", "avg-nearest", "softmax" or None, for all of them: see `Conv2d`.
-        pool_size: height and width of the pooling's windows.
+        pool_size: height and width of the pooling's windows; without a pooling there are none.
         dense: units of the vectors above the images, the output last; may be empty where a readout reads the last image.
         skips: pairs ``(pre, post)`` of image populations, 0 the input, to be joined by strided convolutions of 1 x 1; each has a
             learning rate of its own.
@@ -63,8 +63,8 @@ class ConvNet:
 
     Raises:
         ValueError: if a number is not a whole one in its range, there are as many of them as neither one nor one a convolution, an
-            image becomes empty, a skip joins what it cannot, an activation or a pooling is unknown, or there is an angle between
-            tied weights; on a build, if max pooling lies below activities that can be negative.
+            image becomes empty, a skip joins what it cannot, an activation or a pooling is unknown, windows have no pooling, or
+            there is an angle between tied weights; on a build, if max pooling lies below activities that can be negative.
 
     >>> [p.shape for p in ConvNet((1, 28, 28), (32, 64)).build().network.populations]
     [(1, 28, 28), (32, 12, 12), (64, 4, 4), (10,)]
@@ -76,7 +76,7 @@ class ConvNet:
     padding: int | Sequence[int] = 0
     stride: int | Sequence[int] = 1
     pool: PoolName | None = "max"
-    pool_size: int = 2
+    pool_size: int = PAIR
     dense: Sequence[int] = (10,)
     skips: Sequence[tuple[int, int]] = ()
     gain: float | Sequence[float] = 1.0
@@ -101,8 +101,7 @@ class ConvNet:
         for name, check in (("kernel_size", positive_int), ("padding", natural), ("stride", positive_int)):
             self._set(name, each(name, getattr(self, name), len(self.channels), "convolution", check))
         self._set("gain", each("gain", self.gain, len(self.channels) + len(self.dense), "connection", positive))
-        one_of("pool", self.pool, (*get_args(PoolName), None))
-        positive_int("pool_size", self.pool_size)
+        check_pooling(self.pool, self.pool_size)
         as_activation(self.activation)
         as_activation(self.output_activation or self.activation)
         if self.settle is not None:
@@ -258,7 +257,7 @@ def convnet(
     padding: int | Sequence[int] = 0,
     stride: int | Sequence[int] = 1,
     pool: PoolName | None = "max",
-    pool_size: int = 2,
+    pool_size: int = PAIR,
     dense: Sequence[int] = (10,),
     skips: Sequence[tuple[int, int]] = (),
     gain: float | Sequence[float] = 1.0,

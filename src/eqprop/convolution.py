@@ -26,17 +26,16 @@ The contrast is a difference of two correlations of ``q = dP/dz^T post`` with ``
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from eqprop.activations import Activation
-from eqprop.checks import natural, one_of, positive_int
+from eqprop.checks import natural, positive_int
 from eqprop.connections import Ends, TwoWay, Wire
 from eqprop.correlation import Filter, averaged, correlated
 from eqprop.images import channels_last
-from eqprop.pooling import MaxPool, NoPool, Pool, PoolName, SoftmaxPool
+from eqprop.pooling import PAIR, MaxPool, NoPool, Pool, PoolName, SoftmaxPool, check_pooling
 
 __all__ = ["Conv2d"]
 
@@ -52,7 +51,7 @@ class Conv2d(TwoWay):
         padding: zeros on each side of the lower image.
         pool: "max", "avg", "avg-nearest" (means, with plain upsampling on the way back), "softmax" or None. Max pooling is
             refused below a population whose activity can be negative: its dynamics would not settle.
-        pool_size: height and width of a window, and its stride.
+        pool_size: height and width of a window, and its stride; without a pooling there is none.
         bias: whether post has a bias, one a channel.
 
     Attributes:
@@ -60,7 +59,7 @@ class Conv2d(TwoWay):
         bias: ``(c_post,)`` or None.
 
     Raises:
-        ValueError: if a number is not a whole one in its range, or the pooling is unknown.
+        ValueError: if a number is not a whole one in its range, the pooling is unknown, or windows of a size have none.
 
     >>> import torch
     >>> layer = Conv2d(1, 32, 5, pool="max")
@@ -77,7 +76,7 @@ class Conv2d(TwoWay):
         stride: int = 1,
         padding: int = 0,
         pool: PoolName | None = None,
-        pool_size: int = 2,
+        pool_size: int = PAIR,
         bias: bool = True,
     ) -> None:
         super().__init__()
@@ -86,8 +85,8 @@ class Conv2d(TwoWay):
         self.bias = nn.Parameter(torch.empty(c_post)) if bias else None
         self.stride = positive_int("stride", stride)
         self.padding = natural("padding", padding)
-        self.pool = one_of("pool", pool, (*get_args(PoolName), None))
-        self.pool_size = positive_int("pool_size", pool_size)
+        check_pooling(pool, pool_size)
+        self.pool, self.pool_size = pool, pool_size
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

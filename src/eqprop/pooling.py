@@ -16,15 +16,31 @@ loses what was gained. With negative activities above, the dynamics chatter betw
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["MaxPool", "NoPool", "Pool", "PoolName", "SoftmaxPool"]
+from eqprop.checks import one_of, positive_int
+
+__all__ = ["PAIR", "MaxPool", "NoPool", "Pool", "PoolName", "SoftmaxPool", "check_pooling"]
 
 PoolName = Literal["max", "avg", "avg-nearest", "softmax"]
+
+PAIR = 2
+"""Height and width of a window, where nothing is said."""
+
+
+def check_pooling(pool: object, size: object) -> None:
+    """See that a pooling is known, and that windows have a size and something to pool them.
+
+    Raises:
+        ValueError: if not.
+    """
+    one_of("pool", pool, (*get_args(PoolName), None))
+    if positive_int("pool_size", size) != PAIR and pool is None:
+        raise ValueError(f"`pool_size` is {size}, but `pool` is None: leave it out, or name a pooling")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from eqprop.order import Schedule, Synchronous
 from eqprop.precision import full_precision
 from eqprop.state import State, Units, repeated
 
-__all__ = ["Settle", "Solution", "settle"]
+__all__ = ["AT_REST", "Settle", "Solution", "settle"]
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,10 @@ class Settle:
             return plain(dynamics, state, self.schedule.states(network, dynamics, drive, state, force))
         step = self.schedule.map(network, dynamics, drive, force)
         return self.accelerate.path(step, state, lambda mixed: dynamics.within(network, mixed))
+
+
+AT_REST = Settle(1000, tol=1e-6)
+"""After which a rate network counts as settled."""
 
 
 def plain(dynamics: Dynamics, state: State, states: Iterator[State]) -> Iterator[tuple[Units, State]]:

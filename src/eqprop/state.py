@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["State", "Units", "mapped", "repeated", "tensors"]
+__all__ = ["State", "Units", "distance", "mapped", "repeated", "tensors"]
 
 State: TypeAlias = tuple[Any, ...]
 """Tensors whose first axis is the batch, and tuples of them."""
@@ -44,3 +44,12 @@ def tensors(state: State) -> Iterator[Tensor]:
 def repeated(state: State, n: int) -> State:
     """The state of the batch repeated ``n`` times, for phases that run side by side: all that it holds, so that nothing differs."""
     return mapped(lambda t: torch.cat([t] * n), state)
+
+
+def distance(a: Units, b: Units) -> float:
+    """``mean |a - b|`` over all units of all populations and samples.
+
+    >>> distance((torch.zeros(1, 3), torch.zeros(1, 1)), (torch.ones(1, 3), torch.zeros(1, 1)))
+    0.75
+    """
+    return torch.cat([(u - v).abs().flatten() for u, v in zip(a, b, strict=True)]).mean().item()

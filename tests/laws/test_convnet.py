@@ -100,6 +100,7 @@ def test_a_run_carries_it():
         ({"gain": 0.0}, "`gain` must be a finite number above 0, got 0.0"),
         ({"padding": -1}, "`padding` must be a whole number of at least 0, got -1"),
         ({"pool": "mean"}, "`pool` must be one of"),
+        ({"pool": None, "pool_size": 3}, "`pool_size` is 3, but `pool` is None: leave it out, or name a pooling"),
         ({"kernel_size": 29}, r"population 1 would be empty: kernel 29, .* nothing of 28 x 28"),
         ({"channels": (4, 4, 4)}, r"population 3 would be empty: .* nothing of 4 x 4"),
         ({"skips": ((1, 0),)}, r"`skips` must be pairs of images, the lower one first, from 0 to 2, got \(1, 0\)"),

@@ -187,6 +187,7 @@ def test_max_pooling_below_negative_activities_is_refused_with_the_reason(activa
         ({"stride": 1.5}, "`stride` must be a whole number of at least 1, got 1.5"),
         ({"pool": "mean"}, "`pool` must be one of .*'avg'.*, got 'mean'"),
         ({"pool_size": 0}, "`pool_size` must be a whole number"),
+        ({"pool_size": 3}, "`pool_size` is 3, but `pool` is None: leave it out, or name a pooling"),
     ],
 )
 def test_what_a_layer_cannot_be_is_said(wrong, message):

@@ -10,7 +10,7 @@ import eqprop as ep
 import zoo
 
 DYNAMICS = {"inside": ep.Prototypical(nudge="inside"), "energy": ep.EnergyDescent(dt=0.5, clamp=False)}
-LONG = ep.Settle(4000, tol=1e-15, check_every=50)
+LONG = ep.Settle(4000, tol=1e-14, check_every=10)
 
 
 class Unrolled(nn.Module):
@@ -25,7 +25,7 @@ class Unrolled(nn.Module):
         with torch.no_grad():
             _, free = self.block.solve(x)
         state, drive = free.state, dynamics.prepare(network, x)
-        for _ in range(250):
+        for _ in range(120):
             state = dynamics.step(network, state, drive)
         return state[-1]
 

@@ -86,7 +86,7 @@ def test_the_distance_to_ep_is_linear_in_the_rate(name, dynamics, nudging):
 @pytest.mark.parametrize("name", QUICK)
 def test_the_two_estimators_are_one_rule(name, dynamics, nudging, tied):
     model = zoo.model(name, DYNAMICS[dynamics])
-    any_optimiser, plain = both(model if tied else zoo.untied(model), 0.1, nudging, batches=20)
+    any_optimiser, plain = both(model if tied else zoo.untied(model), 0.1, nudging, batches=5)
     torch.testing.assert_close(plain, any_optimiser, rtol=0, atol=1e-10)
 
 

@@ -8,7 +8,7 @@ import torch
 import eqprop as ep
 import zoo
 
-LONG = ep.Settle(3000, tol=1e-15, check_every=50)
+LONG = ep.Settle(3000, tol=1e-14, check_every=10)
 INSIDE = ep.Prototypical(nudge="inside")
 NETWORKS = {
     "max": {"pool": "max"},

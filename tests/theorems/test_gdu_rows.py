@@ -1,8 +1,9 @@
 """The relative errors regenerated for the figures of Ernoult et al. (2019), ep.md 2.9, met on MNIST within a factor of two.
 
-Those rows are one seed's, so the geometric mean over a few of ours is held against them. Rows are output-first there: their s0 is
-our last population, their W01 our last weight. Not held against anything: EB-1h in double precision without rho', whose one seed
-had an output error of 0.0037, towards the upper end of our seeds (0.0009 to 0.0048, mean 0.0018); the other three are within two.
+Those rows are one seed's, so the geometric mean over a few of ours is held against them, where they are quick. Rows are
+output-first there: their s0 is our last population, their W01 our last weight. Not held against anything: EB-1h in double precision
+without rho', whose one seed had an output error of 0.0037, towards the upper end of our seeds (0.0009 to 0.0048, mean 0.0018); the
+other three are within two.
 """
 
 from math import exp, log
@@ -61,13 +62,13 @@ def names(one):
 
 
 def test_eb_1h_in_single_precision(samples):
-    reports = [report(samples, seed, ONE, CODE, 800, 80, 1e-3, torch.float) for seed in range(3)]
+    reports = [report(samples, seed, ONE, CODE, 800, 80, 1e-3, torch.float) for seed in range(2)]
     assert all("gradient dynamics" in names(one) <= {"gradient dynamics", "precision"} for one in reports)
     held_against(reports, [0.0055, 0.046], [0.035, 0.032], [0.039, 0.026])
 
 
 def test_eb_1h_with_the_outputs_derivative(samples):
-    reports = [report(samples, seed, ONE, EXACT, 800, 80, 1e-3, torch.double) for seed in range(3)]
+    reports = [report(samples, seed, ONE, EXACT, 800, 80, 1e-3, torch.double) for seed in range(2)]
     assert all(one.broken == [] for one in reports)
     assert all(one.residual.max() < 1e-12 for one in reports)
     assert all(one.angle() < 0.1 for one in reports)
@@ -76,11 +77,10 @@ def test_eb_1h_with_the_outputs_derivative(samples):
 
 def test_eb_2h(samples):
     """The row's free phase had a residual of 9e-7; where ours is coarser the report says so, and the row is met all the same."""
-    reports = [report(samples, seed, TWO, CODE, 5000, 150, 1e-2, torch.float) for seed in range(2)]
-    for one in reports:
-        assert "gradient dynamics" in names(one)
-        assert ("steady state" in names(one)) == (max(one.free_share().values()) > 0.01)
-    held_against(reports, [0.018, 0.14, 0.15], [0.11, 0.14, 0.073], [0.12, 0.16, 0.083])
+    one = report(samples, 0, TWO, CODE, 5000, 150, 1e-2, torch.float)
+    assert "gradient dynamics" in names(one)
+    assert ("steady state" in names(one)) == (max(one.free_share().values()) > 0.01)
+    held_against([one], [0.018, 0.14, 0.15], [0.11, 0.14, 0.073], [0.12, 0.16, 0.083])
 
 
 def test_p_1h(samples):

@@ -12,7 +12,7 @@ from eqprop.cli.pictures import draw_run
 from eqprop.plots.canvas import PALETTE
 from eqprop.training import SGD, Data, Run, proceed, start
 from eqprop.training.probe import names_of_angles, weight_angles
-from picture_files import check
+from picture_files import check, sketched
 
 pytestmark = pytest.mark.filterwarnings("ignore:epoch 2.*does not learn")  # two epochs are not for learning
 
@@ -145,7 +145,8 @@ def test_names_are_those_of_the_connections_with_an_angle():
     ],
     ids=["untied", "continual", "EP"],
 )
-def test_a_run_with_angles_has_their_picture_and_no_other(tmp_path, drawn, estimator, tied, title, wanted):
+def test_a_run_with_angles_has_their_picture_and_no_other(tmp_path, monkeypatch, drawn, estimator, tied, title, wanted):
+    sketched(monkeypatch)
     spec = ep.MLP((64, 8, 10), "sigmoid", dynamics=ep.Prototypical(nudge="inside"), tied=tied)
     start(Run("angles", Data("digits", 200), spec, estimator, SGD(0.1), epochs=2), tmp_path / "run")
     found = proceed(tmp_path / "run")
@@ -157,7 +158,8 @@ def test_a_run_with_angles_has_their_picture_and_no_other(tmp_path, drawn, estim
     assert (tmp_path / "run/plots/errors.png").exists()
 
 
-def test_the_picture_stands_beside_the_others(tmp_path):
+def test_the_picture_stands_beside_the_others(tmp_path, monkeypatch):
+    sketched(monkeypatch)
     spec = ep.MLP((64, 8, 10), "sigmoid", tied=False)
     start(Run("angles", Data("digits", 200), spec, ep.ContinualSGD(8, 4, 0.2), SGD(0.1), epochs=1), tmp_path / "run")
     proceed(tmp_path / "run")

@@ -4,7 +4,6 @@ import errno
 import json
 import math
 import re
-import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
@@ -21,7 +20,9 @@ from eqprop.theorem.experiment import Experiment
 from eqprop.theorem.result import read
 from eqprop.training import load, start
 from eqprop.training.session import read_run
+from forked import COMPLAINED, SAID, command
 from small_sets import secluded, small_mnist
+from small_team import elsewhere
 
 PHASES = "--estimator.free-steps 12 --estimator.nudged-steps 4"
 DIGITS = f"gdu digits --model.sizes 64 6 10 {PHASES}"
@@ -214,6 +215,13 @@ def test_the_picture_against_beta_has_every_strength_once(here, monkeypatch):
 def test_random_inputs_for_any_network(here):
     said = call(f"{DIGITS} --data.name random --data.batch-size 3 {PLAIN}").done()
     assert "3 samples" in said
+
+
+def test_means_of_last_states_are_not_taken_and_it_is_said(here):
+    line = "the last states are taken, not the means of the last 3 as in training"
+    assert line not in call(f"{DIGITS} {PLAIN}").done()
+    assert line in call(f"{DIGITS} --estimator.nudged-steps 4:mean3 --no-plots --out late").done()
+    assert report(here / "out")["summary"] == report(here / "late")["summary"]
 
 
 def test_another_data_set(here, monkeypatch):
@@ -503,16 +511,9 @@ def interrupted(*arguments, progress, **options):
     raise KeyboardInterrupt
 
 
-def test_as_a_process(here):
-    words = [*TOY.split(), "--no-plots", "--out", "out"]
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "eqprop", *words],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == "results in out"
+def test_another_process_finds_the_same(here):
+    assert elsewhere(command, [*TOY.split(), "--no-plots", "--out", "out"], here).done() == 0
+    assert (here / COMPLAINED).read_text() == ""
+    assert (here / SAID).read_text().splitlines()[-1] == "results in out"
     call(f"{TOY} --no-plots --out other").done()
     assert report(here / "out")["summary"] == report(here / "other")["summary"]

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -17,7 +16,8 @@ from eqprop.recipes import recipe
 from eqprop.training import checkpoint, load, proceed, start
 from eqprop.training.folder import Folder
 from eqprop.training.interrupts import Interrupted
-from small_team import meeting, team
+from forked import COMPLAINED, SAID, appears, torchrun
+from small_team import another, elsewhere, meeting, team
 from small_trainings import Told, outcome
 from team_trainings import commands
 
@@ -127,39 +127,18 @@ def test_one_tells_that_all_diverged(said):
     assert Folder(folder / "wild").last.is_file()
 
 
-def torchrun(cwd: Path, *words: str) -> subprocess.Popen:
-    """Two processes, as a user starts them."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]  # on a free port
-    return subprocess.Popen(
-        [*launch, "-m", "eqprop", *words],
-        cwd=cwd, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-
-
-def ended(process: subprocess.Popen) -> tuple[str, str]:
-    try:
-        return process.communicate(timeout=240)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def ours(err: str) -> list[str]:
-    """What is said by eqprop, not by torchrun."""
-    return [
-        line for line in err.splitlines() if "eqprop" in line and line.startswith(("eqprop: ", "stopped", "the last"))
-    ]
+def ours(folder: Path) -> list[str]:
+    """What eqprop complained of, not torchrun."""
+    lines = (folder / COMPLAINED).read_text().splitlines()
+    return [line for line in lines if line.startswith(("eqprop: ", "stopped", "the last")) and "eqprop" in line]
 
 
 def test_by_torchrun(said, tmp_path):
     """To the same bytes as two processes that find each other by themselves."""
     folder, answers = said
-    process = torchrun(tmp_path, *TRAIN.split(), "--out", "run")
-    out, err = ended(process)
-    assert process.returncode == 0, err
-    assert ours(err) == []
-    assert len(out.splitlines()) == len(answers["trains"][0].out.splitlines())
+    elsewhere(torchrun, [*TRAIN.split(), "--out", "run"], tmp_path).done()
+    assert ours(tmp_path) == []
+    assert len((tmp_path / SAID).read_text().splitlines()) == len(answers["trains"][0].out.splitlines())
     assert outcome(tmp_path / "run") == outcome(folder / "run")
 
 
@@ -169,21 +148,22 @@ def test_by_torchrun(said, tmp_path):
 def test_stopped_under_torchrun(stop, tmp_path):
     """It ends soon, with one message and a checkpoint."""
     words = [*TRAIN.split(), "--epochs", "100", "--checkpoint-every", "0.1", "--out", "run"]
-    process = torchrun(tmp_path, *words)
-    assert "epoch   1/100" in process.stdout.readline()
-    if stop == "a worker is killed":
-        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        os.kill(int(workers[-1]), signal.SIGKILL)
-    else:
-        os.killpg(process.pid, signal.SIGINT)
-    asked = time.monotonic()
-    _, err = ended(process)
+    with another(torchrun, words, tmp_path) as agent:
+        assert appears(tmp_path / SAID, "epoch   1/100")
+        pid = agent.processes[0].pid
+        if stop == "a worker is killed":
+            workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            os.kill(int(workers[-1]), signal.SIGKILL)
+        else:
+            os.killpg(pid, signal.SIGINT)
+        asked = time.monotonic()
+        (end,) = agent.ends()
     assert time.monotonic() - asked < 40
-    assert process.returncode != 0
+    assert end.error
     if stop == "a worker is killed":
-        lost, kept = ours(err)
+        lost, kept = ours(tmp_path)
         assert lost == "eqprop: run: another process of the training has ended, or does not answer"
         assert kept == "the last checkpoint is whole: go on with `torchrun … -m eqprop train --resume run`"
     else:
-        assert ours(err) == ["stopped; go on with `eqprop train --resume run`"]
+        assert ours(tmp_path) == ["stopped; go on with `eqprop train --resume run`"]
     assert checkpoint.read(Folder(tmp_path / "run").last)[1]["epoch"] >= 1

@@ -12,6 +12,8 @@ import pytest
 
 from command import call, frames
 from eqprop.training.folder import Folder
+from forked import COMPLAINED, SAID, appears, command, command_on_terminal, command_to_nobody
+from small_team import End, another, elsewhere
 from small_trainings import outcome
 
 EQPROP = [sys.executable, "-W", "error", "-m", "eqprop"]
@@ -27,19 +29,13 @@ def run(*words: str, cwd: Path, **options) -> subprocess.CompletedProcess[str]:
     )
 
 
-def begin(folder: Path, *words: str, number: int, epochs: int = 1) -> tuple[int, str, str]:
-    """Start a training, send it a signal after so many epochs, and wait."""
-    process = subprocess.Popen(
-        [*EQPROP, *words], cwd=folder, env=PLAIN, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        said = [process.stdout.readline() for _ in range(epochs)]
-        process.send_signal(number)
-        out, err = process.communicate(timeout=120)
-    finally:
-        process.kill()
-        process.wait()
-    return process.returncode, "".join(said) + out, err
+def begin(folder: Path, *words: str, number: int) -> tuple[End, str, str]:
+    """Start a training, send it a signal after its first epoch, and wait: how it ends, and what it said."""
+    with another(command, words, folder) as process:
+        assert appears(folder / SAID, "\n")
+        process.send(0, number)
+        (end,) = process.ends()
+    return end, *((folder / name).read_text() for name in (SAID, COMPLAINED))
 
 
 def test_it_is_a_module_and_a_mistake_is_three_lines_at_most(tmp_path):
@@ -52,43 +48,44 @@ def test_it_is_a_module_and_a_mistake_is_three_lines_at_most(tmp_path):
 def test_killed_and_resumed(tmp_path):
     """Another process goes on, and ends where this one ends without a stop."""
     call(" ".join(TRAIN[:-1]), str(tmp_path / "whole")).done()
-    code, said, err = begin(tmp_path, *TRAIN, number=signal.SIGKILL)
-    assert (code, err) == (-signal.SIGKILL, "")
+    end, said, complained = begin(tmp_path, *TRAIN, number=signal.SIGKILL)
+    assert (end, complained) == (End(code=-signal.SIGKILL), "")
     assert len(said.splitlines()) < 3
-    done = run(*RESUME, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "goes on after epoch" in done.stdout
+    assert elsewhere(command, RESUME, tmp_path).done() == 0
+    assert (tmp_path / COMPLAINED).read_text() == ""
+    assert "goes on after epoch" in (tmp_path / SAID).read_text()
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_by_a_signal(number, code, tmp_path):
-    found, said, err = begin(tmp_path, *TRAIN, number=number)
-    assert (found, err) == (code, "stopped; go on with `eqprop train --resume run`\n")
+    end, said, complained = begin(tmp_path, *TRAIN, number=number)
+    assert (end.done(), complained) == (code, "stopped; go on with `eqprop train --resume run`\n")
     assert said.startswith("digits, EP, seed 0   epoch 1/3 ")
     assert call(f"evaluate {tmp_path / 'run'}").code == 0
     assert Folder(tmp_path / "run").last.is_file()
 
 
-@pytest.mark.parametrize(
-    "words", ["--help", pytest.param("train digits --no-plots --epochs 2 --out run", marks=pytest.mark.slow)]
-)
-def test_a_reader_that_has_gone(words, tmp_path):
+def test_a_reader_that_has_gone(tmp_path):
     """As of ``eqprop recipes | head -1``: the code of a broken pipe, and not a word of it."""
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = run(*words.split(), cwd=tmp_path, stdout=writing)
+        done = run("--help", cwd=tmp_path, stdout=writing)
     finally:
         os.close(writing)
-    assert done.returncode == 141
-    assert "Broken pipe" not in done.stderr
-    assert "Traceback" not in done.stderr
-    assert ("--resume run" in done.stderr) == ("train" in words)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
-@pytest.mark.slow
+def test_a_reader_that_goes_during_a_training(tmp_path):
+    """It is told how to go on."""
+    assert elsewhere(command_to_nobody, TRAIN, tmp_path).done() == 141
+    complained = (tmp_path / COMPLAINED).read_text()
+    assert "Broken pipe" not in complained
+    assert "Traceback" not in complained
+    assert "--resume run" in complained
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
 def test_an_output_on_a_full_disk(tmp_path):
     """A code that is not 0, and a line that says why."""
@@ -100,36 +97,64 @@ def test_an_output_on_a_full_disk(tmp_path):
     assert len(done.stderr.splitlines()) <= 3
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
-@pytest.mark.parametrize("interrupted", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_on_a_terminal(interrupted, tmp_path):
-    """The bar is drawn in one line and taken away, Ctrl-C is a key, and the cursor is shown again."""
+def open_terminal() -> tuple[int, int]:
+    """A terminal of 80 columns: the end of who sits at it, and the other one."""
     import fcntl
     import struct
     import termios
 
     master, slave = os.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    process = subprocess.Popen(
-        [*EQPROP, *TRAIN, "--epochs", "300" if interrupted else "3"],
-        cwd=tmp_path, env=PLAIN | {"TERM": "xterm-256color"}, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )  # fmt: skip
-    os.close(slave)
-    shown, asked, end = b"", False, time.monotonic() + 60
+    return master, slave
+
+
+def shown_on(master: int, stop_at: bytes | None = None) -> str:
+    """All that a terminal shows until its process ends; Ctrl-C is pressed when it shows that."""
+    shown, asked, end = b"", stop_at is None, time.monotonic() + 60
     while time.monotonic() < end:
         if select.select([master], [], [], 0.1)[0]:
             try:
                 shown += os.read(master, 65536)
             except OSError:  # the other side is closed
                 break
-        if interrupted and not asked and b"epoch   2/300" in shown:
+        if not asked and stop_at in shown:
             asked = bool(os.write(master, b"\x03"))
-    assert process.wait(60) == (130 if interrupted else 0)
     os.close(master)
-    text = shown.decode().replace("^C", "")  # the terminal's echo
-    last = frames(text)[-1]
-    assert last == ("stopped; go on with `eqprop train --resume run`" if interrupted else "results in run")
+    return shown.decode().replace("^C", "")  # the terminal's echo
+
+
+def assert_clean(text: str, last: str) -> None:
+    """The bar is drawn in one line and taken away, and the cursor is shown again."""
+    assert frames(text)[-1] == last
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
     assert any("━" in line for line in frames(text))
     assert max(map(len, frames(text))) <= 80, "a line is wrapped by the terminal, and the bar is left behind"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
+def test_on_a_terminal(tmp_path):
+    master, slave = open_terminal()
+    with another(command_on_terminal, TRAIN, tmp_path, os.ttyname(slave)) as process:
+        assert appears(tmp_path / "run" / "config.json")  # it has opened the terminal
+        os.close(slave)
+        text = shown_on(master)
+        assert [end.done() for end in process.ends()] == [0]
+    assert_clean(text, "results in run")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
+def test_interrupted_on_a_terminal(tmp_path):
+    """Ctrl-C is a key."""
+    import fcntl
+    import termios
+
+    master, slave = open_terminal()
+    process = subprocess.Popen(
+        [*EQPROP, *TRAIN, "--epochs", "300"],
+        cwd=tmp_path, env=PLAIN | {"TERM": "xterm-256color"}, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(slave)
+    text = shown_on(master, stop_at=b"epoch   2/300")
+    assert process.wait(60) == 130
+    assert_clean(text, "stopped; go on with `eqprop train --resume run`")

@@ -10,7 +10,6 @@ import sys
 from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
-from itertools import count
 
 import pytest
 
@@ -26,6 +25,7 @@ from eqprop.training.folder import Folder
 from eqprop.training.reports import PlainLines
 from eqprop.training.session import read_run
 from eqprop.training.summary import summarise
+from picture_files import sketched
 from small_paper import (
     CALL,
     EXACT,
@@ -55,16 +55,6 @@ def here(tmp_path, monkeypatch):
     known(monkeypatch)
     undrawn(monkeypatch)
     return secluded(tmp_path, monkeypatch)
-
-
-def sketched(patch) -> None:
-    """Pictures that are drawn in no time: each is another one, and holds nothing."""
-    number = count()
-
-    def sketch(figure, file, *, format, **options):
-        file.write(f"<svg>{next(number)}</svg>".encode())
-
-    patch.setattr("matplotlib.figure.Figure.savefig", sketch)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from eqprop.recipes import RECIPES, baseline, recipe
 from eqprop.training import checkpoint
 from eqprop.training.folder import Folder
 from eqprop.training.session import read_run, start
+from picture_files import sketched
 from small_trainings import assert_nearly, timeless
 
 TRAIN = "train digits --no-plots"
@@ -291,10 +292,11 @@ def test_a_comparison_that_is_resumed_tells_the_same(compared):
     assert files(folder) == before
 
 
-def test_compare_draws_a_picture(here):
+def test_compare_draws_a_picture(here, monkeypatch):
+    sketched(monkeypatch)
     said = call("compare digits --epochs 1 --out both").done()
     for ending in ("png", "svg"):
-        assert (here / "both" / "plots" / f"errors.{ending}").stat().st_size > 1000
+        assert (here / "both" / "plots" / f"errors.{ending}").is_file()
         assert (here / "both" / "ep" / "seed-0" / "plots" / f"errors.{ending}").is_file()
     assert "both/plots/errors.png" in said
 

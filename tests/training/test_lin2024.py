@@ -22,11 +22,12 @@ from eqprop.reproduction.evidence import Training, study_in
 from eqprop.reproduction.lin2024 import LIN2024, phases, rows_of
 from eqprop.reproduction.rate_training import RateTraining, Variant, counter
 from eqprop.reproduction.spiking_alignment import BASIN, BPTT, CEILING, RATE, SpikingAlignment, layer_names
-from eqprop.reproduction.spiking_settling import SpikingSettling, distance
+from eqprop.reproduction.spiking_settling import SpikingSettling
 from eqprop.reproduction.tables import Findings, training_tables
 from eqprop.reproduction.training_memory import SKIP, TrainingMemory, training_step
 from eqprop.settle import Settle
 from eqprop.spiking import Spiking
+from eqprop.state import distance
 from eqprop.theorem.alignment import agreement, bptt_at_rest, gradient, gradient_of, layers
 from eqprop.training import SGD, Data, Run
 from eqprop.training.memory import peak_bytes

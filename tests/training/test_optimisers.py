@@ -63,7 +63,7 @@ def test_a_connection_given_only_as_phi_trains(connection):
     populations = [ep.Population(n, "tanh") for n in (4, 8, 3)]
     network = ep.Network(populations, [(0, 1, connection(4, 8)), (0, 1, ep.Dense(4, 8)), (1, 2, connection(8, 3))])
     model = ep.Model(network, ep.Prototypical(nudge="inside"), ep.SquaredError(), settle=20)
-    costs, _ = train(model, ESTIMATORS["centred"], torch.optim.Adam(model.parameters(), lr=0.02), steps=150)
+    costs, _ = train(model, ESTIMATORS["centred"], torch.optim.Adam(model.parameters(), lr=0.05), steps=50)
     assert costs[-1] < costs[0] / 3
 
 

@@ -22,6 +22,7 @@ from eqprop.theorem.experiment import RANDOM, Experiment
 from eqprop.training import SGD, Data, Run, proceed, start
 from eqprop.training.folder import Folder
 from eqprop.training.session import read_run
+from small_paper import undrawn
 from small_sets import isolate
 
 INSIDE = ep.Prototypical(nudge="inside")
@@ -84,43 +85,70 @@ def here(tmp_path, monkeypatch):
     return tmp_path / "here"
 
 
-def account(here) -> str:
-    return (here / "out" / "report.md").read_text()
+@dataclass(frozen=True)
+class Reproduced:
+    """What three calls said and left: one without trainings and pictures, one with both, and the same once more."""
+
+    here: Path
+    said: tuple[str, str, str]
+    untrained: str
+    left: dict[str, bytes | None]
+    done: list[str]
+
+    @property
+    def account(self) -> str:
+        return (self.here / "out" / "report.md").read_text()
 
 
-def test_what_is_not_trained_says_so_and_what_is_stands_beside_the_published(here):
-    said = call(CALL).done()
-    assert "count: done in" in said
-    assert "2 of 2 trainings are not run yet: `eqprop reproduce parts2026 --train tiny-rates`" in account(here)
-    assert "| 0.5  | –   | 12.50 ± 1.00 % |" in account(here)
-    said = call(f"{CALL} --train tiny-rates").done()
-    assert "count: is there" in said
-    assert DONE == ["count"]
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reproduced")
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(folder, patch)
+        patch.setitem(PAPERS, PAPER.name, PAPER)
+        patch.chdir(folder)
+        DONE.clear()
+        with pytest.MonkeyPatch.context() as blind:
+            undrawn(blind)
+            first = call(CALL).done()
+        untrained = (folder / "out" / "report.md").read_text()
+        second = call(f"{CALL} --train tiny-rates").done()
+        left = files(folder / "out")
+        third = call(f"{CALL} --train tiny-rates").done()
+        return Reproduced(folder, (first, second, third), untrained, left, [*DONE])
+
+
+def test_what_is_not_trained_says_so_and_what_is_stands_beside_the_published(reproduced):
+    first, second, _ = reproduced.said
+    assert "count: done in" in first
+    assert "2 of 2 trainings are not run yet: `eqprop reproduce parts2026 --train tiny-rates`" in reproduced.untrained
+    assert "| 0.5  | –   | 12.50 ± 1.00 % |" in reproduced.untrained
+    assert "count: is there" in second
+    assert reproduced.done == ["count"]
     rates = {"0-5": 0.5, "1-0": 1.0}
     folders = [f"out/trainings/tiny-optimiser-rates-{name}/ep/seed-{seed}" for name in rates for seed in (0, 1)]
-    found = [read_run(here / folder).optimiser for folder in folders]
+    found = [read_run(reproduced.here / folder).optimiser for folder in folders]
     assert found == [SGD(rate) for rate in rates.values() for _ in range(2)]
-    errors = [Folder(here / f).rows()[-1]["test_error"] for f in folders[:2]]
-    assert f"{100 * sum(errors) / 2:.2f} ± " in account(here)
-    assert "trainings are not run yet" not in account(here)
+    errors = [Folder(reproduced.here / f).rows()[-1]["test_error"] for f in folders[:2]]
+    assert f"{100 * sum(errors) / 2:.2f} ± " in reproduced.account
+    assert "trainings are not run yet" not in reproduced.account
 
 
-def test_its_pictures_are_in_the_account(here):
-    call(f"{CALL} --train tiny-rates").done()
+def test_its_pictures_are_in_the_account(reproduced):
+    account = reproduced.account
     for name in ("beside", "tiny-rates", "count"):
-        assert f"](plots/{name}.png)" in account(here)
-        assert (here / f"out/plots/{name}.svg").stat().st_size > 1000
-    assert "increments.png" not in account(here)  # both checks stand beside each other
-    assert "counted 1" in account(here)
-    assert (here / "out/report.html").read_text().count("data:image/svg+xml") == 4  # and the errors, layer by layer
+        assert f"](plots/{name}.png)" in account
+        assert (reproduced.here / f"out/plots/{name}.svg").stat().st_size > 1000
+    assert "increments.png" not in account  # both checks stand beside each other
+    assert "counted 1" in account
+    html = (reproduced.here / "out/report.html").read_text()
+    assert html.count("data:image/svg+xml") == 4  # and the errors, layer by layer
 
 
-def test_nothing_is_done_twice(here):
-    call(f"{CALL} --train tiny-rates").done()
-    before = files(here / "out")
-    said = call(f"{CALL} --train tiny-rates").done().splitlines()
-    assert [line.split(": ")[1] for line in said[:-1]] == ["is there"] * 5
-    assert files(here / "out") == before
+def test_nothing_is_done_twice(reproduced):
+    *lines, _ = reproduced.said[2].splitlines()
+    assert [line.split(": ")[1] for line in lines] == ["is there"] * 5
+    assert files(reproduced.here / "out") == reproduced.left
 
 
 def test_an_unknown_figure_is_named(here):

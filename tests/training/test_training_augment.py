@@ -1,10 +1,7 @@
 """Runs on normalised and augmented samples: what a file holds of it, who sees it, and that a kill changes no byte."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +10,7 @@ import torch
 
 import eqprop as ep
 from command import call
-from eqprop.cli.kinds import augmentation, augmentation_text, normalisation, normalisation_text
+from eqprop.cli.words import augmentation, augmentation_text, normalisation, normalisation_text
 from eqprop.data import Augment, Batches, Normalise, hold_out, load
 from eqprop.theorem.experiment import RANDOM, Experiment
 from eqprop.training import SGD, Data, Run, checkpoint, prepare, proceed, start
@@ -21,7 +18,9 @@ from eqprop.training.codec import decode, encode
 from eqprop.training.folder import Folder
 from eqprop.training.run import KINDS
 from eqprop.training.session import read_run
+from forked import killed_on_small_mnist
 from small_sets import isolate, small_mnist
+from small_team import End, elsewhere
 from small_trainings import outcome
 
 NORMALISE = Normalise((0.25,), (0.5,))
@@ -130,10 +129,16 @@ def test_a_check_of_the_theorem_takes_the_first_training_batch(root):
     assert torch.equal(y, b)
 
 
-def test_flat_samples_cannot_be_varied():
-    flat = replace(run(Data("digits", augment=Augment(2))), model=ep.MLP((64, 10)))
-    with pytest.raises(ValueError, match=r"`augment` moves images, .* shape \(64,\): give images, or leave"):
-        prepare(flat)
+@pytest.mark.parametrize(
+    "model", [ep.MLP((64, 10)), ep.ConvNet((1, 8, 8), (2,), kernel_size=3)], ids=["mlp", "convnet"]
+)
+def test_digits_are_loaded_flat_and_moved_as_images(model):
+    session, ((x, y), _) = prepare(replace(run(Data("digits", augment=Augment(2))), model=model)), load("digits")
+    shape = session.model.network.populations[0].shape
+    wanted = Batches(x.unflatten(1, (8, 8)), y, 20, 0, augment=Augment(2), shape=shape)
+    for (a, b), (c, d) in zip(session.train.epoch(1), wanted.epoch(1), strict=True):
+        assert torch.equal(a, c)
+        assert torch.equal(b, d)
 
 
 def test_channels_that_are_not_there(root):
@@ -141,34 +146,12 @@ def test_channels_that_are_not_there(root):
         prepare(run(Data("mnist", normalise=Normalise((1, 2, 3), (1,)))))
 
 
-PROGRAM = r"""
-import os, signal, sys
-from eqprop.data.sources import SOURCES
-from eqprop.training import proceed
-from small_sets import small_mnist
-from small_trainings import after
-
-small = small_mnist()
-SOURCES[small.source.name] = small.source
-kill = after(int(sys.argv[2]), lambda: os.kill(os.getpid(), signal.SIGKILL))
-proceed(sys.argv[1], reports=[kill], checkpoint_every=0.0)
-"""
-
-
-def killed(folder: Path, batches: int) -> None:
-    """Begin in another process, which is killed when so many batches are done."""
-    process = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(folder), str(batches)], cwd=Path(__file__).parents[1], env=os.environ
-    )
-    assert process.returncode == -signal.SIGKILL
-
-
 def test_killed_and_resumed_it_ends_with_the_same_bytes(root, tmp_path):
     """In the middle of the second epoch, by another process."""
     for name in ("whole", "killed"):
         start(run(seed=1), tmp_path / name)
     proceed(tmp_path / "whole")
-    killed(tmp_path / "killed", BATCHES + 2)
+    assert elsewhere(killed_on_small_mnist, tmp_path / "killed", BATCHES + 2, str(root)) == End(code=-signal.SIGKILL)
     facts = checkpoint.read(Folder(tmp_path / "killed").last)[1]
     assert (facts["epoch"], facts["batch"]) == (1, 1)
     proceed(tmp_path / "killed")

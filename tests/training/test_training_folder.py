@@ -20,6 +20,8 @@ import eqprop
 from eqprop.training import SGD, Data, Run, checkpoint, proceed, start
 from eqprop.training.environment import environment
 from eqprop.training.folder import Folder
+from forked import appears, holding
+from small_team import End, another
 from small_trainings import CENTRED, TRAIN, Told, trainer
 
 ROOT = Path(__file__).parents[2]
@@ -45,32 +47,19 @@ def test_the_hold_ends_with_an_error(tmp_path):
         pass
 
 
-HOLDER = """
-import sys, time
-from pathlib import Path
-from eqprop.training.folder import Folder
-with Folder(Path(sys.argv[1])).lock():
-    sys.stdout.write("held\\n")
-    sys.stdout.flush()
-    time.sleep(100)
-"""
-
-
 def test_another_process_holds_the_folder_until_it_is_killed(tmp_path):
-    trainer(tmp_path).fit(TRAIN, 1)
-    before = Folder(tmp_path).last.read_bytes()
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert holder.stdout.readline() == "held\n"
+    folder = tmp_path / "run"
+    trainer(folder).fit(TRAIN, 1)
+    before = Folder(folder).last.read_bytes()
+    with another(holding, folder) as holder:
+        assert appears(folder.with_suffix(".held"))
         with pytest.raises(BlockingIOError, match=r"is in use by another process"):
-            trainer(tmp_path).resume(TRAIN, 2)
-        assert Folder(tmp_path).last.read_bytes() == before
-    finally:
-        holder.send_signal(signal.SIGKILL)
-        holder.wait(60)
-        holder.stdout.close()
-    trainer(tmp_path).resume(TRAIN, 2)
-    assert checkpoint.read(Folder(tmp_path).last)[1]["epoch"] == 2
+            trainer(folder).resume(TRAIN, 2)
+        assert Folder(folder).last.read_bytes() == before
+        holder.send(0, signal.SIGKILL)
+        assert holder.ends() == [End(code=-signal.SIGKILL)]
+    trainer(folder).resume(TRAIN, 2)
+    assert checkpoint.read(Folder(folder).last)[1]["epoch"] == 2
 
 
 def test_a_training_holds_its_folder_and_lets_it_go(tmp_path):

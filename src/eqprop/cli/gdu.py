@@ -18,6 +18,7 @@ from eqprop.cli.train import LeftOut, folder_name
 from eqprop.files import write_atomic
 from eqprop.recipes import EXPERIMENTS, RECIPES, experiment
 from eqprop.report import markdown_table
+from eqprop.settle import Settle
 from eqprop.theorem import GDUReport
 from eqprop.theorem.experiment import Experiment
 from eqprop.theorem.report import layer_errors
@@ -163,9 +164,17 @@ def remarks(result: Result) -> list[str]:
         f"{s['dtype']}, {result.weights} weights; {result.seconds:.1f} s",
         f"neurons: (s(t+1) - s(t)) / (beta dt), dt = {s['dt']:g}, against {against}; largest residual {s['residual']:.1e}",
         f"angle of the total update: {s['angle']:.3g} degrees ({s['angle_without_first']:.3g} without t = 0)",
+        *means(result.experiment),
         *(f"{'holds' if a['holds'] else 'FAILS'}: {a['name']}: {a['detail']}" for a in s["assumptions"]),
         verdict(s),
     ]
+
+
+def means(experiment: Experiment) -> list[str]:
+    """What is said where a training would take means of the last states."""
+    phases = (experiment.estimator.free_steps, experiment.estimator.nudged_steps)
+    late = max(steps.average if isinstance(steps, Settle) else 1 for steps in phases)
+    return [f"the last states are taken, not the means of the last {late} as in training"] if late > 1 else []
 
 
 def verdict(summary: dict[str, Any]) -> str:

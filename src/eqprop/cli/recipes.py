@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eqprop.architectures import MLP
-from eqprop.cli.kinds import steps_text
 from eqprop.cli.parse import parse
 from eqprop.cli.show import say, table
+from eqprop.cli.words import steps_text
 from eqprop.convnet import ConvNet
 from eqprop.dynamics import Dynamics, EnergyDescent, Prototypical
 from eqprop.noise import Noisy

@@ -13,11 +13,11 @@ from eqprop import plots
 from eqprop.checks import fraction, positive_int
 from eqprop.cli.devices import as_device
 from eqprop.cli.errors import Failed
-from eqprop.cli.kinds import steps_text
 from eqprop.cli.parse import parse, refusing
 from eqprop.cli.show import counting, download_progress, say, table
 from eqprop.cli.subject import can_draw, first_word, new_folder, put_weights, trained_folder, vacant, writing
 from eqprop.cli.train import LeftOut, folder_name
+from eqprop.cli.words import steps_text
 from eqprop.dynamics import Prototypical
 from eqprop.estimators import EquilibriumProp
 from eqprop.files import write_atomic

@@ -52,6 +52,7 @@ class Source:
         archive: the folder of the files within a mirror's ``.tar.gz``; None: a mirror has one ``.gz`` a file.
         manager: the package manager that has it too, ``"npm"`` or ``"apt"``.
         package: its package there.
+        image: the shape of one sample as an image, where it is loaded flat.
 
     A source without files travels with the package.
 
@@ -70,6 +71,7 @@ class Source:
     archive: str | None = None
     manager: str | None = None
     package: str | None = None
+    image: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for url in self.mirrors:
@@ -100,7 +102,7 @@ def idx_pair(part: str, count: int, images: str, classes: str) -> tuple[File, Fi
     )
 
 
-DIGITS = Source("digits", shape=(64,), sizes=(1437, 360))
+DIGITS = Source("digits", shape=(64,), sizes=(1437, 360), image=(1, 8, 8))
 
 MNIST = Source(
     "mnist",

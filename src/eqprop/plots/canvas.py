@@ -82,6 +82,7 @@ def save(figure: "Figure", path: Path) -> None:
     with rc_context({"svg.hashsalt": "eqprop"}):
         png, svg = BytesIO(), BytesIO()
         figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
+        figure.set_layout_engine("none")  # all is in its place now
         figure.savefig(svg, format="svg", metadata={"Date": None})
     write_atomic(path.with_name(f"{path.name}.png"), png.getvalue())
     write_atomic(path.with_name(f"{path.name}.svg"), svg.getvalue())

@@ -12,17 +12,14 @@ from torch import Tensor
 
 from eqprop.model import Model, relax
 from eqprop.plots.canvas import PALETTE, canvas, positive, save, small_print
-from eqprop.settle import Settle
+from eqprop.settle import AT_REST
 from eqprop.spiking import Recording
-from eqprop.state import Units
+from eqprop.state import Units, distance
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["approach", "decoding", "firing", "raster"]
-
-REST = Settle(2000, tol=1e-6)
-"""How the rate twin comes to rest."""
 
 GREY = "0.55"
 
@@ -151,7 +148,7 @@ def approach(model: Model, x: Tensor, path: Path, title: str = "") -> None:
     """
     steps = 2 * model.settle.steps
     last = model.dynamics.units(relax(model, x, steps).state)
-    rest = relax(model.twin(), x, REST, state=last).state
+    rest = relax(model.twin(), x, AT_REST, state=last).state
     curves = {"spiking network": model, "rate twin": model.twin()}
     with small_print():
         figure = canvas(4.8, 3.0)
@@ -176,12 +173,6 @@ def distances(model: Model, x: Tensor, steps: int, rest: Units) -> Tensor:
         see=lambda state: found.append(distance(model.dynamics.units(state), rest)),
     )
     return torch.tensor(found)
-
-
-def distance(u: Units, rest: Units) -> float:
-    """Mean over all units and samples."""
-    total = sum((a - b).abs().double().sum().item() for a, b in zip(u, rest, strict=True))
-    return total / sum(a.numel() for a in u)
 
 
 def kept(phases: Sequence[Recording]) -> list[int]:

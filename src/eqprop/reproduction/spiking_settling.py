@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from eqprop import plots
@@ -13,13 +12,12 @@ from eqprop.model import Model, relax
 from eqprop.report import Table
 from eqprop.reproduction.rate_training import RateTraining, Variant, counter
 from eqprop.reproduction.studies import Tell
-from eqprop.state import State, Units
-from eqprop.theorem.alignment import REST
-from eqprop.training.seeding import REST as CHANCE
-from eqprop.training.seeding import seeded
+from eqprop.settle import AT_REST
+from eqprop.state import State, Units, distance
+from eqprop.training.seeding import REST, seeded
 from eqprop.training.session import threads
 
-__all__ = ["SpikingSettling", "distance"]
+__all__ = ["SpikingSettling"]
 
 TICKS = (5, 10, 25, 50, 100, 200, 400, 1000)
 
@@ -81,7 +79,7 @@ class SpikingSettling:
             variant = self.panels[panel][label]
             training = trainings[variant.pool]
             ((x, _),) = training.samples(self.images, 1, device)
-            with seeded(training.run.seed, CHANCE), threads(training.run.threads):
+            with seeded(training.run.seed, REST), threads(training.run.threads):
                 found[panel][label] = self.of(variant.build(training, weights[variant.pool]), x)
             count(each)
         return found
@@ -90,7 +88,7 @@ class SpikingSettling:
         """Distances at each tick to where the twin comes to rest from the last potentials, and from zero."""
         seen = list(looks(model, x, self.ticks))
         twin = model.twin()
-        rests = {OWN: relax(twin, x, REST, state=seen[-1]).state, ZERO: relax(twin, x, REST).state}
+        rests = {OWN: relax(twin, x, AT_REST, state=seen[-1]).state, ZERO: relax(twin, x, AT_REST).state}
         found: dict[str, Any] = {which: [distance(u, rest) for u in seen] for which, rest in rests.items()}
         return found | {"apart": distance(rests[OWN], rests[ZERO])}
 
@@ -129,12 +127,3 @@ def looks(model: Model, x: Tensor, ticks: Sequence[int]) -> Iterator[Units]:
     for before, tick in zip((0, *ticks), ticks, strict=False):
         state = relax(model, x, tick - before, state=state).state
         yield model.dynamics.units(state)
-
-
-def distance(a: Units, b: Units) -> float:
-    """``mean |a - b|`` over all units of all populations and samples.
-
-    >>> distance((torch.zeros(1, 3), torch.zeros(1, 1)), (torch.ones(1, 3), torch.zeros(1, 1)))
-    0.75
-    """
-    return torch.cat([(u - v).abs().flatten() for u, v in zip(a, b, strict=True)]).mean().item()

@@ -19,16 +19,13 @@ from torch import Tensor
 from eqprop.checks import positive_int
 from eqprop.estimators.base import Estimator, Watch
 from eqprop.model import Model, relax
-from eqprop.settle import Settle, settle
+from eqprop.settle import AT_REST, Settle, settle
 from eqprop.state import Units
 
 __all__ = ["Agreement", "Gradient", "agreement", "bptt_at_rest", "gradient", "gradient_of", "layers"]
 
 Gradient = Mapping[str, Tensor]
 """Of the batch-mean cost, by the names that ``model.named_parameters()`` gives; zero where a parameter has none."""
-
-REST = Settle(1000, tol=1e-6)
-"""Steps after which a rate network counts as settled."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def gradient_of(loss: Tensor, model: Model) -> Gradient:
 
 
 def bptt_at_rest(
-    model: Model, x: Tensor, y: Tensor, start: Units, *, rest: Settle = REST, unrolled_steps: int = 60
+    model: Model, x: Tensor, y: Tensor, start: Units, *, rest: Settle = AT_REST, unrolled_steps: int = 60
 ) -> Gradient:
     """BPTT's gradient at the steady state of the `twin` that lies where ``start`` is.
 

@@ -38,6 +38,7 @@ class Experiment:
             are neither normalised nor augmented.
         model: specification of the network.
         estimator: T, K, beta and nudging of EP or continual EP; "random-sign" counts as "one-sided". Continual EP names its rates.
+            The last states are taken, even where a phase asks for means of its last steps.
         dtype: "float32" or "float64".
         seed: of weights and of the batch.
         threads: of the CPU.

@@ -45,7 +45,7 @@ def commit() -> str | None:
     here = Path(__file__).parent
     try:
         described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
             cwd=here, capture_output=True, text=True, timeout=10, check=False,
         )  # fmt: skip
         tracked = subprocess.run(

@@ -15,6 +15,7 @@ from eqprop.checks import one_of
 from eqprop.data import Samples, hold_out
 from eqprop.data import load as load_data
 from eqprop.data.batches import Batches
+from eqprop.data.sources import source_of
 from eqprop.estimators.base import bound
 from eqprop.files import DamagedError, write_atomic
 from eqprop.model import Model
@@ -158,7 +159,8 @@ def training_batches(data: Data, seed: int, train: Samples, model: Model, device
     x, y = fitted(train, model, device)
     if data.augment is None:
         return Batches(x, y, data.batch_size, seed)
-    images, black = x.reshape(train[0].shape), data.normalise.black if data.normalise else (0.0,)
+    source, black = source_of(data.name), data.normalise.black if data.normalise else (0.0,)
+    images = x.reshape(len(x), *(source.image or source.shape))
     shape = tuple(x.shape[1:])
     return Batches(images, y, data.batch_size, seed, augment=data.augment, black=black, shape=shape)
 
