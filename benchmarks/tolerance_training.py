@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import eqprop as ep
-from eqprop.cli.kinds import steps
+from eqprop.cli.words import steps
 from eqprop.data import Batches, load
 from eqprop.recipes import recipe
 from eqprop.training import Run, Trainer, evaluate

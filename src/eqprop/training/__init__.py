@@ -5,6 +5,7 @@ from eqprop.training.optimisers import SGD, Adam, AdamW
 from eqprop.training.quantised import QuantisedSGD
 from eqprop.training.run import Data, Run
 from eqprop.training.schedules import Constant, Cosine, StepDecay
+from eqprop.training.seeds import proceed_at_once
 from eqprop.training.session import Session, load, prepare, proceed, start
 from eqprop.training.trainer import Trainer
 
@@ -24,5 +25,6 @@ __all__ = [
     "load",
     "prepare",
     "proceed",
+    "proceed_at_once",
     "start",
 ]
