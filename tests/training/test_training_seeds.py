@@ -208,8 +208,10 @@ def test_an_error_of_one_ends_all_and_lets_go_of_their_folders(tmp_path):
         raise OSError("no room")
 
     reports = [Told(), Told(batch=fail), Told()]
-    with pytest.raises(OSError, match="no room"), Interrupts() as interrupts:
-        in_step(lanes(tmp_path, interrupts, reports), lambda n: mlp())
+    with Interrupts() as interrupts:
+        group = lanes(tmp_path, interrupts, reports)  # which outlives the error
+        with pytest.raises(OSError, match="no room"):
+            in_step(group, lambda n: mlp())
     assert [report.ended for report in reports] == [1, 1, 1]
     for n in range(3):
         with Folder(tmp_path / str(n)).lock():
