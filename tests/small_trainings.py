@@ -94,5 +94,5 @@ def assert_nearly(folder, other) -> None:
     for row, own in zip(Folder(folder).rows(), Folder(other).rows(), strict=True):
         assert row.keys() == own.keys()
         for key in row.keys() - {"seconds"}:
-            loose = {"residual": {"rel": 0.1}}.get(key, {"abs": 0.01 if key.endswith("error") else 1e-3})
+            loose = {"residual": {"rel": 0.1, "abs": 1e-5}}.get(key, {"abs": 0.01 if key.endswith("error") else 1e-3})
             assert row[key] == pytest.approx(own[key], **loose), key

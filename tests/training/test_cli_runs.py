@@ -98,8 +98,11 @@ def test_a_run_tells_nothing_of_the_person_and_the_machines_name(trained):
     folder, _ = trained
     for name, content in files(folder).items():
         if content is not None and not name.endswith(".png"):
+            text = content[: 8 + int.from_bytes(content[:8], "little")] if name.endswith(".safetensors") else content
             for secret in (str(folder), platform.node(), f"/{getpass.getuser()}", str(folder.parent)):
-                assert secret.encode() not in content, name
+                assert secret.encode() not in text, (
+                    name
+                )  # of weights their header: in numbers any two letters may stand
 
 
 @pytest.mark.parametrize("which", ["last", "best"])

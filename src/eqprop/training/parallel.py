@@ -296,6 +296,7 @@ def joined() -> Iterator[Processes]:
     with answered():
         store, rank, size = next(iter(rendezvous("env://", timeout=PATIENCE)))
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
+        dist.barrier()  # nobody leaves, and closes its connections, before all others have theirs
     try:
         yield Team(store, rank, size)
     finally:
