@@ -45,10 +45,20 @@ def command(words: Sequence[str], folder: Path) -> int:
 
 def command_to_nobody(words: Sequence[str], folder: Path) -> int:
     """The same, but whoever read its output has gone."""
-    os.chdir(folder)
     reading, writing = os.pipe()
     os.close(reading)
-    return called(words, os.open(os.devnull, os.O_RDONLY), writing, os.open(COMPLAINED, os.O_WRONLY | os.O_CREAT))
+    return command_to(writing, words, folder)
+
+
+def command_to_full_disk(words: Sequence[str], folder: Path) -> int:
+    """The same, but there is no room for its output."""
+    return command_to(os.open("/dev/full", os.O_WRONLY), words, folder)
+
+
+def command_to(number: int, words: Sequence[str], folder: Path) -> int:
+    """The same, but its output goes to that file."""
+    os.chdir(folder)
+    return called(words, os.open(os.devnull, os.O_RDONLY), number, os.open(COMPLAINED, os.O_WRONLY | os.O_CREAT))
 
 
 def command_on_terminal(words: Sequence[str], folder: Path, terminal: str) -> int:

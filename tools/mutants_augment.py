@@ -58,6 +58,7 @@ AUGMENT = [
         "return (*hold_out(train, data.validation), load_data(data.name).test)",
         RUNS,
     ),
+    Mutant("digits that are no images", SESSION, "source.image or source.shape", "source.shape", RUNS),
     Mutant("augmentation forgotten", SESSION, "if data.augment is None:", "if True:", RUNS),
     Mutant("training samples judged as varied", "cli/evaluate.py", ", augment=None)", ")", RUNS),
     Mutant("new fields in old files", "training/codec.py", "in written(value)}", "in names(type(value))}", RUNS),

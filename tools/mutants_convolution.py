@@ -58,6 +58,7 @@ CONVOLUTION = [
         "ctx.padding).down(-left, right.shape)",
         LAWS,
     ),
+    Mutant("windows that nothing pools", POOL, "and pool is None:", "and pool == 0:", LAWS),
     Mutant("softmax pooling without the slope of p", POOL, "p * (1 + z - pooled.unsqueeze(-1))", "p", LAWS),
     Mutant(
         "windows of softmax transposed",

@@ -145,7 +145,7 @@ def test_sweeps_and_steps_settle_in_the_same_state(name, nudge):
     model = zoo.model(name, ep.Prototypical(nudge))
     x, y = zoo.batch(model)
     for beta in (0.0, 0.3):
-        steps, swept = (ep.relax(model, x, s, y, beta) for s in (600, sweeps(300)))
+        steps, swept = (ep.relax(model, x, s, y, beta) for s in (200, sweeps(100)))
         assert steps.residual.max() < 1e-12
         assert swept.residual.max() < 1e-12
         for a, b in zip(steps.state, swept.state, strict=True):

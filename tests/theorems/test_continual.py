@@ -95,7 +95,7 @@ def test_the_two_estimators_are_one_rule(name, dynamics, nudging, tied):
 @pytest.mark.parametrize("name", OTHER)
 def test_they_are_for_connections_of_any_kind(name, dynamics, nudging):
     for model in (zoo.model(name, DYNAMICS[dynamics], "readout"), zoo.untied(zoo.model(name, DYNAMICS[dynamics]))):
-        any_optimiser, plain = both(model, 0.1, nudging, batches=5)
+        any_optimiser, plain = both(model, 0.1, nudging, batches=3)
         torch.testing.assert_close(plain, any_optimiser, rtol=0, atol=1e-12)
 
 

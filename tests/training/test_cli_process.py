@@ -12,21 +12,18 @@ import pytest
 
 from command import call, frames
 from eqprop.training.folder import Folder
-from forked import COMPLAINED, SAID, appears, command, command_on_terminal, command_to_nobody
+from forked import COMPLAINED, SAID, appears, command, command_on_terminal, command_to_full_disk, command_to_nobody
 from small_team import End, another, elsewhere
 from small_trainings import outcome
 
-EQPROP = [sys.executable, "-W", "error", "-m", "eqprop"]
 TRAIN = ["train", "digits", "--no-plots", "--epochs", "3", "--checkpoint-every", "0.1", "--out", "run"]
 RESUME = ["train", "--no-plots", "--resume", "run"]
-PLAIN = {name: value for name, value in os.environ.items() if name not in ("PYTHONUNBUFFERED", "COLUMNS")}
 
 
-def run(*words: str, cwd: Path, **options) -> subprocess.CompletedProcess[str]:
-    options = {"stdout": subprocess.PIPE} | options
-    return subprocess.run(
-        [*EQPROP, *words], cwd=cwd, env=PLAIN, stderr=subprocess.PIPE, text=True, timeout=120, check=False, **options
-    )
+def run(word: str, **options) -> subprocess.CompletedProcess[str]:
+    """A process that is forked from nobody, to its very end."""
+    command = [sys.executable, "-W", "error", "-m", "eqprop", word]
+    return subprocess.run(command, text=True, timeout=120, check=False, **options)
 
 
 def begin(folder: Path, *words: str, number: int) -> tuple[End, str, str]:
@@ -39,7 +36,7 @@ def begin(folder: Path, *words: str, number: int) -> tuple[End, str, str]:
 
 
 def test_it_is_a_module_and_a_mistake_is_three_lines_at_most(tmp_path):
-    done = run("trian", cwd=tmp_path)
+    done = run("trian", cwd=tmp_path, capture_output=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "eqprop: there is no command 'trian': did you mean 'train'?\n"
     assert list(tmp_path.iterdir()) == []
@@ -71,7 +68,7 @@ def test_a_reader_that_has_gone(tmp_path):
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = run("--help", cwd=tmp_path, stdout=writing)
+        done = run("--help", cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE)
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
@@ -89,12 +86,10 @@ def test_a_reader_that_goes_during_a_training(tmp_path):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
 def test_an_output_on_a_full_disk(tmp_path):
     """A code that is not 0, and a line that says why."""
-    with open("/dev/full", "w") as full:
-        done = run("--help", cwd=tmp_path, stdout=full)
-        full.flush()
-    assert done.returncode in (1, 2)
-    assert "No space left on device" in done.stderr
-    assert len(done.stderr.splitlines()) <= 3
+    assert elsewhere(command_to_full_disk, ["--help"], tmp_path).done() in (1, 2)
+    complained = (tmp_path / COMPLAINED).read_text()
+    assert "No space left on device" in complained
+    assert len(complained.splitlines()) <= 3
 
 
 def open_terminal() -> tuple[int, int]:
@@ -131,30 +126,27 @@ def assert_clean(text: str, last: str) -> None:
     assert max(map(len, frames(text))) <= 80, "a line is wrapped by the terminal, and the bar is left behind"
 
 
+def on_terminal(folder: Path, *words: str, stop_at: bytes | None = None) -> tuple[int, str]:
+    """The code of a command, and what its terminal shows."""
+    master, slave = open_terminal()
+    with another(command_on_terminal, words, folder, os.ttyname(slave)) as process:
+        assert appears(folder / "run" / "config.json")  # it has opened the terminal
+        os.close(slave)
+        text = shown_on(master, stop_at)
+        (end,) = process.ends()
+    return end.done(), text
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
 def test_on_a_terminal(tmp_path):
-    master, slave = open_terminal()
-    with another(command_on_terminal, TRAIN, tmp_path, os.ttyname(slave)) as process:
-        assert appears(tmp_path / "run" / "config.json")  # it has opened the terminal
-        os.close(slave)
-        text = shown_on(master)
-        assert [end.done() for end in process.ends()] == [0]
+    code, text = on_terminal(tmp_path, *TRAIN)
+    assert code == 0
     assert_clean(text, "results in run")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
 def test_interrupted_on_a_terminal(tmp_path):
     """Ctrl-C is a key."""
-    import fcntl
-    import termios
-
-    master, slave = open_terminal()
-    process = subprocess.Popen(
-        [*EQPROP, *TRAIN, "--epochs", "300"],
-        cwd=tmp_path, env=PLAIN | {"TERM": "xterm-256color"}, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )  # fmt: skip
-    os.close(slave)
-    text = shown_on(master, stop_at=b"epoch   2/300")
-    assert process.wait(60) == 130
+    code, text = on_terminal(tmp_path, *TRAIN, "--epochs", "300", stop_at=b"epoch   2/300")
+    assert code == 130
     assert_clean(text, "stopped; go on with `eqprop train --resume run`")

@@ -21,7 +21,7 @@ from eqprop.training.run import Run
 from eqprop.training.schedules import StepDecay
 from small_trainings import outcome
 
-TRAIN = "train digits --no-plots --epochs 3 --data.validation 100"
+TRAIN = "train digits --no-plots --epochs 3 --data.validation 100 --data.batch-size 60"
 RESUME = "train --no-plots --resume"
 LAST, BEST, CONFIG, METRICS = (
     "checkpoint/last.safetensors",

@@ -311,7 +311,8 @@ def test_pictures_of_a_run_can_be_drawn_again(trained, here):
     assert files(folder) == before
 
 
-def test_pictures_of_several_runs(compared):
+def test_pictures_of_several_runs(compared, monkeypatch):
+    sketched(monkeypatch)
     folder = compared[0] / "ep"
     said = call(f"plot {folder}").done().splitlines()
     places = [folder / "seed-5", folder / "seed-6", folder]

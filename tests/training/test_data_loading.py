@@ -3,8 +3,6 @@
 import errno
 import gzip
 import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -564,21 +562,6 @@ class TestSurvey:
         survey()
         assert server.asked == []
         assert tree(tmp_path) == []
-
-
-def test_only_what_is_used_is_imported():
-    code = "import sys, torch; b = set(sys.modules); import eqprop.data as d; d.load('digits'); print(*set(sys.modules) - b)"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    loaded = set(run.stdout.split())
-    assert "eqprop.data.loading" in loaded
-    assert not loaded & {
-        "eqprop.data.download",
-        "eqprop.data.packages",
-        "PIL",
-        "http.client",
-        "tarfile",
-        "urllib.request",
-    }
 
 
 def test_nothing_is_warned_of(mnist, tmp_path):
