@@ -16,7 +16,7 @@ from eqprop.training.memory import peak_bytes
 TEXT = (Path(__file__).parents[2] / "docs/performance.md").read_text()
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in TEXT.splitlines() if line.startswith("| `")]
 COUNTS = [(name.strip("`"), *cells) for name, *cells in ROWS if len(cells) == 7]
-BYTES = [(name.strip("`"), int(batch), cells) for name, batch, *cells in ROWS if len(cells) == 5]
+BYTES = [(name.strip("`"), int(batch), cells) for name, batch, *cells in ROWS if len(cells) == 5 and batch.isdigit()]
 
 
 def whole(cell: str) -> int:

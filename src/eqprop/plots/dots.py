@@ -15,6 +15,9 @@ __all__ = ["dots"]
 Dots = Mapping[str, Mapping[str, float]]
 """By setting and contender, a figure above 0."""
 
+FEW = 30
+"""Where values grow by less, powers of ten are too few numbers along an axis."""
+
 
 def dots(panels: Mapping[str, Dots], path: Path, title: str = "") -> None:
     """A panel beside another, with the settings in common, on logarithmic axes.
@@ -44,6 +47,7 @@ def draw_dots(panels: Mapping[str, Dots], title: str) -> "Figure":
     for axes, (what, panel) in zip(grid, panels.items(), strict=True):
         draw_panel(axes, panel, settings)
         axes.set(xlabel=what, xscale="log")
+        number(axes.xaxis, max(axes.get_xlim()) / min(axes.get_xlim()))
     grid[0].set_yticks(range(len(settings)), settings)
     grid[0].set_ylim(len(settings) - 0.5, -0.5)
     figure.suptitle(title)
@@ -59,3 +63,12 @@ def draw_panel(axes: Any, panel: Dots, settings: list[str]) -> None:
         axes.plot(*zip(*points, strict=True), label=name, **look)
     axes.grid(alpha=0.25)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=4.5, ncols=2, frameon=False, columnspacing=1)
+
+
+def number(axis: Any, span: float) -> None:
+    """Plain numbers along a logarithmic axis, from whose one end to the other values grow by ``span``; as many as have room."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if span < FEW else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
