@@ -176,7 +176,7 @@ def interrupted_between(folder, call: int):
 
 def frozen(folder):
     """One stands still in the middle."""
-    parallel.PATIENCE = timedelta(seconds=5)
+    parallel.PATIENCE = timedelta(seconds=10)
     return stopped(folder, lambda: os.kill(os.getpid(), signal.SIGSTOP))
 
 

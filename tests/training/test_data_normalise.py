@@ -86,6 +86,6 @@ def test_the_constants_are_those_of_the_published_set():
     if {entry.name: entry.state for entry in survey()}["cifar-10"] != "found":
         pytest.skip("cifar-10 is not on this machine: name a folder that has it by EQPROP_DATA")
     x, _ = load("cifar-10").train
-    mean, square = x.mean((2, 3)), x.square_().mean((2, 3))
+    mean, square = x.mean((2, 3)), x.square().mean((2, 3))
     assert mean.mean(0).tolist() == pytest.approx(cifar.MEAN, abs=5e-5)
     assert ((square - mean**2) * 1024 / 1023).sqrt().mean(0).tolist() == pytest.approx(cifar.STD, abs=5e-5)

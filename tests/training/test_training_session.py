@@ -113,7 +113,7 @@ def test_threads_are_those_of_the_run_for_as_long_as_it_lasts(tmp_path):
         if epoch == 2:
             raise RuntimeError("tripped")
 
-    start(replace(RUN, threads=2, data=Data("digits", 500)), tmp_path / "a")
+    start(replace(RUN, threads=2, data=Data("digits", 100)), tmp_path / "a")
     with pytest.raises(RuntimeError, match="tripped"):
         proceed(tmp_path / "a", reports=[Told(batch=look)])
     assert set(seen) == {2}
