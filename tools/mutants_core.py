@@ -114,6 +114,13 @@ CORE = [
         COSTS,
     ),
     Mutant("pull towards a target half as far", "costs.py", "goal = strength * y", "goal = strength * y / 2", COSTS),
+    Mutant(
+        "force of a subclass passed over",
+        "costs.py",
+        "if type(self).force is not SquaredError.force:",
+        "if False:",
+        COSTS,
+    ),
     Mutant("pull that forgets its strength", "costs.py", "out, alpha=strength)", "out)", COSTS),
     Mutant(
         "pull of one strength for all", "costs.py", "strength, out, value=-1)", "strength[:1], out, value=-1)", COSTS

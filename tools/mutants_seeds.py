@@ -8,6 +8,7 @@ CORE, RUNS, CLI = "reference/test_replicas.py", "training/test_training_seeds.py
 SIDE, NET, STEP, FOLDERS = "replicas.py", "network.py", "training/lockstep.py", "training/seeds.py"
 
 SEEDS = [
+    Mutant("samples of the wrong replica", NET, "if x.shape[0] % self._multiple:", "if False:", CORE),
     Mutant("batches interleaved", SIDE, "batch // self.multiple, 0)", "1, 0).repeat(batch // self.multiple, 1)", CORE),
     Mutant(
         "wires not repeated for both nudges", NET, "tuple(wire.repeat(n) for wire in self.wires)", "self.wires", CORE

@@ -111,7 +111,9 @@ class SquaredError(Cost):
         return self.target(y, out).view_as(out) - out
 
     def pull(self, y: Tensor, strength: float | Tensor) -> Callable[[Tensor], Tensor]:
-        """``strength y - strength s^L``, what does not change computed once."""
+        """``strength y - strength s^L``, what does not change computed once; of a subclass with a force of its own, that."""
+        if type(self).force is not SquaredError.force:
+            return super().pull(y, strength)
         if isinstance(strength, Tensor):
             goal = strength.flatten(1) * y
             return lambda out: torch.addcmul(goal.view_as(out), strength, out, value=-1)

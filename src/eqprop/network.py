@@ -159,6 +159,7 @@ class Network(nn.Module):
         self.ends = tuple((pre, post) for pre, post, _ in edges)
         self._check_graph()
         self.connections = nn.ModuleList(connection for _, _, connection in edges)
+        self._multiple = max((connection.multiple for _, _, connection in edges), default=1)
         for edge in self.edges():
             self._check_fit(*edge)
 
@@ -233,6 +234,10 @@ class Network(nn.Module):
         if x.shape[1:] != shape or x.dim() == len(shape) or x.shape[0] == 0:
             raise ValueError(
                 f"`x` must be (B, {', '.join(map(str, shape))}) with B of at least 1, got {tuple(x.shape)}"
+            )
+        if x.shape[0] % self._multiple:
+            raise ValueError(
+                f"`x` must hold as many samples for each of {self._multiple} networks side by side, got {x.shape[0]} in all"
             )
         weight = next(self.parameters(), x)
         if not x.is_floating_point() or (x.dtype, x.device) != (weight.dtype, weight.device):

@@ -202,13 +202,15 @@ def side_by_side(models: Sequence[Model]) -> Model:
     them: multiply it by ``len(models)``, and each model's gradient is that of the mean over its own samples.
 
     Raises:
-        ValueError: if they differ in more, or cannot stand side by side.
+        ValueError: if there is none, they differ in more, or cannot stand side by side.
 
     >>> import torch, eqprop as ep
     >>> models = [ep.mlp([4, 8, 3], settle=20) for _ in range(5)]
     >>> side_by_side(models)(torch.rand(5 * 2, 4)).shape
     torch.Size([10, 3])
     """
+    if not models:
+        raise ValueError("`models` is empty: give at least one")
     first = models[0]
     for model in models:
         if reason := misfit(model):

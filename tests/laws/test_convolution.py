@@ -106,6 +106,16 @@ def test_the_contrast_has_the_gradient_of_the_difference_of_phi(case, static):
         torch.testing.assert_close(mine, exact, **EXACT)
 
 
+def test_the_contrast_of_a_static_image_goes_to_its_own_maxima():
+    layer = ep.Conv2d(2, 3, 3, pool="max").double()
+    pre = torch.rand(2, 2, 8, 8, dtype=torch.double)
+    a, b = (Ends(pre, torch.rand(2, 3, 3, 3, dtype=torch.double)) for _ in "ab")
+    theirs = torch.autograd.grad((phi(layer, *a) - phi(layer, *b)).sum(), list(layer.parameters()))
+    ours = torch.autograd.grad(layer.contrast(a, a, b), list(layer.parameters()))
+    for mine, exact in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, exact, **EXACT)
+
+
 def untied_currents(untied, ends):
     """Upwards by the kernel, downwards by the feedback kernel through the pooling of the forward image; pooling written out."""
     layer = untied.upward

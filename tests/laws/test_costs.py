@@ -11,7 +11,20 @@ class Quartic(ep.Cost):
         return (out.flatten(1) - self.target(y, out)).pow(4).sum(1)
 
 
-COSTS = {"squared": ep.SquaredError(), "readout": ep.CrossEntropyReadout(5, 5).double(), "own": Quartic()}
+class Twice(ep.SquaredError):
+    def value(self, out, y):
+        return (out.flatten(1) - self.target(y, out)).square().sum(1)
+
+    def force(self, out, y):
+        return 2 * (self.target(y, out).view_as(out) - out)
+
+
+COSTS = {
+    "squared": ep.SquaredError(),
+    "twice": Twice(),
+    "readout": ep.CrossEntropyReadout(5, 5).double(),
+    "own": Quartic(),
+}
 
 
 @pytest.mark.parametrize("cost", COSTS)

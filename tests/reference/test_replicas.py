@@ -197,3 +197,15 @@ def test_what_does_not_fit_is_told():
     assert misfit(models(n=1, angle=0.0)[0]) is None
     net = ep.convnet((1, 6, 6), [2], kernel_size=3, dense=(3,))
     assert misfit(net) == "it has a connection of class Conv2d, and only dense ones go side by side"
+
+
+def test_samples_that_cannot_be_shared_out_are_refused():
+    with pytest.raises(ValueError, match=r"`models` is empty: give at least one"):
+        side_by_side([])
+    joint = side_by_side(models(n=3))
+    for batch in (2, 8):
+        x = torch.rand(batch, *joint.network.populations[0].shape, dtype=torch.double)
+        with pytest.raises(
+            ValueError, match=rf"as many samples for each of 3 networks side by side, got {batch} in all"
+        ):
+            joint(x)

@@ -86,10 +86,10 @@ def peak(one: Trained) -> str:
 def three(figure: float) -> str:
     """Three digits, and no power of ten.
 
-    >>> three(0.01234), three(1234.5)
-    ('0.0123', '1234')
+    >>> three(0.01234), three(1234.5), three(999.7)
+    ('0.0123', '1234', '1000')
     """
-    return f"{figure:.3g}" if figure < 1000 else f"{figure:.0f}"
+    return f"{figure:.3g}" if figure < 999.5 else f"{figure:.0f}"
 
 
 def notes(found: Sequence[Measured]) -> list[str]:

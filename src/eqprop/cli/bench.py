@@ -124,11 +124,11 @@ def keep(found: Sequence[Measured], options: Bench) -> None:
     folder = new_folder(options.out, "bench")
     choices = {"rounds": options.rounds, "residual": options.residual}
     with writing(folder):
-        if can_draw(options.plots):
-            plots.dots(panels(found, options.residual), folder / "plots" / "bench")
         parts = [f"{markdown_table(g.head, g.rows)}\n\n{text}" for text, g in tables(found, options.residual).items()]
         write_atomic(folder / "report.md", "\n\n".join(["# What it costs", *parts, *notes(found)]) + "\n")
         write_atomic(folder / "bench.json", as_json(command(options), environment(), choices, found))
+        if can_draw(options.plots):
+            plots.dots(panels(found, options.residual), folder / "plots" / "bench")
     say(f"results in {folder}")
 
 

@@ -22,7 +22,8 @@ ORDER = ("EP", "C-EP", "VF", "C-VF", "BPTT")
 HEAD = ("run", "seeds", "epochs", "train error", "test error", "last 5 epochs", "lowest", "s a run", "published")
 REMARKS = """\
 Errors in percent, mean ± standard deviation over seeds: after the last epoch; mean of the last five; lowest of all epochs,
-which is what choosing the epoch on the test set would give. Published figures are as recalled."""
+which is what choosing the epoch on the test set would give. Published figures are as recalled. Seconds are by the clock: of seeds
+that were trained at once, those of all together."""
 
 
 def tell(out: Path, folders: Sequence[Path], *, plots: bool) -> int:

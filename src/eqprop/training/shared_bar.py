@@ -1,4 +1,4 @@
-"""One bar for several trainings side by side: what it tells are sums and means over all of them."""
+"""One bar for several trainings side by side: sums and means over all of them; the test is the last one's."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
