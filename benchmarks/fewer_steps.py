@@ -1,6 +1,6 @@
 """Training steps that stop early or are accelerated, against those of a fixed length: gradients, steps and time side by side.
 
-    python benchmarks/fewer_steps.py [--networks NAME ...] [--threads N] [--repeats N] [--batches N] [--json FILE]
+    python benchmarks/fewer_steps.py [--networks NAME ...] [--also FREE ...] [--threads N] [--repeats N] [--batches N] [--json FILE]
 
 The whole gradient of EP is compared with that of the recipe's fixed number of steps, T free and K nudged, on batches of MNIST
 (random images where there is none), with the weights that the network is drawn with and after some training batches: the
@@ -14,6 +14,7 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -24,6 +25,7 @@ from schedules import images
 from torch import Tensor
 
 import eqprop as ep
+from eqprop.cli.words import steps
 from eqprop.recipes import recipe
 from eqprop.settle import as_settle
 from eqprop.training import Run
@@ -35,13 +37,14 @@ METHODS: dict[str, dict[str, Any]] = {"plain": {}, "async": SWEEP, "anderson": M
 TOLERANCES = (1e-3, 1e-4, 1e-5)
 
 
-def choices(estimator: ep.EquilibriumProp) -> dict[str, ep.EquilibriumProp]:
-    """By name; the first is the recipe's. Only free phases are shortened: the nudged ones are short, and have not settled."""
+def choices(estimator: ep.EquilibriumProp, also: Sequence[str]) -> dict[str, ep.EquilibriumProp]:
+    """By name; the first is the recipe's; free phases of one's own as the command line takes them. Only free phases are shortened: the nudged ones are short, and have not settled."""
     free, nudged = (as_settle("steps", n).steps for n in (estimator.free_steps, estimator.nudged_steps))
     found = {"fixed": estimator}
     for name, method in METHODS.items():
         for tol in TOLERANCES:
             found[f"{name} {tol:g}"] = replace(estimator, free_steps=ep.Settle(free, tol, **method))
+    found |= {word: replace(estimator, free_steps=steps(word)) for word in also}
     far = {"10 T": replace(estimator, free_steps=10 * free), "10 K": replace(estimator, nudged_steps=10 * nudged)}
     return found | far
 
@@ -84,10 +87,12 @@ def step(model: ep.Model, estimator: ep.EquilibriumProp, x: Tensor, y: Tensor, f
     found.gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
 
 
-def compared(model: ep.Model, run: Run, x: Tensor, y: Tensor, repeats: int) -> list[dict[str, Any]]:
+def compared(
+    model: ep.Model, run: Run, x: Tensor, y: Tensor, repeats: int, also: Sequence[str]
+) -> list[dict[str, Any]]:
     """A row for each choice, measured in turn on batches that no other row sees first."""
     assert isinstance(run.estimator, ep.EquilibriumProp)
-    estimators, order = choices(run.estimator), torch.randperm(len(x), generator=torch.Generator().manual_seed(7))
+    estimators, order = choices(run.estimator, also), torch.randperm(len(x), generator=torch.Generator().manual_seed(7))
     found = {name: Measured() for name in estimators}
     parts = list(islice(order.split(run.data.batch_size), repeats))
     for estimator in estimators.values():
@@ -116,6 +121,7 @@ def main() -> None:
     """Measure, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=NETWORKS, help="recipes, trained by EP")
+    parser.add_argument("--also", nargs="+", default=[], help="more free phases, as 100:3e-4:async:anderson3")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch")
     parser.add_argument("--repeats", type=int, default=9, help="batches measured")
     parser.add_argument("--batches", type=int, default=300, help="training batches before the second measurement")
@@ -131,7 +137,7 @@ def main() -> None:
         run = recipe(name)
         x, y, source = images(run.build().network.populations[0].shape)
         for weights, model in (("initial", run.build()), (f"{args.batches} batches", trained(run, x, y, args.batches))):
-            for row in compared(model, run, x, y, args.repeats):
+            for row in compared(model, run, x, y, args.repeats, args.also):
                 rows.append({"network": name, "weights": weights, "data": source} | row)
                 numbers = (
                     "{free_steps:6.1f} {residual:9.2g} {distance:9.2%} {milliseconds:7.3g} {times_faster:7.3g}".format(
@@ -140,7 +146,8 @@ def main() -> None:
                 )
                 print(f"{name:8} {weights:12} {row['choice']:20} {numbers}", flush=True)
     if args.json:
-        words = f"--networks {' '.join(args.networks)} --threads {args.threads} --repeats {args.repeats} --batches {args.batches}"
+        also = f" --also {' '.join(args.also)}" if args.also else ""
+        words = f"--networks {' '.join(args.networks)}{also} --threads {args.threads} --repeats {args.repeats} --batches {args.batches}"
         report = {"command": f"python benchmarks/fewer_steps.py {words}", "environment": environment(), "rows": rows}
         args.json.write_text(json.dumps(report, indent=2) + "\n")
 
