@@ -38,7 +38,10 @@ TOLERANCES = (1e-3, 1e-4, 1e-5)
 
 
 def choices(estimator: ep.EquilibriumProp, also: Sequence[str]) -> dict[str, ep.EquilibriumProp]:
-    """By name; the first is the recipe's; free phases of one's own as the command line takes them. Only free phases are shortened: the nudged ones are short, and have not settled."""
+    """By name; the first is the recipe's; those of one's own as the command line takes them.
+
+    Only free phases are shortened: the nudged ones are short, and have not settled.
+    """
     free, nudged = (as_settle("steps", n).steps for n in (estimator.free_steps, estimator.nudged_steps))
     found = {"fixed": estimator}
     for name, method in METHODS.items():
@@ -147,7 +150,8 @@ def main() -> None:
                 print(f"{name:8} {weights:12} {row['choice']:20} {numbers}", flush=True)
     if args.json:
         also = f" --also {' '.join(args.also)}" if args.also else ""
-        words = f"--networks {' '.join(args.networks)}{also} --threads {args.threads} --repeats {args.repeats} --batches {args.batches}"
+        words = f"--networks {' '.join(args.networks)}{also}"
+        words += f" --threads {args.threads} --repeats {args.repeats} --batches {args.batches}"
         report = {"command": f"python benchmarks/fewer_steps.py {words}", "environment": environment(), "rows": rows}
         args.json.write_text(json.dumps(report, indent=2) + "\n")
 
