@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 import eqprop as ep
-from eqprop.bench import Step, in_turn, medians, ratios, rounded
+from eqprop.bench import Step, descent, in_turn, medians, ratios, rounded
 from eqprop.recipes import recipe
 from eqprop.training import Run
 from eqprop.training.environment import environment
@@ -38,20 +38,12 @@ def contenders(run: Run, centred: bool) -> dict[str, Step]:
         "sgd": ep.ContinualSGD(now.free_steps, now.nudged_steps, now.beta, RATE, nudging),
         "general": ep.ContinualEP(now.free_steps, now.nudged_steps, now.beta, nudging),
     }
-    return {name: descend(run.build(), estimator, x, y) for name, estimator in estimators.items()}
+    return {name: step(run.build(), estimator, x, y) for name, estimator in estimators.items()}
 
 
-def descend(model: ep.Model, estimator: ep.Estimator, x: torch.Tensor, y: torch.Tensor) -> Step:
+def step(model: ep.Model, estimator: ep.Estimator, x: torch.Tensor, y: torch.Tensor) -> Step:
     """One batch: as many optimiser steps as there are losses."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
-
-    def step() -> None:
-        for loss in estimator(model, x, y):
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
-    return step
+    return descent(model, lambda: estimator(model, x, y), RATE)
 
 
 def check(run: Run) -> None:
@@ -64,7 +56,7 @@ def check(run: Run) -> None:
         choices = (now.free_steps, now.nudged_steps, now.beta)
         continual = ep.ContinualSGD(*choices, RATE) if name == "sgd" else ep.ContinualEP(*choices)
         torch.manual_seed(0)
-        descend(model, continual, torch.rand(4, 784, dtype=torch.double), torch.randint(10, (4,)))()
+        step(model, continual, torch.rand(4, 784, dtype=torch.double), torch.randint(10, (4,)))()
         models.append(model)
     for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-14)

@@ -22,11 +22,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import eqprop as ep
-from eqprop.bench import Step, bare, in_turn, medians, of_training, ratios, rounded
+from eqprop.bench import Step, bare, descent, in_turn, medians, of_training, ratios, rounded
 from eqprop.recipes import recipe
 from eqprop.settle import as_settle
 from eqprop.training import Run
 from eqprop.training.environment import environment
+
+RATE = 1e-3
 
 NETWORKS = (
     "p-conv",
@@ -103,16 +105,8 @@ def contenders(run: Run, batch: int) -> dict[str, Step]:
         torch.manual_seed(1)
         return run.build()
 
-    def descend(model: ep.Model, estimator: ep.Estimator) -> Step:
-        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-
-        def step() -> None:
-            for loss in estimator(model, x, y):
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-
-        return step
+    def step(model: ep.Model, estimator: ep.Estimator) -> Step:
+        return descent(model, lambda: estimator(model, x, y), RATE)
 
     def slow(model: ep.Model, x: Tensor, y: Tensor, **_: object) -> list[Tensor]:
         return [autograd_ep(model, x, y, free, nudged, beta)]
@@ -121,9 +115,9 @@ def contenders(run: Run, batch: int) -> dict[str, Step]:
     torch.manual_seed(0)
     x, y = torch.rand(batch, *run.model.input_shape), torch.randint(10, (batch,))  # type: ignore[union-attr]
     return {
-        "ours": descend(network(), ep.EquilibriumProp(free, nudged, beta, "centred")),
-        "autograd": descend(network(), slow),  # type: ignore[arg-type]
-        "bptt": descend(network(), ep.BPTT(free, nudged)),
+        "ours": step(network(), ep.EquilibriumProp(free, nudged, beta, "centred")),
+        "autograd": step(network(), slow),  # type: ignore[arg-type]
+        "bptt": step(network(), ep.BPTT(free, nudged)),
         "convolutions": bare(alone, of_training(alone, batch, free, nudged, copies=2)),
     }
 

@@ -13,7 +13,6 @@ Every contender takes the same batch, starts from the same weights and ends with
 
 import argparse
 import json
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,13 +20,16 @@ import torch
 from torch import Tensor, nn
 
 import eqprop as ep
-from eqprop.bench import Step, bare, in_turn, medians, of_training, ratios, rounded
+from eqprop.bench import Step, bare, descent, in_turn, medians, of_training, ratios, rounded
 from eqprop.training.environment import environment
 
 SETTINGS = {  # Ernoult et al. 2019, table 1: sizes input-first, T, K, beta
     "p-1h": ([784, 512, 10], 30, 10, 0.1),
     "p-2h": ([784, 512, 512, 10], 100, 20, 0.5),
 }
+
+
+RATE = 1e-3
 
 
 def autograd_ep(model: ep.Model, x: Tensor, y: Tensor, free: int, nudged: int, beta: float) -> Tensor:
@@ -63,17 +65,6 @@ def contenders(name: str, batch: int) -> dict[str, Step]:
     torch.manual_seed(0)
     x, y = torch.rand(batch, sizes[0]), torch.randint(10, (batch,))
 
-    def descend(model: nn.Module, losses: Callable[[], list[Tensor]]) -> Step:
-        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-
-        def step() -> None:
-            for loss in losses():
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-
-        return step
-
     def network() -> ep.Model:
         torch.manual_seed(1)
         return ep.mlp(sizes, activation="sigmoid", settle=free)
@@ -84,10 +75,10 @@ def contenders(name: str, batch: int) -> dict[str, Step]:
     plain = nn.Sequential(*layers)
     one_hot = nn.functional.one_hot(y, 10).float()
     return {
-        "ours": descend(ours, lambda: list(estimate(ours, x, y))),
-        "autograd": descend(slow, lambda: [autograd_ep(slow, x, y, free, nudged, beta)]),
-        "bptt": descend(unrolled, lambda: list(bptt(unrolled, x, y))),
-        "backprop": descend(plain, lambda: [(plain(x) - one_hot).square().sum() / (2 * batch)]),
+        "ours": descent(ours, lambda: list(estimate(ours, x, y)), RATE),
+        "autograd": descent(slow, lambda: [autograd_ep(slow, x, y, free, nudged, beta)], RATE),
+        "bptt": descent(unrolled, lambda: list(bptt(unrolled, x, y)), RATE),
+        "backprop": descent(plain, lambda: [(plain(x) - one_hot).square().sum() / (2 * batch)], RATE),
         "products": bare(ours, of_training(ours, batch, free, nudged)),
     }
 

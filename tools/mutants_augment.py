@@ -6,7 +6,7 @@ __all__ = ["AUGMENT"]
 
 AUGMENTED, NORMALISED = (f"training/test_data_{name}.py" for name in ("augment", "normalise"))
 RUNS, MISTAKES = "training/test_training_augment.py", "training/test_cli_mistakes.py"
-MOVED, BATCHES, SESSION = "data/augment.py", "data/batches.py", "training/session.py"
+MOVED, BATCHES, MATERIAL = "data/augment.py", "data/batches.py", "training/material.py"
 
 AUGMENT = [
     Mutant("mirrored where it is not", MOVED, "torch.where(mirror == 1,", "torch.where(mirror == 0,", AUGMENTED),
@@ -50,16 +50,16 @@ AUGMENT = [
     ),
     Mutant("normalised in place", "data/normalise.py", "torch.sub(x, mean)", "x.sub_(mean)", NORMALISED),
     Mutant("by the variance", "data/normalise.py", ".div_(std)", ".div_(std * std)", NORMALISED),
-    Mutant("black is not normalised", SESSION, "data.normalise.black if data.normalise else (0.0,)", "(0.0,)", RUNS),
+    Mutant("black is not normalised", MATERIAL, "data.normalise.black if data.normalise else (0.0,)", "(0.0,)", RUNS),
     Mutant(
         "tests not normalised",
-        SESSION,
+        MATERIAL,
         "return (*hold_out(train, data.validation), test)",
-        "return (*hold_out(train, data.validation), load_data(data.name).test)",
+        "return (*hold_out(train, data.validation), load(data.name).test)",
         RUNS,
     ),
-    Mutant("digits that are no images", SESSION, "source.image or source.shape", "source.shape", RUNS),
-    Mutant("augmentation forgotten", SESSION, "if data.augment is None:", "if True:", RUNS),
+    Mutant("digits that are no images", MATERIAL, "source.image or source.shape", "source.shape", RUNS),
+    Mutant("augmentation forgotten", MATERIAL, "if data.augment is None:", "if True:", RUNS),
     Mutant("training samples judged as varied", "cli/evaluate.py", ", augment=None)", ")", RUNS),
     Mutant("new fields in old files", "training/codec.py", "in written(value)}", "in names(type(value))}", RUNS),
     Mutant("new fields in no file", "training/codec.py", "getattr(value, name) != later[name]", "False", RUNS),

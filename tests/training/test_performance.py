@@ -36,7 +36,7 @@ def test_products_and_convolutions(name, free, nudged, copies, first, step, trai
     assert float(times) == pytest.approx(whole(training) / backpropagation, rel=0.02)
 
 
-@pytest.mark.parametrize(("name", "batch", "cells"), [row for row in BYTES if row[1] == 20])
+@pytest.mark.parametrize(("name", "batch", "cells"), BYTES)
 def test_bytes(name, batch, cells):
     run = recipe(name)
     task = Task(run, phases_of(run), batch)

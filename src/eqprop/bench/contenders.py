@@ -19,7 +19,19 @@ from eqprop.settle import Settle, as_settle
 from eqprop.spiking import Spiking
 from eqprop.training.run import Run
 
-__all__ = ["BACKPROP", "BARE", "CONTINUAL", "EP", "LABELS", "Phases", "Task", "contenders", "estimators", "phases_of"]
+__all__ = [
+    "BACKPROP",
+    "BARE",
+    "CONTINUAL",
+    "EP",
+    "LABELS",
+    "Phases",
+    "Task",
+    "contenders",
+    "descent",
+    "estimators",
+    "phases_of",
+]
 
 EP, CONTINUAL, THROUGH_TIME, IMPLICIT = "EP", "continual EP", "BPTT", "implicit"
 BACKPROP, BARE = "backprop", "bare"
@@ -159,9 +171,9 @@ def arithmetic(task: Task) -> Step:
     return bare(model, task.arithmetic(model))
 
 
-def descent(model: nn.Module, losses: Callable[[], Iterable[Tensor]]) -> Step:
+def descent(model: nn.Module, losses: Callable[[], Iterable[Tensor]], rate: float = RATE) -> Step:
     """A batch's losses, each with a step of plain SGD."""
-    optimizer = SGD(model.parameters(), lr=RATE)
+    optimizer = SGD(model.parameters(), lr=rate)
 
     def step() -> None:
         for loss in losses():

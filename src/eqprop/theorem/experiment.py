@@ -15,9 +15,9 @@ from eqprop.rates import as_rates
 from eqprop.settle import Settle, as_settle
 from eqprop.theorem.comparison import Backward, Progress, backward, synchronous
 from eqprop.training.codec import from_json, to_json
+from eqprop.training.material import check_classes, samples, training_batches
 from eqprop.training.run import KINDS, MODELS, Data, ModelSpec, Run, drawn, one_of_classes
 from eqprop.training.seeding import BATCH, WEIGHTS, generator, seeded
-from eqprop.training.session import check_classes, samples, training_batches
 
 __all__ = ["RANDOM", "Experiment", "in_step"]
 

@@ -11,10 +11,11 @@ from eqprop.training.course import Course
 from eqprop.training.folder import Folder
 from eqprop.training.interrupts import Interrupts
 from eqprop.training.lockstep import Lane, Outcome, in_step, obstacle
+from eqprop.training.material import Parts, samples
 from eqprop.training.reports import Report
 from eqprop.training.run import Run
 from eqprop.training.seeding import REST, Aside
-from eqprop.training.session import Parts, begun_on, finished, made_ready, note_other, read_run, samples, threads
+from eqprop.training.session import begun_on, finished, made_ready, note_other, read_run, threads
 
 __all__ = ["alike", "proceed_at_once"]
 

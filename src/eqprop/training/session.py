@@ -12,10 +12,7 @@ import torch
 from torch import Tensor
 
 from eqprop.checks import one_of
-from eqprop.data import Samples, hold_out
-from eqprop.data import load as load_data
 from eqprop.data.batches import Batches
-from eqprop.data.sources import source_of
 from eqprop.estimators.base import bound
 from eqprop.files import DamagedError, write_atomic
 from eqprop.model import Model
@@ -24,10 +21,11 @@ from eqprop.training import checkpoint
 from eqprop.training.activity import activity_of
 from eqprop.training.environment import environment
 from eqprop.training.folder import Folder, Row
+from eqprop.training.material import Parts, check_classes, fitted, samples, training_batches
 from eqprop.training.probe import probe_of, together
 from eqprop.training.processes import ALONE, Processes
 from eqprop.training.reports import Report
-from eqprop.training.run import Data, Run
+from eqprop.training.run import Run
 from eqprop.training.seeding import REST, seeded
 from eqprop.training.trainer import Trainer
 
@@ -43,9 +41,6 @@ __all__ = [
     "start",
     "threads",
 ]
-
-Parts = tuple[Samples, Samples | None, Samples]
-"""Training samples, those held out, if any, and test samples."""
 
 TEST_BATCH = 1000
 """Samples settled at once in a test (Ernoult et al. 2019, their code)."""
@@ -137,60 +132,6 @@ def made_ready(run: Run, parts: Callable[[], Parts], device: torch.device | str)
         Batches(*fitted(validation, model, device), TEST_BATCH, shuffle=False) if validation else None,
         Batches(*fitted(test, model, device), TEST_BATCH, shuffle=False),
     )
-
-
-def samples(data: Data, progress: Callable[[int, int | None], None] | None = None) -> Parts:
-    """The samples of a run, normalised, on the CPU.
-
-    Raises:
-        ValueError, FileNotFoundError, DataError: if the data are not to be had, or have other channels than are normalised.
-    """
-    normalise = data.normalise or (lambda x: x)
-    train, test = ((normalise(x), y) for x, y in load_data(data.name, data.root, progress))
-    return (*hold_out(train, data.validation), test) if data.validation else (train, None, test)
-
-
-def training_batches(data: Data, seed: int, train: Samples, model: Model, device: torch.device | str) -> Batches:
-    """The batches of training samples ``(x, y)``, augmented as is wanted, in the shape that the model takes.
-
-    Raises:
-        ValueError: if a sample does not fit the model, or is no image that could be augmented.
-    """
-    x, y = fitted(train, model, device)
-    if data.augment is None:
-        return Batches(x, y, data.batch_size, seed)
-    source, black = source_of(data.name), data.normalise.black if data.normalise else (0.0,)
-    images = x.reshape(len(x), *(source.image or source.shape))
-    shape = tuple(x.shape[1:])
-    return Batches(images, y, data.batch_size, seed, augment=data.augment, black=black, shape=shape)
-
-
-def fitted(samples: tuple[Tensor, Tensor], model: Model, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    """The samples on the device, in the shape of the input population.
-
-    Raises:
-        ValueError: if a sample has another number of values than the input has units.
-    """
-    x, y = samples
-    shape = model.network.populations[0].shape
-    if x[0].numel() != torch.Size(shape).numel():
-        got = "x".join(map(str, x.shape[1:]))
-        want = "x".join(map(str, shape))
-        remedy = "change the first size" if len(shape) == 1 else "change `input_shape`"
-        raise ValueError(f"the model's input has {want} units, but a sample has {got} values: {remedy}")
-    return x.reshape(len(x), *shape).to(device), y.to(device)
-
-
-def check_classes(name: str, model: Model, x: Tensor, y: Tensor) -> None:
-    """See that the classes of a data set fit the output.
-
-    Raises:
-        ValueError: if they do not.
-    """
-    try:
-        model.pose(x[:1], y.max().reshape(1))
-    except ValueError as error:
-        raise ValueError(f"the model's output does not fit {name}: {error}") from None
 
 
 def start(run: Run, folder: str | Path, device: torch.device | str = "cpu", processes: Processes = ALONE) -> Folder:
