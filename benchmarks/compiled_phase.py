@@ -22,8 +22,8 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 from torch.nn import functional as F
 
+from eqprop._core.memory_format import channels_last
 from eqprop.bench import in_turn, medians, ratios, rounded
-from eqprop.images import channels_last
 from eqprop.training.environment import environment
 
 STEPS = 10

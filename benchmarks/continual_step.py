@@ -6,7 +6,7 @@ Every contender takes the same batch of 20 at the recipe's T, K and beta, starts
 
 - ``one-shot``: `eqprop.EquilibriumProp` with the same T and K, the yardstick;
 - ``sgd``: `eqprop.ContinualSGD`, one loss a batch;
-- ``general``: `eqprop.ContinualEP`, K losses and K optimiser steps a batch.
+- ``general``: `eqprop.ContinualEP`, K losses and K optimizer steps a batch.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import torch
 
 import eqprop as ep
 from eqprop.bench import Step, descent, in_turn, medians, ratios, rounded
-from eqprop.recipes import recipe
+from eqprop.papers.registry import recipe
 from eqprop.training import Run
 from eqprop.training.environment import environment
 
@@ -42,7 +42,7 @@ def contenders(run: Run, centred: bool) -> dict[str, Step]:
 
 
 def step(model: ep.Model, estimator: ep.Estimator, x: torch.Tensor, y: torch.Tensor) -> Step:
-    """One batch: as many optimiser steps as there are losses."""
+    """One batch: as many optimizer steps as there are losses."""
     return descent(model, lambda: estimator(model, x, y), RATE)
 
 

@@ -23,8 +23,8 @@ from torch.nn import functional as F
 
 import eqprop as ep
 from eqprop.bench import Step, bare, descent, in_turn, medians, of_training, ratios, rounded
-from eqprop.recipes import recipe
-from eqprop.settle import as_settle
+from eqprop.papers.registry import recipe
+from eqprop.solvers.settle import as_settle
 from eqprop.training import Run
 from eqprop.training.environment import environment
 

@@ -25,9 +25,9 @@ from schedules import images
 from torch import Tensor
 
 import eqprop as ep
-from eqprop.cli.words import steps
-from eqprop.recipes import recipe
-from eqprop.settle import as_settle
+from eqprop.cli.parsers import steps
+from eqprop.papers.registry import recipe
+from eqprop.solvers.settle import as_settle
 from eqprop.training import Run
 from eqprop.training.environment import environment
 
@@ -57,7 +57,7 @@ def trained(run: Run, x: Tensor, y: Tensor, batches: int) -> ep.Model:
     model, estimator = run.build(), run.estimator
     assert isinstance(estimator, ep.EquilibriumProp)
     estimator = replace(estimator, free_steps=ep.Settle(as_settle("free_steps", estimator.free_steps).steps, 1e-3))
-    optimizer = run.optimiser.build(model)
+    optimizer = run.optimizer.build(model)
     for part in islice(torch.randperm(len(x)).split(run.data.batch_size), batches):
         for loss in estimator(model, x[part], y[part]):
             optimizer.zero_grad()
@@ -80,7 +80,7 @@ def step(model: ep.Model, estimator: ep.EquilibriumProp, x: Tensor, y: Tensor, f
     """One training step at rate 0."""
     optimizer, seen = torch.optim.SGD(model.parameters(), lr=0.0), []
     begin = time.perf_counter()
-    for loss in estimator(model, x, y, watch=seen.append):
+    for loss in estimator(model, x, y, on_free_phase=seen.append):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

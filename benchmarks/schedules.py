@@ -26,9 +26,9 @@ import eqprop as ep
 from eqprop import plots
 from eqprop.bench import METHODS, rounded
 from eqprop.data import load
+from eqprop.papers.registry import recipe
 from eqprop.plots import Course
-from eqprop.recipes import recipe
-from eqprop.settle import Settle, as_settle, begin, residual
+from eqprop.solvers.settle import Settle, as_settle, init_phase, residual
 from eqprop.training import Run
 from eqprop.training.environment import environment
 
@@ -56,7 +56,7 @@ def trained(run: Run, x: Tensor, y: Tensor, batches: int) -> ep.Model:
     steps = as_settle("free_steps", estimator.free_steps).steps
     method = METHODS["async" if "async" in admitted(model) else "sync"]
     estimate = replace(estimator, free_steps=replace(method, steps=steps, tol=1e-3))
-    optimizer = run.optimiser.build(model)
+    optimizer = run.optimizer.build(model)
     for part in islice(torch.randperm(len(x)).split(run.data.batch_size), batches):
         for loss in estimate(model, x[part], y[part]):
             optimizer.zero_grad()
@@ -93,7 +93,7 @@ def watched(model: ep.Model, x: Tensor, steps: int, repeats: int) -> dict[str, C
 @torch.no_grad()
 def course(model: ep.Model, x: Tensor, steps: int, method: Settle) -> list[float]:
     """The largest residual of the batch after each step."""
-    path = method.path(model.network, model.dynamics, *begin(model.network, model.dynamics, x))
+    path = method.path(model.network, model.dynamics, *init_phase(model.network, model.dynamics, x))
     return [residual(before, after).max().item() for before, after in islice(path, steps)]
 
 

@@ -2,10 +2,10 @@
 
     python benchmarks/seeds_at_once.py [--seeds N] [--threads N] [--repeats N] [--json FILE]
 
-A step is a batch of 20 for each seed, EP as published (`training_step.py`), and a plain SGD step of each seed's optimiser:
+A step is a batch of 20 for each seed, EP as published (`training_step.py`), and a plain SGD step of each seed's optimizer:
 
 - ``one``: `eqprop.EquilibriumProp` of one network;
-- ``at once``: of N networks side by side (`eqprop.replicas`), as ``eqprop train --seeds N`` has them;
+- ``at once``: of N networks side by side (`eqprop.connections.batched`), as ``eqprop train --seeds N`` has them;
 - ``one after the other``: N times the first, each with weights of its own.
 """
 
@@ -19,7 +19,7 @@ from training_step import SETTINGS
 
 import eqprop as ep
 from eqprop.bench import Step, in_turn, medians, ratios, rounded
-from eqprop.replicas import side_by_side
+from eqprop.models.batched import batch_models
 from eqprop.training.environment import environment
 
 BATCH = 20
@@ -43,7 +43,7 @@ def contenders(
     x, y = torch.rand(seeds, BATCH, sizes[0], dtype=dtype), torch.randint(10, (seeds, BATCH))
     together, apart = models(), models()
     optimizers, others = ([torch.optim.SGD(m.parameters(), lr=1e-3) for m in group] for group in (together, apart))
-    joint = side_by_side(together)
+    joint = batch_models(together)
 
     def learn(model: ep.Model, x: Tensor, y: Tensor, optimizers: list[torch.optim.SGD]) -> None:
         for loss in estimate(model, x, y):

@@ -21,7 +21,7 @@ import torch
 
 import eqprop as ep
 from eqprop.bench import in_turn, medians, ratios, rounded
-from eqprop.recipes import recipe
+from eqprop.papers.registry import recipe
 from eqprop.spiking import Bernoulli
 from eqprop.training.environment import environment
 
@@ -29,11 +29,11 @@ NETWORKS = ("spiking-mnist", "spiking-mnist-small", "spiking-dense")
 TICKS = 10
 
 
-def ticks(model: ep.Model, x: torch.Tensor, *, still: bool | None = None) -> Callable[[], object]:
+def ticks(model: ep.Model, x: torch.Tensor, *, static: bool | None = None) -> Callable[[], object]:
     """A function that takes so many; ``still`` overrules what the dynamics do with the input's current."""
     network, dynamics = model.network, model.dynamics
     with torch.no_grad():
-        drive = dynamics.prepare(network, x) if still is None else network.prepare(x, still=still)
+        drive = dynamics.prepare(network, x) if static is None else network.prepare(x, static=static)
         start = dynamics.init(network, x)
         for _ in range(10):
             start = dynamics.step(network, start, drive)
@@ -60,7 +60,7 @@ def contenders(name: str, batch: int) -> dict[str, Callable[[], object]]:
 
     return {
         "spiking": ticks(model, x),
-        "twin": ticks(model.twin(), x, still=False),
+        "twin": ticks(model.twin(), x, static=False),
         "twin-still": ticks(model.twin(), x),
         "current": ticks(moved_by(replace(dynamics, input="current")), x),
         "bernoulli": ticks(moved_by(replace(dynamics, coder=Bernoulli())), x),

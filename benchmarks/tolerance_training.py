@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 import eqprop as ep
-from eqprop.cli.words import steps
+from eqprop.cli.parsers import steps
 from eqprop.data import Batches, load
-from eqprop.recipes import recipe
+from eqprop.papers.registry import recipe
 from eqprop.training import Run, Trainer, evaluate
 from eqprop.training.environment import environment
 from eqprop.training.session import TEST_BATCH
@@ -33,7 +33,7 @@ def trained(run: Run, images: int, tests: int) -> dict[str, Any]:
     (x, y), (test_x, test_y) = load(run.data.name).train, load(run.data.name).test
     batches = Batches(x[:images].reshape(-1, *shape), y[:images], run.data.batch_size, run.seed)
     test = Batches(test_x[:tests].reshape(-1, *shape), test_y[:tests], TEST_BATCH, shuffle=False)
-    trainer = Trainer(model, run.estimator, run.optimiser.build(model), seed=run.seed)
+    trainer = Trainer(model, run.estimator, run.optimizer.build(model), seed=run.seed)
     begin = time.perf_counter()
     *_, row = trainer.fit(batches, run.epochs)
     seconds = time.perf_counter() - begin

@@ -1,4 +1,4 @@
-"""What the trainer adds to the bare loop of estimator and optimiser: data, measurements, log, progress, checkpoints.
+"""What the trainer adds to the bare loop of estimator and optimizer: data, measurements, log, progress, checkpoints.
 
     python benchmarks/trainer_overhead.py [--recipe NAME] [--batches N] [--rounds N] [--json FILE]
 
@@ -19,16 +19,16 @@ import torch
 from torch import Tensor
 
 from eqprop.data import Batches
-from eqprop.recipes import recipe
+from eqprop.papers.registry import recipe
 from eqprop.training import Run, Trainer
 from eqprop.training.environment import environment
-from eqprop.training.reports import PlainLines, ProgressBar, Report
+from eqprop.training.progress.callbacks import Callback, PlainLines, ProgressBar
 
 
 def bare(run: Run, x: Tensor, y: Tensor) -> float:
     """Seconds of the ten-line loop."""
     model = run.build()
-    optimizer = run.optimiser.build(model)
+    optimizer = run.optimizer.build(model)
     batches = list(Batches(x, y, run.data.batch_size))
     begin = time.perf_counter()
     for inputs, targets in batches:
@@ -39,24 +39,24 @@ def bare(run: Run, x: Tensor, y: Tensor) -> float:
     return time.perf_counter() - begin
 
 
-def trained(run: Run, x: Tensor, y: Tensor, report: Callable[[], Report]) -> float:
+def trained(run: Run, x: Tensor, y: Tensor, report: Callable[[], Callback]) -> float:
     """Seconds of `Trainer.fit` over one epoch, with a run folder."""
     model = run.build()
     batches = Batches(x, y, run.data.batch_size)
     with tempfile.TemporaryDirectory() as folder:
-        optimizer = run.optimiser.build(model)
+        optimizer = run.optimizer.build(model)
         trainer = Trainer(model, run.estimator, optimizer, folder=Path(folder, "run"), reports=[report()])
         begin = time.perf_counter()
         trainer.fit(batches, epochs=1)
         return time.perf_counter() - begin
 
 
-def plain_lines() -> Report:
+def plain_lines() -> Callback:
     """What a log file gets, to nowhere."""
     return PlainLines(Path(os.devnull).open("w"), "benchmark")
 
 
-def progress_bar() -> Report:
+def progress_bar() -> Callback:
     """What a terminal gets, to nowhere."""
     from rich.console import Console
 
@@ -66,7 +66,7 @@ def progress_bar() -> Report:
 def main() -> None:
     """Measure in turn and print the overheads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", default="p-1h", help="whose network, estimator and optimiser")
+    parser.add_argument("--recipe", default="p-1h", help="whose network, estimator and optimizer")
     parser.add_argument("--batches", type=int, default=3000, help="batches in a round: an epoch, with its checkpoints")
     parser.add_argument("--rounds", type=int, default=7, help="rounds counted, after one that is not")
     parser.add_argument("--json", type=Path, help="where to write the figures")

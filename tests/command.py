@@ -27,9 +27,9 @@ class Answer:
     def complaint(self) -> str:
         """The error, if it tells of a mistake by the rules, and nothing else was said."""
         assert (self.code, self.out) == (2, ""), self
-        return self.told()
+        return self.broadcast()
 
-    def told(self) -> str:
+    def broadcast(self) -> str:
         """The error, if it has at most three lines that can be read."""
         lines = self.err.splitlines()
         assert 1 <= len(lines) <= 3, self.err
@@ -66,7 +66,7 @@ def call(*words: str, encoding: str = "utf-8", terminal: bool = False) -> Answer
 
 
 def frames(shown: str) -> list[str]:
-    """What a terminal shows, line by line, and again each time a line is drawn anew; without colours."""
+    """What a terminal shows, line by line, and again each time a line is drawn anew; without colors."""
     return [line.rstrip() for line in re.split(r"[\r\n]+", ESCAPES.sub("", shown)) if line.strip()]
 
 

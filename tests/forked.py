@@ -16,9 +16,9 @@ from pathlib import Path
 from eqprop import EquilibriumProp
 from eqprop.cli import main
 from eqprop.data.sources import SOURCES
-from eqprop.recipes import recipe
-from eqprop.training import proceed, start
-from eqprop.training.folder import Folder
+from eqprop.papers.registry import recipe
+from eqprop.training import create_run, train_run
+from eqprop.training.run_folder import RunFolder
 from small_sets import small_mnist
 from small_trainings import TRAIN, Told, after, trainer
 
@@ -95,9 +95,9 @@ def digits(folder: Path, epochs: int) -> None:
     original = recipe("digits")
     signs = EquilibriumProp(20, 10, beta=0.2, nudging="random-sign")
     run = replace(original, epochs=epochs, estimator=signs, data=replace(original.data, validation=100))
-    if not Folder(folder).config.exists():
-        start(run, folder)
-    proceed(folder, reports=[begins], checkpoint_every=0.02)
+    if not RunFolder(folder).config.exists():
+        create_run(run, folder)
+    train_run(folder, reports=[begins], checkpoint_every=0.02)
 
 
 def killed_on_small_mnist(folder: Path, batches: int, root: str) -> None:
@@ -106,12 +106,12 @@ def killed_on_small_mnist(folder: Path, batches: int, root: str) -> None:
     SOURCES[small.source.name] = small.source
     os.environ["EQPROP_DATA"] = root
     kill = after(batches, lambda: os.kill(os.getpid(), signal.SIGKILL))
-    proceed(folder, reports=[kill], checkpoint_every=0.0)
+    train_run(folder, reports=[kill], checkpoint_every=0.0)
 
 
 def holding(folder: Path) -> None:
     """Hold a folder, and say so by a file beside it."""
-    with Folder(folder).lock():
+    with RunFolder(folder).lock():
         folder.with_suffix(".held").touch()
         time.sleep(100)
 

@@ -4,13 +4,14 @@ import re
 from dataclasses import replace
 
 import eqprop as ep
-from eqprop.architectures import MLP, Toy
-from eqprop.recipes import RECIPES, Published, baseline
-from eqprop.reproduction import PAPERS
-from eqprop.reproduction.paper import Check, Paper, Row
+from eqprop.models.mlp import MLP
+from eqprop.models.toy import Toy
+from eqprop.papers.catalog import PAPERS
+from eqprop.papers.registry import RECIPES, Published, baseline
+from eqprop.papers.reproduction.paper import Check, Paper, Row
 from eqprop.theorem.experiment import RANDOM, Experiment
 from eqprop.theorem.result import conduct, write
-from eqprop.training import SGD, Data, Run, proceed, start
+from eqprop.training import SGD, Data, Run, create_run, train_run
 
 INSIDE = ep.Prototypical(nudge="inside")
 TINY = Run(
@@ -51,13 +52,13 @@ def known(patch, paper: Paper = PAPER, *runs: Run) -> None:
     patch.setitem(PAPERS, paper.name, paper)
     for run in (TINY, *runs):
         patch.setitem(RECIPES, run.name, lambda run=run: run)
-    patch.setattr("eqprop.recipes.PUBLISHED", KNOWN)
+    patch.setattr("eqprop.papers.registry.PUBLISHED", KNOWN)
 
 
 def undrawn(patch) -> None:
     """No pictures, which take longer than all the rest."""
-    patch.setattr("eqprop.cli.reproducing.can_draw", lambda: False)
-    patch.setattr("eqprop.cli.reproducing.drawable", lambda: False)
+    patch.setattr("eqprop.cli.reproduction.can_draw", lambda: False)
+    patch.setattr("eqprop.cli.reproduction.drawable", lambda: False)
 
 
 def keep(one: Experiment, folder, betas=(), **options) -> None:
@@ -68,9 +69,9 @@ def keep(one: Experiment, folder, betas=(), **options) -> None:
 
 def begin(run: Run, folder, *, end: bool = True) -> None:
     """A training in a folder, to its end or not even begun."""
-    start(run, folder)
+    create_run(run, folder)
     if end:
-        proceed(folder)
+        train_run(folder)
 
 
 def tables(text: str) -> list[list[dict[str, str]]]:

@@ -14,7 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 
-from eqprop.data import cifar, idx, places
+from eqprop.data import cifar
+from eqprop.data import formats as idx
+from eqprop.data import locations as places
 from eqprop.data.sources import File, Source
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")

@@ -17,7 +17,7 @@ import torch
 from torch.distributed import TCPStore
 
 LOADED = [
-    "eqprop.cli.train", "eqprop.plots", "numpy.random", "safetensors.torch", "torch._dynamo", "torch.distributed",
+    "eqprop.cli.commands.train", "eqprop.plots", "numpy.random", "safetensors.torch", "torch._dynamo", "torch.distributed",
     "torch.distributed.run",    "torch.utils.data",
 ]  # fmt: skip
 """What takes long to load; each process finds it done."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 import eqprop as ep
 from eqprop.training import Trainer, checkpoint
-from eqprop.training.folder import Folder
+from eqprop.training.run_folder import RunFolder
 
 SIZE = 8
 CENTRED = ep.EquilibriumProp(8, 4, 0.2, "centred")
@@ -78,20 +78,20 @@ def timeless(rows: list[dict]) -> list[dict]:
 
 def outcome(folder) -> tuple[bytes, bytes, list[dict]]:
     """What must not depend on interruptions: both weight files, byte by byte, and the metrics apart from wall times."""
-    place = Folder(folder)
+    place = RunFolder(folder)
     return place.last.read_bytes(), place.best.read_bytes(), timeless(place.rows())
 
 
 def assert_nearly(folder, other) -> None:
     """Two folders hold the same training up to the round-off of single precision."""
     for name in ("last", "best"):
-        (there, facts), (here, own) = (checkpoint.read(getattr(Folder(f), name)) for f in (folder, other))
+        (there, facts), (here, own) = (checkpoint.read(getattr(RunFolder(f), name)) for f in (folder, other))
         assert there.keys() == here.keys()
         for key, tensor in here.items():
             torch.testing.assert_close(there[key], tensor, rtol=1e-3, atol=1e-4)
         leave_out = {"best": 0, "spent": 0, "value": 0}
         assert facts | leave_out == own | leave_out
-    for row, own in zip(Folder(folder).rows(), Folder(other).rows(), strict=True):
+    for row, own in zip(RunFolder(folder).rows(), RunFolder(other).rows(), strict=True):
         assert row.keys() == own.keys()
         for key in row.keys() - {"seconds"}:
             loose = {"residual": {"rel": 0.1, "abs": 1e-5}}.get(key, {"abs": 0.01 if key.endswith("error") else 1e-3})

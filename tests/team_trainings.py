@@ -14,10 +14,11 @@ import eqprop as ep
 from command import Answer, call
 from eqprop.data import Batches, load_digits
 from eqprop.estimators.base import Estimator
-from eqprop.training import SGD, Adam, Cosine, QuantisedSGD, Trainer, parallel
-from eqprop.training.optimisers import Optimiser
-from eqprop.training.parallel import joined
-from eqprop.training.processes import ALONE
+from eqprop.training import SGD, Adam, Cosine, QuantizedSGD, Trainer
+from eqprop.training.config.optimizers import OptimizerSpec
+from eqprop.training.distributed import gloo as parallel
+from eqprop.training.distributed.gloo import joined
+from eqprop.training.distributed.processes import SINGLE_PROCESS
 from small_trainings import after
 
 CENTRED = ep.EquilibriumProp(8, 4, 0.2, "centred")
@@ -66,14 +67,14 @@ class Training:
     """Everything that a training is made of, made anew in every process."""
 
     estimator: Estimator = CENTRED
-    optimiser: Optimiser = field(default_factory=lambda: SGD(0.3, momentum=0.5))
+    optimizer: OptimizerSpec = field(default_factory=lambda: SGD(0.3, momentum=0.5))
     model: Callable[[], ep.Model] = mlp
     batches: Callable = in_order
 
     def begin(self, processes, folder=None, *, resume=False, epochs=1, checkpoint_every=0.0, reports=()):
         """Fit or resume; the weights and the rows."""
         model = self.model()
-        optimizer = self.optimiser.build(model)
+        optimizer = self.optimizer.build(model)
         with torch.no_grad():
             for p in model.parameters():
                 p.add_(processes.rank)  # of no account: the first one's weights are everybody's
@@ -95,19 +96,19 @@ TRAININGS = {
     "one-shot": Training(ep.ContinualSGD(8, 4, 0.2, rates=0.0), SGD(0.1)),
     "bptt": Training(ep.BPTT(8, 5)),
     "readout": Training(model=readout),
-    "few bits": Training(optimiser=QuantisedSGD(0.3, weight_bits=8, span=1.0)),
+    "few bits": Training(optimizer=QuantizedSGD(0.3, weight_bits=8, span=1.0)),
     "shuffling loader": Training(SIGNS, batches=loader),
 }
 OWN = {
     "noise": Training(model=noisy),
-    "noise, few bits": Training(model=noisy, optimiser=QuantisedSGD(0.3, weight_bits=8, span=1.0)),
+    "noise, few bits": Training(model=noisy, optimizer=QuantizedSGD(0.3, weight_bits=8, span=1.0)),
 }
 
 
 def alone(training: Training):
     """What one process comes to."""
     torch.manual_seed(0)
-    return training.begin(ALONE)
+    return training.begin(SINGLE_PROCESS)
 
 
 def all_of(trainings: dict[str, Training], epochs: int = 1):
@@ -184,10 +185,10 @@ def drawn():
     """What an estimator draws in each of three batches: from torch's default stream, and from the one that it is given."""
     found = []
 
-    def estimator(model, x, y, *, watch=None, generator=None):
+    def estimator(model, x, y, *, on_free_phase=None, generator=None):
         found.append((torch.rand(()).item(), torch.rand((), generator=generator).item()))
         torch.rand(len(x))  # uneven
-        return CENTRED(model, x, y, watch=watch)
+        return CENTRED(model, x, y, on_free_phase=on_free_phase)
 
     with joined() as processes:
         Training(estimator, batches=lambda: Batches(*digits(25), SIZE)).begin(processes)

@@ -16,14 +16,14 @@ import shutil
 import sys
 from pathlib import Path
 
-from eqprop.files import write_atomic
-from eqprop.recipes import RECIPES, recipe
-from eqprop.reproduction.evidence import in_folders
+from eqprop._core.files import write_atomic
+from eqprop.papers.registry import RECIPES, recipe
+from eqprop.papers.reproduction.records import in_folders
 from eqprop.spiking import Spiking
 from eqprop.theorem.result import read
-from eqprop.training.folder import Folder
-from eqprop.training.run import Run
-from eqprop.training.session import finished, read_run
+from eqprop.training.config.run import Run
+from eqprop.training.run_folder import RunFolder
+from eqprop.training.session import is_finished, read_run
 
 RECORDS = Path(__file__).resolve().parent.parent / "records"
 
@@ -37,8 +37,8 @@ def record(path: Path) -> Path:
 
 def run(folder: Path) -> Path:
     """A training."""
-    place, run = Folder(folder), read_run(folder)
-    if not finished(place):
+    place, run = RunFolder(folder), read_run(folder)
+    if not is_finished(place):
         sys.exit(f"{folder} is not finished")
     committed(json.loads(place.environment.read_text()), folder)
     to = RECORDS / run.name / f"{rule(run)}-seed-{run.seed}"

@@ -11,16 +11,17 @@
 ...     optimizer.step()
 """
 
-from eqprop.acceleration import Anderson
 from eqprop.activations import Activation
-from eqprop.architectures import MLP, Toy, mlp, toy
-from eqprop.connections import Connection
-from eqprop.convnet import ConvNet, convnet
-from eqprop.convolution import Conv2d
+from eqprop.connections.base import Connection
+from eqprop.connections.conv import Conv2d
+from eqprop.connections.dense import Dense
+from eqprop.connections.mismatched import Mismatched
+from eqprop.connections.untied import Untied
 from eqprop.costs import Cost, CrossEntropyReadout, SquaredError
-from eqprop.dense import Dense
-from eqprop.dynamics import Dynamics, EnergyDescent, Prototypical
-from eqprop.equilibrium import Equilibrium
+from eqprop.dynamics.base import Dynamics
+from eqprop.dynamics.energy import EnergyDescent
+from eqprop.dynamics.noisy import Noisy
+from eqprop.dynamics.prototypical import Prototypical
 from eqprop.estimators import (
     BPTT,
     ContinualEP,
@@ -31,16 +32,18 @@ from eqprop.estimators import (
     SurrogateBPTT,
     as_loss,
 )
-from eqprop.mismatch import Mismatched
-from eqprop.model import Model, relax
+from eqprop.estimators.equilibrium import Equilibrium
+from eqprop.models.convnet import ConvNet, convnet
+from eqprop.models.mlp import MLP, mlp
+from eqprop.models.model import Model, relax
+from eqprop.models.toy import Toy, toy
 from eqprop.network import Network, Population
-from eqprop.noise import Noisy
-from eqprop.order import Asynchronous, Synchronous
-from eqprop.settle import Settle, Solution
+from eqprop.solvers.anderson import Anderson
+from eqprop.solvers.schedules import Asynchronous, Synchronous
+from eqprop.solvers.settle import Settle, Solution
 from eqprop.spiking import Spiking
 from eqprop.theorem import GDUReport, gdu
 from eqprop.training import Run, Trainer, load
-from eqprop.untied import Untied
 from eqprop.version import __version__ as __version__
 
 __all__ = [

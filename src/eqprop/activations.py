@@ -61,7 +61,7 @@ class Activation:
         """Activity of the pre-activation ``u``; same shape."""
         return self.unit(u if (self.gain, self.shift) == (1.0, 0.0) else self.gain * u + self.shift)
 
-    def fire(self, v: Tensor) -> Tensor:
+    def apply_inplace(self, v: Tensor) -> Tensor:
         """``unit(v)`` for a ``v`` that nobody else holds: it may be overwritten."""
         return self.unit(v) if self.overwrite is None else self.overwrite(v)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eqprop.checks import instance, positive_int
+from eqprop._core.checks import instance, positive_int
 
 __all__ = ["Cost", "CrossEntropyReadout", "SquaredError"]
 
@@ -44,7 +44,7 @@ class Cost(ABC):
             (slope,) = torch.autograd.grad(self.value(leaf, y).sum(), leaf)
         return -slope
 
-    def pull(self, y: Tensor, strength: float | Tensor) -> Callable[[Tensor], Tensor]:
+    def nudging_force(self, y: Tensor, strength: float | Tensor) -> Callable[[Tensor], Tensor]:
         """The force of a nudge, ``-strength dC/dout``, as a function of ``out``.
 
         Args:
@@ -110,10 +110,10 @@ class SquaredError(Cost):
         """``y - s^L``."""
         return self.target(y, out).view_as(out) - out
 
-    def pull(self, y: Tensor, strength: float | Tensor) -> Callable[[Tensor], Tensor]:
+    def nudging_force(self, y: Tensor, strength: float | Tensor) -> Callable[[Tensor], Tensor]:
         """``strength y - strength s^L``, what does not change computed once; of a subclass with a force of its own, that."""
         if type(self).force is not SquaredError.force:
-            return super().pull(y, strength)
+            return super().nudging_force(y, strength)
         if isinstance(strength, Tensor):
             goal = strength.flatten(1) * y
             return lambda out: torch.addcmul(goal.view_as(out), strength, out, value=-1)

@@ -22,11 +22,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from eqprop._core.checks import instance, positive_int
+from eqprop._core.memory_format import channels_last
+from eqprop._core.precision import full_precision
 from eqprop.activations import Activation, as_activation
-from eqprop.checks import instance, positive_int
-from eqprop.connections import Connection, Ends, Wire
-from eqprop.images import channels_last
-from eqprop.precision import full_precision
+from eqprop.connections.base import Connection, Ends, PreparedConnection
 
 __all__ = ["Activities", "Compared", "Drive", "Edge", "Network", "Population"]
 
@@ -88,7 +88,7 @@ class Drive:
 
     input: Tensor
     constant: tuple[Tensor, ...]
-    wires: tuple[Wire, ...]
+    prepared: tuple[PreparedConnection, ...]
     gains: tuple[float, ...]
 
     def currents(self, s: Sequence[Tensor], x: Tensor | None = None) -> list[Tensor]:
@@ -100,14 +100,14 @@ class Drive:
         """
         u = [self.input, *self.constant]  # place 0 is never written: nothing flows into the input
         a = (self.input if x is None else x, *s)
-        for wire in self.wires:
+        for wire in self.prepared:
             wire.add(u, a)
         return [u_n.clone() if u_n is c else u_n for u_n, c in zip(u[1:], self.constant, strict=True)]
 
     def currents_into(self, group: Sequence[int], s: Sequence[Tensor]) -> list[Tensor]:
         """The same into the populations of ``group`` alone, by number, in its order; nothing else is computed."""
         u, a = [self.input, *self.constant], (self.input, *s)
-        for wire in self.wires:
+        for wire in self.prepared:
             if wire.post in group:
                 wire.add_up(u, a)
             if wire.pre in group:
@@ -115,9 +115,9 @@ class Drive:
         return [u[n].clone() if u[n] is self.constant[n - 1] else u[n] for n in group]
 
     def at(self, group: Sequence[int], s: Sequence[Tensor]) -> "Drive":
-        """The same drive, as long as the populations of ``group``, by number, stay as they are in ``s``: see `Wire.at`."""
+        """The same drive, as long as the populations of ``group``, by number, stay as they are in ``s``: see `PreparedConnection.at`."""
         a = (self.input, *s)
-        wires = tuple(wire.at(a) if wire.pre in group else wire for wire in self.wires)
+        wires = tuple(wire.at(a) if wire.pre in group else wire for wire in self.prepared)
         return Drive(self.input, self.constant, wires, self.gains)
 
     def repeat(self, n: int) -> "Drive":
@@ -125,7 +125,7 @@ class Drive:
         if n == 1:
             return self
         constant = tuple(torch.cat([c] * n) for c in self.constant)
-        wires = tuple(wire.repeat(n) for wire in self.wires)
+        wires = tuple(wire.repeat(n) for wire in self.prepared)
         return Drive(torch.cat([self.input] * n), constant, wires, self.gains)
 
 
@@ -188,7 +188,7 @@ class Network(nn.Module):
         gains: Sequence[float] | None = None,
         shifts: Sequence[float] | None = None,
         *,
-        still: bool = True,
+        static: bool = True,
     ) -> Drive:
         """What is constant while the input's activity is ``x``; once a batch.
 
@@ -203,10 +203,10 @@ class Network(nn.Module):
         wires = []
         with full_precision(x):
             for pre, post, connection in self.edges():
-                if pre == 0 and connection.linear and still:
+                if pre == 0 and connection.linear and static:
                     current = connection.up(x, constant[post - 1])  # of the right shape; its values do not count
                 else:
-                    wires.append(connection.wire(pre, post, gain))
+                    wires.append(connection.prepare(pre, post, gain))
                     current = connection.offsets(x.shape[0])
                 if current is not None:
                     constant[post - 1] = torch.add(constant[post - 1], current, alpha=gain[post])

@@ -123,7 +123,7 @@ def unrolled(net, x, y, dt, free, steps):
 def test_bptt_before_rest(graph, name, dt, free, steps):
     model, net, x, y = case(graph, DYNAMICS[name])
     seen = []
-    _, found = gradients(ep.BPTT(free, steps), model, x, y, watch=seen.append)
+    _, found = gradients(ep.BPTT(free, steps), model, x, y, on_free_phase=seen.append)
     near(found, mean([unrolled(net, one, t, dt, free, steps) for one, t in zip(x, y, strict=True)]))
     assert [solution.steps for solution in seen] == [free]
 

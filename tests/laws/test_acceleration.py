@@ -7,7 +7,7 @@ import torch
 
 import eqprop as ep
 import zoo
-from eqprop.settle import settle
+from eqprop.solvers.settle import settle
 
 SWEPT = ["chain", "skip", "linear-output", "images"]
 CASES = [(name, ep.Prototypical(nudge), ep.Synchronous()) for name in zoo.GRAPHS for nudge in ("outside", "inside")]
@@ -57,7 +57,7 @@ def test_nothing_that_was_given_or_shown_is_written():
     shown, kept = [], []
     with torch.no_grad():
         see = lambda state: (shown.append(state), kept.append([s.clone() for s in state]))  # noqa: E731
-        settle(model.network, model.dynamics, drive, start, mixed(9, window=2), see=see)
+        settle(model.network, model.dynamics, drive, start, mixed(9, window=2), on_step=see)
     assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
     assert all(torch.equal(a, b) for s, t in zip(shown, kept, strict=True) for a, b in zip(s, t, strict=True))
 
@@ -131,7 +131,7 @@ def test_points_to_set_out_from_are_put_back_within_their_bounds():
     model = zoo.model("chain", ep.EnergyDescent(dt=0.2), scale=2.0)
     drive = model.dynamics.prepare(model.network, zoo.batch(model)[0])
     inside = []
-    for within in (lambda s: s, lambda s: model.dynamics.within(model.network, s)):
+    for within in (lambda s: s, lambda s: model.dynamics.project(model.network, s)):
         with torch.no_grad():
             path = ep.Anderson(3).path(lambda s: model.dynamics.step(model.network, s, drive), zoo.state(model), within)
             points = torch.stack([torch.cat(before, 1) for before, _ in islice(path, 30)])
@@ -142,11 +142,11 @@ def test_points_to_set_out_from_are_put_back_within_their_bounds():
 def test_bounds_are_those_of_what_moves():
     model = zoo.model("images", ep.Prototypical())
     state = tuple(s - 0.5 for s in zoo.state(model))
-    within = model.dynamics.within(model.network, state)
+    within = model.dynamics.project(model.network, state)
     assert all(torch.equal(a, b.clamp(min=0)) for a, b in zip(within[:2], state[:2], strict=True))
     assert torch.equal(within[2], state[2])  # a nudge may take the output anywhere
-    assert all(s.max() <= 1 and s.min() >= 0 for s in ep.EnergyDescent().within(model.network, state))
-    assert ep.EnergyDescent(clamp=False).within(model.network, state) is state
+    assert all(s.max() <= 1 and s.min() >= 0 for s in ep.EnergyDescent().project(model.network, state))
+    assert ep.EnergyDescent(clamp=False).project(model.network, state) is state
 
 
 def test_a_phase_uses_the_bounds():
@@ -227,7 +227,7 @@ def test_bptt_unrolls_plain_steps_after_accelerated_ones():
 class Own(ep.Prototypical):
     """Somebody's dynamics that say nothing of it."""
 
-    mixes = ep.Dynamics.mixes
+    supports_acceleration = ep.Dynamics.supports_acceleration
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from eqprop.angles import angle_between
+from eqprop._core.angles import angle_between
 
 
 def test_by_hand():

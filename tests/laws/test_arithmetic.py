@@ -22,8 +22,8 @@ from eqprop.bench import (
     of_training,
     phases_of,
 )
-from eqprop.estimators.ep import strengths
-from eqprop.recipes import recipe
+from eqprop.estimators.ep import nudging_strengths
+from eqprop.papers.registry import recipe
 
 B, T, K = 2, 4, 3
 
@@ -200,7 +200,11 @@ def test_phases_are_those_of_the_recipe_at_full_length():
     run = recipe("spiking-digits")
     phases = phases_of(run)
     assert (phases.free, phases.nudged) == (ep.Settle(50), ep.Settle(25, average=6))
-    assert (phases.beta, phases.nudging, phases.copies) == (0.5, "centred", len(strengths("centred", 0.5, None)))
+    assert (phases.beta, phases.nudging, phases.copies) == (
+        0.5,
+        "centred",
+        len(nudging_strengths("centred", 0.5, None)),
+    )
     assert phases_of(run, 9, 4).nudged == ep.Settle(4, average=4)
     early = replace(run.estimator, free_steps=ep.Settle(70, tol=1e-3, accelerate=ep.Anderson()))
     assert phases_of(replace(run, estimator=early)).free == ep.Settle(70, accelerate=ep.Anderson())

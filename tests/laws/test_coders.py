@@ -15,8 +15,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import eqprop as ep
+from eqprop._core.state import iter_tensors
 from eqprop.spiking import OSA, Bernoulli, Decay, SigmaDelta
-from eqprop.spiking.sizes import size_at
+from eqprop.spiking.step_sizes import step_size_at
 
 ROUND_OFF = 1e-9
 FRACTIONS = st.floats(0, 1)
@@ -29,7 +30,7 @@ def sent(signal, lam, coder=None):
     before = z = torch.zeros_like(values[0])
     memory, errors, owed = coder.begin([before]), [], []
     for tick, now in enumerate(values, start=1):
-        size = size_at(lam, tick + 1)  # the lambda with which the decoder reads this tick's spike
+        size = step_size_at(lam, tick + 1)  # the lambda with which the decoder reads this tick's spike
         (spike,), memory = coder.encode([now], [before], memory, size, tick)
         assert bool(((spike == 0) | (spike == 1)).all())
         z, before = (1 - size) * z + size * spike, now
@@ -150,7 +151,7 @@ def test_neither_writes_what_it_was_given():
         now, before = [torch.rand(2, 3)], [torch.rand(2, 3)]
         memory = coder.begin(now)
         _, memory = coder.encode(now, before, memory, 0.2, 1)
-        given_tensors = [*now, *before, *ep.state.tensors(memory)]
+        given_tensors = [*now, *before, *iter_tensors(memory)]
         copies = [t.clone() for t in given_tensors]
         coder.encode(now, before, memory, 0.2, 2)
         assert all(map(torch.equal, given_tensors, copies))

@@ -1,10 +1,10 @@
-"""Colourings: no edge within a group, as few groups as a bipartite graph needs, the same whatever the order of edges."""
+"""Colorings: no edge within a group, as few groups as a bipartite graph needs, the same whatever the order of edges."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eqprop.colouring import colouring
+from eqprop.solvers.coloring import color_groups
 
 RESNET13 = [(n, n + 1) for n in range(9)] + [(0, 2), (2, 4), (4, 6), (6, 8)]  # skips join populations of equal parity
 PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)).filter(lambda ends: ends[0] != ends[1]), max_size=25)
@@ -12,7 +12,7 @@ PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)).filter(lambda e
 
 @given(PAIRS)
 def test_no_edge_lies_within_a_group_and_everyone_is_in_one(ends):
-    groups = colouring(ends)
+    groups = color_groups(ends)
     place = {n: k for k, group in enumerate(groups) for n in group}
     assert sorted(n for group in groups for n in group) == sorted({n for pair in ends for n in pair} - {0})
     assert all(place[i] != place[j] for i, j in ends if i)
@@ -20,7 +20,7 @@ def test_no_edge_lies_within_a_group_and_everyone_is_in_one(ends):
 
 @given(PAIRS)
 def test_groups_are_ordered_by_their_lowest_population(ends):
-    groups = colouring(ends)
+    groups = color_groups(ends)
     assert [group[0] for group in groups] == sorted(min(group) for group in groups)
     assert all(list(group) == sorted(group) for group in groups)
 
@@ -29,42 +29,42 @@ def test_groups_are_ordered_by_their_lowest_population(ends):
 def test_neither_order_nor_direction_of_edges_matters(ends, random):
     other = [pair if pair[0] == 0 or random.random() < 0.5 else pair[::-1] for pair in ends]
     random.shuffle(other)
-    assert colouring(other) == colouring(ends)
+    assert color_groups(other) == color_groups(ends)
 
 
 @given(st.lists(st.booleans(), min_size=10, max_size=10), PAIRS)
 def test_a_bipartite_graph_has_two_groups(side, ends):
     across = [(i, j) for i, j in ends if i == 0 or side[i] != side[j]]
     relaxing = [pair for pair in across if pair[0]]
-    assert len(colouring(across)) == (2 if relaxing else bool(across))
+    assert len(color_groups(across)) == (2 if relaxing else bool(across))
 
 
 def test_a_ring_of_six_has_two_wherever_its_lowest_lie():
     """First come, first served would give 1 and 2, which face each other, the same group, and then need a third."""
-    assert colouring([(0, 1), (1, 3), (3, 4), (4, 2), (2, 5), (5, 6), (6, 1)]) == ((1, 4, 5), (2, 3, 6))
+    assert color_groups([(0, 1), (1, 3), (3, 4), (4, 2), (2, 5), (5, 6), (6, 1)]) == ((1, 4, 5), (2, 3, 6))
 
 
 @pytest.mark.parametrize("length", range(2, 9))
 def test_a_chain_falls_into_odd_and_even(length):
     chain = [(n, n + 1) for n in range(length)]
-    assert colouring(chain) == (tuple(range(1, length + 1, 2)), tuple(range(2, length + 1, 2)))
+    assert color_groups(chain) == (tuple(range(1, length + 1, 2)), tuple(range(2, length + 1, 2)))
 
 
 @pytest.mark.parametrize("length", [3, 5, 7])
 def test_odd_cycles_have_three(length):
-    assert len(colouring([(0, 1), (1, length), *((n, n + 1) for n in range(1, length))])) == 3
+    assert len(color_groups([(0, 1), (1, length), *((n, n + 1) for n in range(1, length))])) == 3
 
 
 def test_the_residual_network_of_thirteen_layers_has_three():
-    assert len(colouring(RESNET13)) == 3
+    assert len(color_groups(RESNET13)) == 3
 
 
 def test_edges_from_the_input_join_nobody():
-    assert colouring([(0, 1), (0, 2), (0, 3)]) == ((1, 2, 3),)
+    assert color_groups([(0, 1), (0, 2), (0, 3)]) == ((1, 2, 3),)
 
 
 def test_a_population_joined_to_itself_is_refused():
     with pytest.raises(
         ValueError, match=r"population 2 is joined to itself.*leave the edge out, or settle synchronously"
     ):
-        colouring([(0, 1), (1, 2), (2, 2)])
+        color_groups([(0, 1), (1, 2), (2, 2)])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import eqprop as ep
-from eqprop.training.run import Data, Run
+from eqprop.training.config.run import Data, Run
 
 READOUT = ep.CrossEntropyReadout(512, 10)
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 import eqprop as ep
-from eqprop.connections import Ends
-from eqprop.pooling import PAIR
+from eqprop.connections.base import Ends
+from eqprop.connections.pooling import PAIR
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 POOLS = ("max", "avg", "softmax", None)
@@ -76,7 +76,7 @@ def test_a_wire_carries_the_same_currents_in_either_direction_alone_and_in_both(
     layer, (ends, *_) = case
     up, down = layer.both(*ends)
     up = up if layer.bias is None else up - layer.bias[:, None, None]  # the drive adds it, once a batch
-    wire = layer.wire(1, 2, (1.0, 3.0, 0.5))
+    wire = layer.prepare(1, 2, (1.0, 3.0, 0.5))
     a, zeros = [torch.zeros(()), *ends], [torch.zeros(()), *map(torch.zeros_like, ends)]
     both, single = list(zeros), list(zeros)
     wire.add(both, a)
@@ -88,7 +88,7 @@ def test_a_wire_carries_the_same_currents_in_either_direction_alone_and_in_both(
         torch.testing.assert_close(u[2], 0.5 * up, **EXACT)
     assert all(not t.any() for t in zeros)
     from_input = [torch.zeros(()), *zeros[2:]]
-    layer.wire(0, 1, (0.0, 1.0)).add(from_input, [ends.pre, ends.post])
+    layer.prepare(0, 1, (0.0, 1.0)).add(from_input, [ends.pre, ends.post])
     assert not from_input[0].any()
 
 

@@ -39,7 +39,7 @@ def test_the_force_is_minus_the_gradient(cost):
 @pytest.mark.parametrize("cost", COSTS)
 def test_a_pull_is_the_force_times_its_strength_of_all_or_of_each_sample(cost, shape):
     y, each = torch.rand(4, 5, dtype=torch.double), torch.tensor([0.5, -0.5, 2.0, -0.1], dtype=torch.double)
-    one, several = COSTS[cost].pull(y, -0.3), COSTS[cost].pull(y, each.view(4, *(1 for _ in shape)))
+    one, several = COSTS[cost].nudging_force(y, -0.3), COSTS[cost].nudging_force(y, each.view(4, *(1 for _ in shape)))
     for _ in range(2):  # the function of the output, asked again
         out = torch.rand(4, *shape, dtype=torch.double, requires_grad=True)
         (slope,) = torch.autograd.grad(COSTS[cost].value(out, y).sum(), out)

@@ -5,7 +5,7 @@ import torch
 
 import eqprop as ep
 import zoo
-from eqprop.settle import settle
+from eqprop.solvers.settle import settle
 
 DYNAMICS = {
     "outside": ep.Prototypical(),

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import eqprop as ep
 import zoo
-from eqprop.colouring import colouring
-from eqprop.settle import settle
+from eqprop.solvers.coloring import color_groups
+from eqprop.solvers.settle import settle
 
 LATERAL = ["lateral", "lateral-output", "own-lateral"]
 NAMES = [name for name in zoo.GRAPHS if name not in [*LATERAL, "own-activation"]]
@@ -62,7 +62,7 @@ def never_rises(model, x, start, steps=12):
     drive, state = dynamics.prepare(network, x), start
     energy = [model.energy(state, x)]
     for _ in range(steps):
-        for group in colouring(network.ends):
+        for group in color_groups(network.ends):
             state = dynamics.move(network, state, drive, group)
             energy.append(model.energy(state, x))
     path = torch.stack(energy).detach()
@@ -89,7 +89,7 @@ def test_no_move_raises_the_energy_of_images(pool, activation, seed):
     torch.manual_seed(seed)
     shapes = {"kernel_size": (3, 2, 1) if pool else (3, 3, 3), "padding": 1, "skips": ((1, 3),), "gain": 4.0}
     model = ep.convnet((1, 9, 9), (2, 3, 2), pool=pool, dense=(3,), activation=activation, **shapes).double()
-    assert len(colouring(model.network.ends)) == 3
+    assert len(color_groups(model.network.ends)) == 3
     x, start = torch.rand(2, 1, 9, 9, dtype=torch.double), random_state(model.network, 2)
     with torch.no_grad():
         ended = never_rises(model, x, start)
@@ -104,7 +104,7 @@ def test_a_move_is_the_minimum_over_its_group(network):
     model = ep.Model(network, ep.Prototypical(), ep.SquaredError())
     x, state = torch.randn(3, *network.populations[0].shape, dtype=torch.double), random_state(network)
     drive = model.dynamics.prepare(network, x)
-    for group in colouring(network.ends):
+    for group in color_groups(network.ends):
         moved = model.dynamics.move(network, state, drive, group)
         assert all(moved[n] is state[n] for n in range(len(state)) if n + 1 not in group)
         leaves = tuple(s.detach().requires_grad_() for s in moved)
@@ -129,7 +129,7 @@ def test_synchronous_steps_are_two_sequences_of_sweeps(name):
     """Sweep k has the first group's state of step 2k - 1, and the second's of step 2k: an oracle of synchronous code alone."""
     model = zoo.model(name, ep.Prototypical(), scale=1.5)
     x, start = zoo.batch(model)[0], zoo.state(model)
-    first, second = colouring(model.network.ends)
+    first, second = color_groups(model.network.ends)
     steps = ep.relax(model, x, 14, state=start, trajectory=True).trajectory
     swept = ep.relax(model, x, sweeps(7), state=start, trajectory=True).trajectory
     assert len(swept) == 8

@@ -94,5 +94,5 @@ def test_wherever_steps_are_taken_a_settle_is_too(steps):
     assert model.settle == ep.Settle(7)
     for estimator in (ep.EquilibriumProp(steps, steps, 0.1), ep.BPTT(steps), ep.ImplicitDiff(steps, steps)):
         seen = []
-        list(estimator(model, x, y, watch=seen.append))
+        list(estimator(model, x, y, on_free_phase=seen.append))
         assert seen[0].steps == 7

@@ -9,9 +9,9 @@ from torch import Tensor
 
 import eqprop as ep
 import zoo
-from eqprop.settle import settle
+from eqprop._core.state import iter_tensors, map_tensors, repeat
+from eqprop.solvers.settle import settle
 from eqprop.spiking import OSA, Bernoulli, Decay, Spiking
-from eqprop.state import mapped, repeated, tensors
 
 DYNAMICS = {
     "plain": Spiking(),
@@ -34,7 +34,7 @@ def image(dynamics, pool="avg", seed=1):
 
 def same(one, other):
     """Whether two states hold the same, bit for bit."""
-    ours, theirs = list(tensors(one)), list(tensors(other))
+    ours, theirs = list(iter_tensors(one)), list(iter_tensors(other))
     return len(ours) == len(theirs) and all(map(torch.equal, ours, theirs)) and rest(one) == rest(other)
 
 
@@ -51,7 +51,7 @@ def test_samples_do_not_mix(name, dynamics):
     together = ep.relax(model, x, 15, y, BETA)
     for i in range(zoo.BATCH):
         alone = ep.relax(model, x[i : i + 1], 15, y[i : i + 1], BETA)
-        for a, b in zip(tensors(alone.state), tensors(together.state), strict=True):
+        for a, b in zip(iter_tensors(alone.state), iter_tensors(together.state), strict=True):
             torch.testing.assert_close(a[0], b[i], rtol=1e-11, atol=1e-12)
         torch.testing.assert_close(alone.residual[0], together.residual[i], rtol=1e-9, atol=1e-12)
 
@@ -62,8 +62,8 @@ def test_nothing_that_was_given_is_written(name, dynamics):
     model = zoo.spiking(name, DYNAMICS[dynamics])
     x, y = zoo.batch(model)
     for start in (model.dynamics.init(model.network, x), ep.relax(model, x, 5).state):
-        drive, _, target = model.pose(x, y)
-        given = [x, y, *tensors(start), drive.input, *drive.constant, *model.parameters()]
+        drive, _, target = model.prepare_batch(x, y)
+        given = [x, y, *iter_tensors(start), drive.input, *drive.constant, *model.parameters()]
         before = [t.detach().clone() for t in given]
         with torch.no_grad():
             settle(model.network, model.dynamics, drive, start, ep.Settle(3), force=lambda s, y=target: 0.5 * (y - s))
@@ -89,7 +89,7 @@ def test_a_phase_from_the_same_state_is_the_same_phase(name, dynamics):
     model = zoo.spiking(name, DYNAMICS[dynamics])
     x, y = zoo.batch(model)
     free = ep.relax(model, x, T)
-    copy = mapped(Tensor.clone, free.state)
+    copy = map_tensors(Tensor.clone, free.state)
     first = ep.relax(model, x, K, y, BETA, state=free.state)
     other = ep.relax(model, x, K, y, -BETA, state=free.state)
     torch.rand(5)
@@ -105,11 +105,11 @@ def test_two_phases_side_by_side_are_each_alone(name, dynamics):
     model = zoo.spiking(name, DYNAMICS[dynamics])
     x, y = zoo.batch(model)
     free = ep.relax(model, x, T)
-    drive, _, target = model.pose(x, y)
+    drive, _, target = model.prepare_batch(x, y)
     betas = torch.tensor([-BETA] * len(x) + [BETA] * len(x)).double()[:, None]
     with torch.no_grad():
         both = settle(
-            model.network, model.dynamics, drive.repeat(2), repeated(free.state, 2), ep.Settle(K),
+            model.network, model.dynamics, drive.repeat(2), repeat(free.state, 2), ep.Settle(K),
             force=lambda s: betas * (torch.cat([target] * 2) - s),
         ).state  # fmt: skip
     minus, plus = (ep.relax(model, x, K, y, beta, state=free.state).state for beta in (-BETA, BETA))
@@ -310,6 +310,6 @@ def test_a_state_of_another_kind_is_refused(changed):
     model = zoo.spiking("chain", Spiking(coder=Bernoulli()))
     x, _ = zoo.batch(model)
     state = ep.relax(model, x, 3).state
-    wrong = {"rates": state.potential, "shape": mapped(lambda t: t[:1], state), "lanes": state._replace(coder=())}
+    wrong = {"rates": state.potential, "shape": map_tensors(lambda t: t[:1], state), "lanes": state._replace(coder=())}
     with pytest.raises(ValueError, match=r"`state` must (hold \(3, 5\)|be a SpikingState)"):
         ep.relax(model, x, 3, state=wrong[changed])

@@ -2,10 +2,10 @@
 
 import pytest
 
+from eqprop._core.memory import Ledger, peak_bytes
 from eqprop.bench import Task, contenders, phases_of
-from eqprop.bench.contenders import estimators
-from eqprop.recipes import RECIPES, recipe
-from eqprop.training.memory import Ledger, peak_bytes
+from eqprop.bench.candidates import estimators
+from eqprop.papers.registry import RECIPES, recipe
 
 FEW, MANY, NUDGED = 4, 16, 2
 

@@ -108,7 +108,7 @@ def test_one_loss_is_the_sum_of_the_increments(rule, weights, sizes, nudging, co
         np.testing.assert_allclose(value, one.value, rtol=1e-12)
         close(gradients, [-sum(parts) for parts in zip(*one.increments, strict=True)])
         close(readout, one.readout)
-        assert all(np.array_equal(a, b) for a, b in zip(network(one), before, strict=True))  # the optimiser's to move
+        assert all(np.array_equal(a, b) for a, b in zip(network(one), before, strict=True))  # the optimizer's to move
     close(network(one), one.end)
 
 

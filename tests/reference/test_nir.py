@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 
 import eqprop as ep
-from eqprop.connections import Connection
+from eqprop.connections.base import Connection
 from eqprop.spiking import OSA, Bernoulli, Decay, input_spikes, to_nir, write_nir
 from eqprop.spiking import nir as export
 from nir_steps import Graph

@@ -89,7 +89,7 @@ def test_watch_is_handed_the_free_phase(nudging):
     moves = changes(loops)
     tol, seen = 1.01 * moves[10], []
     estimator = ep.EquilibriumProp(ep.Settle(STEPS, tol=tol), 4, 0.3, nudging)
-    gradients(estimator, model, x, np.array([0, 1, 1]), watch=seen.append)
+    gradients(estimator, model, x, np.array([0, 1, 1]), on_free_phase=seen.append)
     (solution,) = seen
     assert solution.steps == stop(moves, tol, 5, STEPS)
     for b, states in enumerate(loops):

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import eqprop as ep
-from eqprop.model import relax
-from eqprop.replicas import Replicas, misfit, side_by_side
+from eqprop.connections.batched import BatchedConnection
+from eqprop.models.batched import batch_models, unsupported_reason
+from eqprop.models.model import relax
 from zoo import model as of_zoo
 
 N, B, STEPS = 3, 4, 20
@@ -70,7 +71,7 @@ def farthest(each, others) -> float:
 def trained_both_ways(each, estimator) -> tuple[list[ep.Model], list[ep.Model]]:
     """After 20 steps: one by one, and side by side."""
     alone = copy.deepcopy(each)
-    joint, together, apart = side_by_side(each), sgd(each), sgd(alone)
+    joint, together, apart = batch_models(each), sgd(each), sgd(alone)
     for x, y in batches():
         descend(joint, estimator, x.flatten(0, 1), y.flatten(), together, times=N)
         for model, optimizer, own_x, own_y in zip(alone, apart, x, y, strict=True):
@@ -112,7 +113,7 @@ def test_whatever_the_graph(name, nudging):
 
 def test_every_phase_is_that_of_each_alone():
     each, ((x, y),) = models(), batches(1)
-    joint = side_by_side(each)
+    joint = batch_models(each)
     found = relax(joint, x.flatten(0, 1), 7, y.flatten(), beta=0.2)
     for r, model in enumerate(each):
         own = relax(model, x[r], 7, y[r], beta=0.2)
@@ -123,7 +124,7 @@ def test_every_phase_is_that_of_each_alone():
 
 def test_currents_and_phi_are_those_of_each():
     each, ((x, _),) = models(), batches(1)
-    joint = side_by_side(each).network
+    joint = batch_models(each).network
     s = [torch.rand(N, B, p.shape[0], dtype=torch.double) for p in joint.relaxing]
     phi = joint.phi(x.flatten(0, 1), [part.flatten(0, 1) for part in s])
     currents = joint.currents(x.flatten(0, 1), [part.flatten(0, 1) for part in s])
@@ -144,7 +145,7 @@ def test_the_input_gets_its_gradient(angle):
     each, ((x, y),) = models(angle=angle), batches(1)
     estimator = ep.EquilibriumProp(12, 5, 0.1, "centred")
     whole = x.flatten(0, 1).requires_grad_()
-    (loss,) = estimator(side_by_side(each), whole, y.flatten())
+    (loss,) = estimator(batch_models(each), whole, y.flatten())
     (slope,) = torch.autograd.grad(N * loss, whole)
     for r, model in enumerate(each):
         own = x[r].clone().requires_grad_()
@@ -155,7 +156,7 @@ def test_the_input_gets_its_gradient(angle):
 def test_a_replica_that_wants_no_gradient_gets_none():
     each, ((x, y),) = models(), batches(1)
     each[1].requires_grad_(False)
-    (loss,) = ep.EquilibriumProp(12, 5, 0.1)(side_by_side(each), x.flatten(0, 1), y.flatten())
+    (loss,) = ep.EquilibriumProp(12, 5, 0.1)(batch_models(each), x.flatten(0, 1), y.flatten())
     loss.backward()
     assert [all(p.grad is None for p in model.parameters()) for model in each] == [False, True, False]
 
@@ -163,7 +164,7 @@ def test_a_replica_that_wants_no_gradient_gets_none():
 def test_one_that_is_not_finite_does_not_touch_the_others():
     """States are infinite where its weights are; the others' are what they were."""
     each, ((x, _),) = models(), batches(1)
-    joint = side_by_side(each).network
+    joint = batch_models(each).network
     s = [torch.rand(N * B, p.shape[0], dtype=torch.double) for p in joint.relaxing]
     before = joint.currents(x.flatten(0, 1), s)
     with torch.no_grad():
@@ -181,28 +182,28 @@ def test_one_that_is_not_finite_does_not_touch_the_others():
 )  # fmt: skip
 def test_connections_that_are_not_alike_are_refused(wrong):
     with pytest.raises(ValueError, match=r"`connections` must be dense ones, all of one kind and the same sizes"):
-        Replicas(wrong)
+        BatchedConnection(wrong)
 
 
 def test_models_that_differ_in_more_than_their_weights_are_refused():
     for other in (models((4, 7, 3), n=1), models(dynamics=ep.EnergyDescent(), n=1), models(settle=5, n=1)):
         with pytest.raises(ValueError, match=r"differ in nothing but their weights|the same sizes"):
-            side_by_side([*models(n=2), *other])
+            batch_models([*models(n=2), *other])
     with pytest.raises(ValueError, match=r"stand beside others: its cost, CrossEntropyReadout, has weights"):
-        side_by_side(models((4, 6), cost=ep.CrossEntropyReadout(6, 3)))
+        batch_models(models((4, 6), cost=ep.CrossEntropyReadout(6, 3)))
 
 
 def test_what_does_not_fit_is_told():
-    assert misfit(models(n=1)[0]) is None
-    assert misfit(models(n=1, angle=0.0)[0]) is None
+    assert unsupported_reason(models(n=1)[0]) is None
+    assert unsupported_reason(models(n=1, angle=0.0)[0]) is None
     net = ep.convnet((1, 6, 6), [2], kernel_size=3, dense=(3,))
-    assert misfit(net) == "it has a connection of class Conv2d, and only dense ones go side by side"
+    assert unsupported_reason(net) == "it has a connection of class Conv2d, and only dense ones go side by side"
 
 
 def test_samples_that_cannot_be_shared_out_are_refused():
     with pytest.raises(ValueError, match=r"`models` is empty: give at least one"):
-        side_by_side([])
-    joint = side_by_side(models(n=3))
+        batch_models([])
+    joint = batch_models(models(n=3))
     for batch in (2, 8):
         x = torch.rand(batch, *joint.network.populations[0].shape, dtype=torch.double)
         with pytest.raises(

@@ -50,7 +50,7 @@ def case(network, eps, lam, sent):
     return model, x, draw.uniform(0, 1, (3, matrices[-1].shape[0])), loops
 
 
-def check(found, loops, still):
+def check(found, loops, static):
     """The library keeps the bias, and an input that does not spike, within the trace."""
     for b, seen in enumerate(loops):
         assert len(found) == len(seen)
@@ -58,7 +58,9 @@ def check(found, loops, still):
             for ours, name in ((state.potential, "u"), (state.coder, "phi")):
                 close([t[b].numpy().ravel() for t in ours], expected[name])
             close(
-                [(r - c)[b].numpy().ravel() for r, c in zip(state.trace, still, strict=True)], expected["r"], atol=1e-11
+                [(r - c)[b].numpy().ravel() for r, c in zip(state.trace, static, strict=True)],
+                expected["r"],
+                atol=1e-11,
             )
             for ours, theirs in zip(state.spike, expected["q"], strict=True):
                 np.testing.assert_array_equal(ours[b].numpy().ravel(), theirs)

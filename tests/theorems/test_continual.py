@@ -41,12 +41,12 @@ def sgd(model, rate):
     return torch.optim.SGD(model.parameters(), lr=rate)
 
 
-def both(model, rate, nudging, batches, optimiser=sgd):
+def both(model, rate, nudging, batches, optimizer=sgd):
     """The weights after those batches by `ContinualEP`, and by `ContinualSGD`, with the same signs drawn."""
     ends = []
     for estimator in (ep.ContinualEP(T, K, BETA, nudging), ep.ContinualSGD(T, K, BETA, rate, nudging)):
         one = copy.deepcopy(model)
-        walk(one, estimator, optimiser(one, rate), batches, generator=torch.Generator().manual_seed(5))
+        walk(one, estimator, optimizer(one, rate), batches, generator=torch.Generator().manual_seed(5))
         ends.append(vector(one))
     assert (ends[0] - vector(model)).norm() > 1e-3
     return ends
@@ -86,8 +86,8 @@ def test_the_distance_to_ep_is_linear_in_the_rate(name, dynamics, nudging):
 @pytest.mark.parametrize("name", QUICK)
 def test_the_two_estimators_are_one_rule(name, dynamics, nudging, tied):
     model = zoo.model(name, DYNAMICS[dynamics])
-    any_optimiser, plain = both(model if tied else zoo.untied(model), 0.1, nudging, batches=5)
-    torch.testing.assert_close(plain, any_optimiser, rtol=0, atol=1e-10)
+    any_optimizer, plain = both(model if tied else zoo.untied(model), 0.1, nudging, batches=5)
+    torch.testing.assert_close(plain, any_optimizer, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("nudging", NUDGINGS)
@@ -95,8 +95,8 @@ def test_the_two_estimators_are_one_rule(name, dynamics, nudging, tied):
 @pytest.mark.parametrize("name", OTHER)
 def test_they_are_for_connections_of_any_kind(name, dynamics, nudging):
     for model in (zoo.model(name, DYNAMICS[dynamics], "readout"), zoo.untied(zoo.model(name, DYNAMICS[dynamics]))):
-        any_optimiser, plain = both(model, 0.1, nudging, batches=3)
-        torch.testing.assert_close(plain, any_optimiser, rtol=0, atol=1e-12)
+        any_optimizer, plain = both(model, 0.1, nudging, batches=3)
+        torch.testing.assert_close(plain, any_optimizer, rtol=0, atol=1e-12)
 
 
 class Doubled(ep.Dense):
@@ -117,8 +117,8 @@ class Doubled(ep.Dense):
     def offset(self):
         return 2 * self.bias
 
-    def wire(self, pre, post, gains):
-        return super().wire(pre, post, [2 * gain for gain in gains])
+    def prepare(self, pre, post, gains):
+        return super().prepare(pre, post, [2 * gain for gain in gains])
 
 
 def chain(*connections):
@@ -160,8 +160,8 @@ SPECIAL = {
 @pytest.mark.parametrize("nudging", ["one-sided", "centred"])
 @pytest.mark.parametrize("case", SPECIAL)
 def test_they_are_for_networks_of_any_kind(case, nudging):
-    any_optimiser, plain = both(SPECIAL[case](), 0.05, nudging, batches=5)
-    torch.testing.assert_close(plain, any_optimiser, rtol=0, atol=1e-12)
+    any_optimizer, plain = both(SPECIAL[case](), 0.05, nudging, batches=5)
+    torch.testing.assert_close(plain, any_optimizer, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["deep-chain", "own-connection"])
@@ -172,13 +172,13 @@ def test_each_connection_has_its_rate(name, tied):
     rates = (0.2, 0.05, 0.1, 0.02, 0.3)[-1 - len(model.network.connections) :]
     owners = [*model.network.connections, model.cost]
 
-    def optimiser(one, rates):
+    def optimizer(one, rates):
         own = [*one.network.connections, one.cost]
         return torch.optim.SGD([{"params": list(c.parameters()), "lr": r} for c, r in zip(own, rates, strict=True)])
 
     assert len(owners) == len(rates)
-    any_optimiser, plain = both(model, rates, "one-sided", 5, optimiser)
-    torch.testing.assert_close(plain, any_optimiser, rtol=0, atol=1e-12)
+    any_optimizer, plain = both(model, rates, "one-sided", 5, optimizer)
+    torch.testing.assert_close(plain, any_optimizer, rtol=0, atol=1e-12)
 
 
 def halves(model):
@@ -265,7 +265,7 @@ def test_a_frozen_network_trains_its_readout_alone(name):
 
 @pytest.mark.parametrize("name", ["chain", "own-connection"])
 @pytest.mark.parametrize("kind", ["any", "sgd"])
-def test_nothing_moves_before_the_optimiser(name, kind):
+def test_nothing_moves_before_the_optimizer(name, kind):
     model = zoo.model(name, ep.Prototypical())
     before, drawn = vector(model), torch.get_rng_state()
     estimator = ep.ContinualEP(T, K, BETA) if kind == "any" else ep.ContinualSGD(T, K, BETA, 0.5)
@@ -283,7 +283,7 @@ def test_the_free_phase_is_shown_once_and_is_the_losses_value(estimator, name):
     model, seen = zoo.model(name, ep.Prototypical(), "readout"), []
     free = ep.relax(model, zoo.batch(model)[0], T)
     cost = model.cost.value(free.state[-1], zoo.batch(model)[1]).mean().item()
-    values = walk(model, estimator, sgd(model, 0.1), watch=seen.append)
+    values = walk(model, estimator, sgd(model, 0.1), on_free_phase=seen.append)
     assert len(seen) == 1
     torch.testing.assert_close(seen[0].state, free.state, rtol=0, atol=0)
     assert values == pytest.approx([cost] * len(values), rel=1e-12)
@@ -295,7 +295,7 @@ def test_a_free_phase_with_a_tolerance_ends_early():
     ends = []
     for estimator in (ep.ContinualEP(settle, K, BETA), ep.ContinualSGD(settle, K, BETA, 0.1)):
         one = copy.deepcopy(model)
-        walk(one, estimator, sgd(one, 0.1), watch=seen.append)
+        walk(one, estimator, sgd(one, 0.1), on_free_phase=seen.append)
         ends.append(vector(one))
     assert seen[0].steps == seen[1].steps < 500
     torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=1e-12)

@@ -106,7 +106,7 @@ def test_truncation_cuts_the_gradient_and_not_the_state():
     x, y = zoo.batch(model)
     seen = []
     for unrolled in (2, 12, None):
-        (loss,) = ep.BPTT(12, unrolled)(model, x, y, watch=seen.append)
+        (loss,) = ep.BPTT(12, unrolled)(model, x, y, on_free_phase=seen.append)
         seen.append(loss.item())
     short, cost_short, long, cost_long, full, cost_full = seen
     assert cost_short == cost_long == cost_full

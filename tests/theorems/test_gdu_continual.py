@@ -7,7 +7,7 @@ import torch
 
 import eqprop as ep
 import zoo
-from eqprop.rates import by_parameter
+from eqprop.estimators.rates import rates_by_parameter
 
 T, K, BETA = 400, 6, 0.05
 DYNAMICS = {
@@ -25,7 +25,7 @@ def untied(dynamics):
 def trained(model, x, y, rates, nudging):
     """The gradient of each loss of `ContinualEP`, each followed by a step of SGD, on a copy."""
     private = copy.deepcopy(model)
-    rate = by_parameter(private, rates, "test")
+    rate = rates_by_parameter(private, rates, "test")
     found = []
     for loss in ep.ContinualEP(T, K, BETA, nudging)(private, x, y):
         private.zero_grad()

@@ -108,7 +108,7 @@ def test_a_tolerance_ends_the_steps_before_the_last():
     assert report.residual.equal(ep.relax(model, x, report.steps).residual)
     assert report.residual.max() <= 1e-9
     seen = []
-    list(ep.BPTT(free, 6)(model, x, y, watch=seen.append))
+    list(ep.BPTT(free, 6)(model, x, y, on_free_phase=seen.append))
     assert seen[0].steps == report.steps
     assert seen[0].residual.equal(report.residual)
     assert ep.gdu(model, x, y, ep.Settle(6, tol=1.0), 6, 1e-2).steps == 6

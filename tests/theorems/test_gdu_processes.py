@@ -1,4 +1,4 @@
-"""Every process of a report is what a slow oracle says, settled or not: shapes, keys, order, signs and normalisation."""
+"""Every process of a report is what a slow oracle says, settled or not: shapes, keys, order, signs and normalization."""
 
 import pytest
 import torch

@@ -10,19 +10,19 @@ from torch import Tensor
 
 import eqprop as ep
 import zoo
-from eqprop.theorem import Process
-from eqprop.theorem.process import angle_between
+from eqprop.theorem import Series
 from eqprop.theorem.report import distances, labels
+from eqprop.theorem.series import angle_between
 
 
 def process(ep_side, bptt):
-    return Process(torch.tensor(ep_side, dtype=torch.double), torch.tensor(bptt, dtype=torch.double))
+    return Series(torch.tensor(ep_side, dtype=torch.double), torch.tensor(bptt, dtype=torch.double))
 
 
 def opposite(shape, scale=1.0):
     """A process that obeys the theorem up to a factor."""
     nabla = torch.randn(shape, dtype=torch.double)
-    return Process(-scale * nabla, nabla)
+    return Series(-scale * nabla, nabla)
 
 
 @pytest.mark.parametrize(

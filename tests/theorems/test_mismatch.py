@@ -7,8 +7,8 @@ import torch
 
 import eqprop as ep
 import zoo
-from eqprop.connections import Ends
-from eqprop.mismatch import Mismatched, both_ways
+from eqprop.connections.base import Ends
+from eqprop.connections.mismatched import Mismatched, both_ways
 
 LONG = ep.Settle(4000, tol=1e-15, check_every=50)
 ESTIMATORS = {
@@ -58,7 +58,7 @@ def test_the_wire_carries_the_same_currents(kind):
     connection = Mismatched(written(kind), 0.3)
     pre, post = ends(2)
     u = [torch.zeros(0), torch.zeros_like(pre), torch.zeros_like(post)]
-    connection.wire(1, 2, [0.0, 2.0, 3.0]).add(u, [torch.zeros(0), pre, post])
+    connection.prepare(1, 2, [0.0, 2.0, 3.0]).add(u, [torch.zeros(0), pre, post])
     torch.testing.assert_close(u[1], 2 * connection.down(post))
     torch.testing.assert_close(u[2], 3 * (connection.up(pre) - connection.offset()))
 

@@ -32,7 +32,7 @@ def test_the_way_back_is_an_interpolation():
     for both, alone in zip(layer.both(pre, post), (up, down), strict=True):
         torch.testing.assert_close(both, alone)
     u = [torch.zeros_like(pre), torch.zeros_like(pre), torch.zeros_like(post)]
-    layer.wire(1, 2, (0.0, 1.0, 1.0)).add(u, (pre, pre, post))
+    layer.prepare(1, 2, (0.0, 1.0, 1.0)).add(u, (pre, pre, post))
     torch.testing.assert_close(u[1], down)
     torch.testing.assert_close(u[2], up)
 

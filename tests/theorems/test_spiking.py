@@ -70,7 +70,9 @@ def test_gradients_of_the_model_are_the_twins(estimator, dynamics, cost):
         model = zoo.spiking(name, dynamics, cost)
         x, y = zoo.batch(model)
         seen = []
-        ours = zoo.gradient(model, lambda *batch, watch=seen.append: estimator(*batch, watch=watch), x, y)
+        ours = zoo.gradient(
+            model, lambda *batch, on_free_phase=seen.append: estimator(*batch, on_free_phase=on_free_phase), x, y
+        )
         rates = ep.Model(model.network, ep.EnergyDescent(dt=0.3 if dynamics.eps == 0.3 else 0.5), model.cost)
         assert torch.equal(ours, zoo.gradient(rates, estimator, x, y))
         assert ours.norm() > 0
@@ -170,7 +172,7 @@ def test_the_theorem_is_checked_against_the_twin(name):
     assert not [a for a in ep.gdu(rates, x, y, T, K, 0.1).assumptions if a.name == twin.name]
     # BPTT's side: K steps of the twin from where the spiking model came to rest, unrolled
     state = tuple(u.clone().requires_grad_() for u in ep.relax(model, x, T).state.potential)
-    drive, _, target = rates.pose(x, y)
+    drive, _, target = rates.prepare_batch(x, y)
     for _ in range(K):
         state = rates.dynamics.step(rates.network, state, drive)
     names, parameters = zip(*rates.network.named_parameters(), strict=True)

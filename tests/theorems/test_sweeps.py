@@ -118,7 +118,7 @@ def test_continual_estimators_settle_freely_by_sweeps(estimator):
     x, y = zoo.batch(model)
     rates = {"rates": 0.0} if estimator is ep.ContinualSGD else {}
     seen = []
-    swept = zoo.gradient(model, lambda *a: estimator(LONG, 6, 0.1, **rates)(*a, watch=seen.append), x, y)
+    swept = zoo.gradient(model, lambda *a: estimator(LONG, 6, 0.1, **rates)(*a, on_free_phase=seen.append), x, y)
     steps = zoo.gradient(model, estimator(ep.Settle(4000, tol=1e-15, check_every=50), 6, 0.1, **rates), x, y)
     assert zoo.distance(swept, steps) < 1e-9
     assert seen[0].steps < 100

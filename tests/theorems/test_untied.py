@@ -7,8 +7,8 @@ import torch
 
 import eqprop as ep
 import zoo
-from eqprop.connections import Ends
-from eqprop.untied import Untied
+from eqprop.connections.base import Ends
+from eqprop.connections.untied import Untied
 
 LONG = ep.Settle(4000, tol=1e-15, check_every=50)
 DYNAMICS = {"inside": ep.Prototypical(nudge="inside"), "energy": ep.EnergyDescent(dt=0.5, clamp=False)}

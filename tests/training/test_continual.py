@@ -1,11 +1,11 @@
-"""Continual estimators in ordinary training: optimisers, schedules, the trainer that hands its optimiser's rates on."""
+"""Continual estimators in ordinary training: optimizers, schedules, the trainer that hands its optimizer's rates on."""
 
 import pytest
 import torch
 from torch.optim.lr_scheduler import StepLR
 
 import eqprop as ep
-from eqprop.estimators.base import bound
+from eqprop.estimators.base import bind_estimator
 from eqprop.training import SGD, Adam, Data, Run, Trainer, prepare
 from small_trainings import TEST, TRAIN, blobs, mlp
 
@@ -31,7 +31,7 @@ def trained(estimator, epochs=3, rate=0.1, schedule=True, model=mlp):
 
 
 @pytest.mark.parametrize(
-    ("optimiser", "nudging", "tied"),
+    ("optimizer", "nudging", "tied"),
     [
         ("sgd", "one-sided", True),
         ("sgd", "centred", False),
@@ -39,9 +39,9 @@ def trained(estimator, epochs=3, rate=0.1, schedule=True, model=mlp):
         ("adam", "one-sided", False),
     ],
 )
-def test_any_optimiser_trains_within_the_phase(optimiser, nudging, tied):
+def test_any_optimizer_trains_within_the_phase(optimizer, nudging, tied):
     model = ep.mlp([4, 16, 3], activation="sigmoid", settle=20, tied=tied)
-    optimizer, (x, y) = OPTIMISERS[optimiser](model.parameters()), blobs(60)
+    optimizer, (x, y) = OPTIMISERS[optimizer](model.parameters()), blobs(60)
     for _ in range(15):
         for _ in range(10):
             for loss in ep.ContinualEP(20, 8, 0.2, nudging)(model, x, y):
@@ -67,15 +67,15 @@ def test_continual_sgd_trains_with_a_readout(dynamics):
 
 
 @pytest.mark.parametrize("nudging", ["one-sided", "random-sign"])
-def test_rates_that_are_left_out_are_the_optimisers_whatever_a_schedule_makes_of_them(nudging):
-    """The oracle takes its steps by the optimiser itself."""
+def test_rates_that_are_left_out_are_the_optimizers_whatever_a_schedule_makes_of_them(nudging):
+    """The oracle takes its steps by the optimizer itself."""
     oracle = trained(ep.ContinualEP(*CHOICES, nudging))
     torch.testing.assert_close(trained(ep.ContinualSGD(*CHOICES, nudging=nudging)), oracle, rtol=0, atol=1e-6)
     fixed = trained(ep.ContinualSGD(*CHOICES, rates=0.1, nudging=nudging))
     assert (fixed - oracle).abs().max() > 1e-5
 
 
-def test_parameters_that_the_optimiser_does_not_have_do_not_move_within_the_phase():
+def test_parameters_that_the_optimizer_does_not_have_do_not_move_within_the_phase():
     ends = []
     for estimator in (ep.ContinualEP(*CHOICES), ep.ContinualSGD(*CHOICES)):
         model = mlp()
@@ -94,7 +94,7 @@ def test_parameters_that_the_optimiser_does_not_have_do_not_move_within_the_phas
         (lambda p: torch.optim.SGD(p, lr=0.1, maximize=True), "SGD"),
     ],
 )
-def test_other_optimisers_than_plain_sgd_have_no_rates_to_take(make, name):
+def test_other_optimizers_than_plain_sgd_have_no_rates_to_take(make, name):
     model = mlp()
     with pytest.raises(ValueError, match=rf"`rates` is left out, .*another {name}: give `rates`, or use ContinualEP"):
         Trainer(model, ep.ContinualSGD(*CHOICES), make(model.parameters()))
@@ -109,22 +109,22 @@ def test_rates_that_do_not_fit_are_refused_before_the_training():
 
 
 @pytest.mark.parametrize(
-    ("estimator", "optimiser"),
+    ("estimator", "optimizer"),
     [
         (ep.ContinualSGD(*CHOICES), Adam(0.1)),
         (ep.ContinualSGD(*CHOICES), SGD(0.1, momentum=0.5)),
         (ep.ContinualSGD(*CHOICES, rates=(0.1, 0.2, 0.3)), SGD(0.1)),
     ],
 )
-def test_a_run_that_does_not_fit_is_refused_before_it_leaves_anything(estimator, optimiser):
+def test_a_run_that_does_not_fit_is_refused_before_it_leaves_anything(estimator, optimizer):
     with pytest.raises(ValueError, match=r"estimator: `rates`"):
-        prepare(Run("mine", Data("digits"), ep.MLP((64, 8, 10)), estimator, optimiser))
+        prepare(Run("mine", Data("digits"), ep.MLP((64, 8, 10)), estimator, optimizer))
 
 
-def test_most_estimators_do_not_care_for_the_optimiser():
+def test_most_estimators_do_not_care_for_the_optimizer():
     model = mlp()
     for estimator in (ep.EquilibriumProp(*CHOICES), ep.ContinualEP(*CHOICES), ep.BPTT(3)):
-        assert bound(estimator, model, torch.optim.Adam(model.parameters())) is estimator
+        assert bind_estimator(estimator, model, torch.optim.Adam(model.parameters())) is estimator
 
 
 def test_the_trainer_steps_for_each_loss_and_counts_a_batch_once():

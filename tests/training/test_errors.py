@@ -280,7 +280,7 @@ CALLS = {
     ),
     "rates left out": (
         lambda: ep.ContinualSGD(3, 2, 0.1)(small(), X, Y),
-        r"`rates` is left out, and there is no optimiser to take it from: give it, or use `Trainer`",
+        r"`rates` is left out, and there is no optimizer to take it from: give it, or use `Trainer`",
     ),
     "three rates": (
         lambda: ep.ContinualSGD(3, 2, 0.1, (0.1, 0.2, 0.3))(small(), X, Y),

@@ -12,15 +12,16 @@ import pytest
 import torch
 
 import eqprop as ep
-from eqprop.architectures import MLP, Toy
+from eqprop._core.files import DamagedError
 from eqprop.data import load
 from eqprop.data.batches import Batches
-from eqprop.files import DamagedError
-from eqprop.recipes import CONTINUAL, EXPERIMENTS, RECIPES, baseline, experiment, recipe
+from eqprop.models.mlp import MLP
+from eqprop.models.toy import Toy
+from eqprop.papers.registry import CONTINUAL, EXPERIMENTS, RECIPES, baseline, experiment, recipe
 from eqprop.theorem.experiment import RANDOM, Experiment
 from eqprop.theorem.result import INITIAL, conduct, read, write
-from eqprop.training import Data, start
-from eqprop.training.seeding import BATCH, ESTIMATOR, REST, WEIGHTS, generator
+from eqprop.training import Data, create_run
+from eqprop.training.rng import BATCH, ESTIMATOR, REST, WEIGHTS, generator
 from eqprop.training.session import prepare
 
 INSIDE = ep.Prototypical(nudge="inside")
@@ -143,9 +144,9 @@ def test_the_check_of_a_training_is_on_its_own_model_and_phases(name):
     run = replace(recipe(name), seed=5, threads=2)
     one = Experiment.of_run(run)
     estimator = run.estimator
-    if not isinstance(estimator, ep.EquilibriumProp):  # a continual rule, whose rates are the optimiser's
+    if not isinstance(estimator, ep.EquilibriumProp):  # a continual rule, whose rates are the optimizer's
         phases = (estimator.free_steps, estimator.nudged_steps, estimator.beta)
-        estimator = ep.ContinualSGD(*phases, run.optimiser.rates, estimator.nudging)
+        estimator = ep.ContinualSGD(*phases, run.optimizer.rates, estimator.nudging)
     if name.startswith("dchn"):  # two synchronous steps for a sweep
         free, nudged = (ep.Settle(2 * steps.steps) for steps in (estimator.free_steps, estimator.nudged_steps))
         estimator = replace(estimator, free_steps=free, nudged_steps=nudged)
@@ -389,7 +390,7 @@ def test_there_is_no_result_where_there_is_nothing(tmp_path):
 
 
 def test_nor_in_the_folder_of_a_training(tmp_path):
-    start(recipe("digits"), tmp_path / "run")
+    create_run(recipe("digits"), tmp_path / "run")
     assert read(tmp_path / "run") is None
 
 
@@ -422,7 +423,7 @@ def test_a_report_of_something_else_is_an_error(text, found, tmp_path):
 @pytest.mark.parametrize("last", [0, 1, 2])
 def test_a_kill_while_it_is_written_leaves_no_result(last, found, tmp_path, monkeypatch):
     """Whichever file it was at: the report is not there before the others are."""
-    from eqprop.files import write_atomic
+    from eqprop._core.files import write_atomic
 
     written = []
 
@@ -533,7 +534,7 @@ def test_an_experiment_of_2020_has_the_numbers_of_its_figure(name, rule, phases,
 
 
 def test_a_check_of_continual_ep_names_its_rates():
-    with pytest.raises(ValueError, match="`rates` is left out: a check has no optimiser to take it from"):
+    with pytest.raises(ValueError, match="`rates` is left out: a check has no optimizer to take it from"):
         small(estimator=ep.ContinualSGD(12, 4, 0.1))
 
 

@@ -1,7 +1,7 @@
 """What training steps and free phases cost: time and memory, side by side in one run, beside their bare arithmetic."""
 
 from eqprop.bench.arithmetic import Call, Part, bare, multiply_adds, of_settling, of_training
-from eqprop.bench.contenders import Phases, Task, contenders, descent, estimators, phases_of
+from eqprop.bench.candidates import Phases, Task, contenders, descent, estimators, phases_of
 from eqprop.bench.feedforward import Feedforward
 from eqprop.bench.measuring import Measured, Settled, Trained, measure
 from eqprop.bench.settling import METHODS

@@ -12,8 +12,8 @@ each of B samples. An input that comes in spikes goes up at every tick, and at t
 yet: decoders after the synapses then take no products. A sweep of an asynchronous schedule takes what a
 synchronous step takes. A readout goes up and down at every nudged step, and once more for its own gradient.
 
-Average pooling is a part of the kernel (`eqprop.correlation`); max and softmax pooling go down and into the gradient as images
-before pooling. Not counted are activations, poolings, additions, and the optimiser: what a step takes beyond is theirs.
+Average pooling is a part of the kernel (`eqprop.connections.correlation`); max and softmax pooling go down and into the gradient as images
+before pooling. Not counted are activations, poolings, additions, and the optimizer: what a step takes beyond is theirs.
 """
 
 from abc import ABC, abstractmethod
@@ -26,15 +26,15 @@ import torch
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
+from eqprop._core.memory_format import channels_last
 from eqprop.bench.timing import Step
-from eqprop.connections import Connection
-from eqprop.convolution import ConvWire
+from eqprop.connections.base import Connection
+from eqprop.connections.conv import PreparedConv
+from eqprop.connections.dense import PreparedDense
+from eqprop.connections.untied import Untied
 from eqprop.costs import CrossEntropyReadout
-from eqprop.dense import DenseWire
-from eqprop.images import channels_last
-from eqprop.model import Model
+from eqprop.models.model import Model
 from eqprop.spiking import Spiking
-from eqprop.untied import Untied
 
 __all__ = ["Call", "Part", "bare", "multiply_adds", "of_settling", "of_training"]
 
@@ -155,7 +155,7 @@ def still_input(model: Model) -> bool:
     like = next(model.parameters())
     x = like.new_zeros(1, *model.network.populations[0].shape)
     with torch.no_grad():
-        return all(wire.pre for wire in model.dynamics.prepare(model.network, x).wires)
+        return all(wire.pre for wire in model.dynamics.prepare(model.network, x).prepared)
 
 
 def step(model: Model, samples: int) -> tuple[Call, ...]:
@@ -216,20 +216,20 @@ class OfProducts(Operands):
 class OfConvolutions(Operands):
     """The two filters; ``above`` is the image before a pooling that is no part of the kernel."""
 
-    wire: ConvWire
+    prepare: PreparedConv
 
     @property
     def multiply_adds(self) -> int:
         """At every pixel of the convolved image, the kernel."""
-        return self.wire.there.kernel.numel() * self.above[0, 0].numel()
+        return self.prepare.there.kernel.numel() * self.above[0, 0].numel()
 
     def ready(self, call: Call) -> Callable[[], Tensor]:
         """A convolution, its transpose or its derivative."""
-        below, above, there = self.below[: call.samples], self.above[: call.samples], self.wire.there
+        below, above, there = self.below[: call.samples], self.above[: call.samples], self.prepare.there
         if call.way == "up":
             return partial(there.up, below)
         if call.way == "down":
-            return partial(self.wire.back.down, above, below.shape)
+            return partial(self.prepare.back.down, above, below.shape)
         return partial(conv2d_weight, below, there.kernel.shape, above, there.stride, there.padding)
 
 
@@ -264,10 +264,10 @@ def prepared(model: Model, samples: Mapping[str, int]) -> dict[str, Operands]:
 
 def operands_of(connection: Connection, below: Tensor, above: Tensor) -> Operands:
     """Of a connection between such states."""
-    wire = connection.wire(0, 1, (1.0, 1.0))
-    if isinstance(wire, DenseWire):
+    wire = connection.prepare(0, 1, (1.0, 1.0))
+    if isinstance(wire, PreparedDense):
         return OfProducts(below.flatten(1), above, wire.up.detach(), wire.down.detach())
-    if isinstance(wire, ConvWire):
+    if isinstance(wire, PreparedConv):
         return OfConvolutions(below, above if wire.pooling.fixed else wire.there.up(below), wire)
     raise ValueError(
         f"the arithmetic of {type(connection).__name__} is not known: only dense connections and convolutions have "

@@ -4,10 +4,10 @@ import copy
 
 from torch import Tensor, nn
 
-from eqprop.connections import TwoWay
-from eqprop.mismatch import Mismatched
-from eqprop.model import Model
-from eqprop.untied import Untied
+from eqprop.connections.base import LinearConnection
+from eqprop.connections.mismatched import Mismatched
+from eqprop.connections.untied import Untied
+from eqprop.models.model import Model
 
 __all__ = ["Feedforward"]
 
@@ -42,7 +42,7 @@ class Feedforward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The last layer's activity: ``(B, *shape)``."""
         for layer, rho in zip(self.layers, self.activations, strict=True):
-            assert isinstance(layer, TwoWay)
+            assert isinstance(layer, LinearConnection)
             x = rho.rho(layer.up(x))
         return x
 
@@ -52,10 +52,10 @@ class Feedforward(nn.Module):
         return self.cost.value(out, y).mean()
 
 
-def upward(connection: nn.Module) -> TwoWay:
+def upward(connection: nn.Module) -> LinearConnection:
     """The connection without feedback of its own."""
     inner = connection.written if isinstance(connection, Mismatched) else connection
     inner = inner.upward if isinstance(inner, Untied) else inner
-    if not isinstance(inner, TwoWay):
+    if not isinstance(inner, LinearConnection):
         raise ValueError(f"{type(inner).__name__} is no layer of a feedforward network")
     return inner

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
 
+from eqprop._core.memory import peak_bytes
 from eqprop.bench.arithmetic import multiply_adds, of_settling
-from eqprop.bench.contenders import BARE, CONTINUAL, EP, Task, contenders
+from eqprop.bench.candidates import BARE, CONTINUAL, EP, Task, contenders
 from eqprop.bench.settling import STEPS, admitted, own_method, phase_steps, steps_to
 from eqprop.bench.timing import Step, blocks, in_turn, medians, ratios
 from eqprop.estimators import EquilibriumProp
-from eqprop.training.memory import peak_bytes
-from eqprop.training.seeding import REST, seeded
+from eqprop.training.rng import REST, seeded
 from eqprop.training.session import threads
 
 __all__ = ["Measured", "Settled", "Trained", "measure"]

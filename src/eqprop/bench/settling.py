@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import torch
 
-from eqprop.acceleration import Anderson
 from eqprop.bench.arithmetic import bare, of_settling
-from eqprop.bench.contenders import BARE, Task
+from eqprop.bench.candidates import BARE, Task
 from eqprop.bench.timing import Step
-from eqprop.model import Model, relax
-from eqprop.order import Asynchronous
-from eqprop.settle import Settle, begin, settle
+from eqprop.models.model import Model, relax
+from eqprop.solvers.anderson import Anderson
+from eqprop.solvers.schedules import Asynchronous
+from eqprop.solvers.settle import Settle, init_phase, settle
 
 __all__ = ["METHODS", "STEPS", "admitted", "own_method", "phase_steps", "steps_to"]
 
@@ -51,7 +51,7 @@ def phase_steps(task: Task) -> dict[str, Step]:
     model = task.model()
     x, _ = task.samples(model)
     with torch.no_grad():
-        drive, start = begin(model.network, model.dynamics, x)
+        drive, start = init_phase(model.network, model.dynamics, x)
 
     def made(method: Settle) -> Callable[[], object]:
         steps = replace(method, steps=STEPS)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from eqprop.bench.contenders import BARE, LABELS
+from eqprop.bench.candidates import BARE, LABELS
 from eqprop.bench.measuring import Measured, Settled, Trained
 from eqprop.bench.settling import METHODS
 from eqprop.report import Table

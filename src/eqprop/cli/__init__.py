@@ -41,7 +41,7 @@ TRACEBACK = "EQPROP_TRACEBACK"
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command; see the module for the exit codes."""
-    from eqprop.training.interrupts import Interrupted
+    from eqprop.training.signals import Interrupted
 
     words = list(sys.argv[1:] if words is None else words)
     try:
@@ -69,8 +69,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def dispatch(words: list[str]) -> int:
     """Find the command and call it with the rest of the words."""
-    from eqprop.cli.errors import Told, failure
-    from eqprop.training.parallel import launched
+    from eqprop.cli.errors import ReportedElsewhere, failure
+    from eqprop.training.distributed.gloo import launched
 
     rank, size = launched()
     if rank > 0 and words[:1] not in [[name] for name in SEVERAL]:
@@ -85,7 +85,7 @@ def dispatch(words: list[str]) -> int:
         return 0
     try:
         return command(words[0], size)(words[1:])
-    except Told as told:
+    except ReportedElsewhere as told:
         return told.code
     except BrokenPipeError:
         raise
@@ -109,7 +109,7 @@ def command(name: str, processes: int = 1) -> Callable[[list[str]], int]:
         raise unknown("command", name, list(COMMANDS), "`eqprop --help` lists them")
     if processes > 1 and name not in SEVERAL:
         raise UsageError(f"`eqprop {name}` is not for {processes} processes: start it without torchrun")
-    return import_module(f"eqprop.cli.{name}").main
+    return import_module(f"eqprop.cli.commands.{name}").main
 
 
 def mute() -> None:
@@ -121,10 +121,10 @@ class Warner:
     """Tells a warning in one line, and once; where in the code it arose is of no use to the caller."""
 
     def __init__(self) -> None:
-        self.told: set[str] = set()
+        self.broadcast: set[str] = set()
 
     def __call__(self, message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
         """In place of `warnings.showwarning`."""
-        if str(message) not in self.told:
-            self.told.add(str(message))
+        if str(message) not in self.broadcast:
+            self.broadcast.add(str(message))
             sys.stderr.write(f"eqprop: warning: {message}\n")

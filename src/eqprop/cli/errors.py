@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-__all__ = ["Diverged", "Failed", "Told", "UsageError", "failure", "unknown"]
+__all__ = ["Diverged", "Failed", "ReportedElsewhere", "UsageError", "failure", "unknown"]
 
 
 class UsageError(ValueError):
@@ -29,7 +29,7 @@ class Diverged(Failed):
         self.folder, self.reason = folder, reason
 
 
-class Told(Exception):
+class ReportedElsewhere(Exception):
     """Another process of this command tells the error.
 
     Args:
@@ -50,9 +50,9 @@ def failure(error: Exception) -> tuple[str, int | None]:
     import torch
 
     from eqprop.data import DataError
-    from eqprop.training.parallel import Lost
+    from eqprop.training.distributed.gloo import ProcessLostError
 
-    if isinstance(error, Failed | Lost):
+    if isinstance(error, Failed | ProcessLostError):
         return short(str(error)), 1
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return short(f"out of memory: {error}"), 1

@@ -1,12 +1,12 @@
 """Data sets, one file a format. Each loader returns a `Split`: training and test samples as tensors."""
 
-from eqprop.data.augment import Augment
+from eqprop.data.augmentation import Augment
 from eqprop.data.batches import Batches, hold_out
 from eqprop.data.digits import load_digits
 from eqprop.data.errors import DataError
 from eqprop.data.listing import Entry, survey
 from eqprop.data.loading import fetch, load
-from eqprop.data.normalise import Normalise
+from eqprop.data.normalize import Normalize
 from eqprop.data.sources import NAMES, shape_of, sizes
 from eqprop.data.split import Samples, Split
 
@@ -16,7 +16,7 @@ __all__ = [
     "Batches",
     "DataError",
     "Entry",
-    "Normalise",
+    "Normalize",
     "Samples",
     "Split",
     "fetch",

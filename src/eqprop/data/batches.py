@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eqprop.checks import finite, instance, natural, positive_int
-from eqprop.data.augment import Augment
+from eqprop._core.checks import finite, instance, natural, positive_int
+from eqprop.data.augmentation import Augment
 from eqprop.data.split import Samples
 
 __all__ = ["Batches", "hold_out"]
@@ -27,7 +27,7 @@ HOLD_OUT_SEED = 1597
 """Of the one permutation that `hold_out` draws by; any number would do, as long as it stays."""
 
 MOVES = (0, 1)
-"""Spawn key of what augmentation draws; with two words it is none of `eqprop.training.seeding`, which have one."""
+"""Spawn key of what augmentation draws; with two words it is none of `eqprop.training.rng`, which have one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Batches:
         seed: a whole number of at least 0.
         shuffle: whether every epoch has its own order; if not, batches are views of `x` and `y`.
         augment: how images ``(n, H, W)`` or ``(n, C, H, W)`` are varied, anew in every epoch; None: not at all.
-        black: what a black pixel is among them, one number or one a channel: not 0 where they have been normalised.
+        black: what a black pixel is among them, one number or one a channel: not 0 where they have been normalized.
         shape: of a sample in a batch; its own where left out. A model with a flat input takes augmented images so.
 
     Raises:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 __all__ = ["MEAN", "SHAPE", "STD", "read_cifar", "samples"]
 
 SHAPE = (3, 32, 32)
-"""Colours, rows, columns."""
+"""Colors, rows, columns."""
 
 MEAN = (0.4914, 0.4822, 0.4465)
-"""Of all training pixels, by colour, as `eqprop.data.Normalise` takes it."""
+"""Of all training pixels, by color, as `eqprop.data.Normalize` takes it."""
 
 STD = (0.2023, 0.1994, 0.2010)
 """What the literature divides by: the standard deviation within an image, averaged over training images; that of all pixels is

@@ -4,9 +4,9 @@ import hashlib
 import zlib
 from pathlib import Path
 
+from eqprop._core.files import write_atomic
 from eqprop.data.errors import DataError
 from eqprop.data.sources import File, Source
-from eqprop.files import write_atomic
 
 __all__ = ["checked", "gunzip", "locate", "read", "sound", "write"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from eqprop.data.errors import DataError
 from eqprop.data.files import locate, read
-from eqprop.data.places import Place, absent, holding
+from eqprop.data.locations import Location, absent, holding
 from eqprop.data.sources import SOURCES, Source
 
 __all__ = ["Entry", "survey"]
@@ -56,7 +56,7 @@ def entry(source: Source, root: str | os.PathLike[str] | None) -> Entry:
     return Entry(source.name, state(source, place), place.path / source.folder, source.sizes, source.shape)
 
 
-def state(source: Source, place: Place) -> str:
+def state(source: Source, place: Location) -> str:
     """The state of a set of which at least one file is there."""
     for file in source.files:
         if path := locate(source, place.path / source.folder, file):

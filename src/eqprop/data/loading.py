@@ -1,6 +1,6 @@
 """Data sets by name: `load` finds or downloads one, `fetch` only puts it on disk.
 
-What `load` does with what it finds, place by place (`eqprop.data.places`):
+What `load` does with what it finds, place by place (`eqprop.data.locations`):
 
 - the whole set: it is read, and every file's checksum is compared;
 - no file of the set: the next place; after the last one the set is downloaded, unless ``EQPROP_OFFLINE=1``;
@@ -24,12 +24,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from eqprop.checks import one_of
-from eqprop.data import places
+from eqprop._core.checks import one_of
+from eqprop.data import locations as places
 from eqprop.data.digits import load_digits
 from eqprop.data.errors import DataError
 from eqprop.data.files import locate, read, sound, write
-from eqprop.data.places import Place
+from eqprop.data.locations import Location
 from eqprop.data.sources import File, Source, source_of
 from eqprop.data.split import Samples, Split
 
@@ -104,7 +104,7 @@ def fetch(name: str, root: Root = None, via: str | None = None, progress: Progre
     return place.path / source.folder
 
 
-def complete(source: Source, root: Root, progress: Progress) -> Place:
+def complete(source: Source, root: Root, progress: Progress) -> Location:
     """Download what is missing of a set to where it belongs, if that is allowed."""
     if places.offline():
         raise FileNotFoundError(not_found(source, root))
@@ -113,7 +113,7 @@ def complete(source: Source, root: Root, progress: Progress) -> Place:
     return place
 
 
-def obtain(source: Source, place: Place, via: str | None, progress: Progress, *, replace: bool) -> None:
+def obtain(source: Source, place: Location, via: str | None, progress: Progress, *, replace: bool) -> None:
     """Complete a set in a place, file by file; a damaged file is replaced or, where it must not be, an error."""
     folder = place.path / source.folder
     wanted = [file for file in source.files if needed(source, place, file, replace=replace)]
@@ -123,7 +123,7 @@ def obtain(source: Source, place: Place, via: str | None, progress: Progress, *,
                 write(folder / source.stored(file)[0], content)
 
 
-def needed(source: Source, place: Place, file: File, *, replace: bool) -> bool:
+def needed(source: Source, place: Location, file: File, *, replace: bool) -> bool:
     """Whether a file must be fetched."""
     path = locate(source, place.path / source.folder, file)
     if path is None or replace:
@@ -165,30 +165,30 @@ def not_found(source: Source, root: Root) -> str:
     )
 
 
-def fetch_command(source: Source, place: Place) -> str:
+def fetch_command(source: Source, place: Location) -> str:
     """What puts a set into a place."""
     variable = f"EQPROP_DATA={shlex.quote(str(place.path))} " if place.origin == places.ROOT else ""
     return f"{variable}eqprop data fetch {source.name}"
 
 
-def repair(source: Source, place: Place) -> str:
+def repair(source: Source, place: Location) -> str:
     """What replaces the damaged files of a set."""
     if place.origin == places.SYSTEM:
         return f"apt-get install --reinstall {source.package}"
     return fetch_command(source, place)
 
 
-def split(source: Source, place: Place) -> Split:
+def split(source: Source, place: Location) -> Split:
     """A set that is on disk, checked, as tensors."""
     return Split(train=samples(source, place, source.train), test=samples(source, place, source.test))
 
 
-def samples(source: Source, place: Place, files: tuple[File, ...]) -> Samples:
+def samples(source: Source, place: Location, files: tuple[File, ...]) -> Samples:
     """One part of a set that is on disk."""
     return tensors(source.decode([content(source, place, file) for file in files]), source.shape)
 
 
-def content(source: Source, place: Place, file: File) -> bytes:
+def content(source: Source, place: Location, file: File) -> bytes:
     """One file of a set that is on disk, or what is wrong with it and what to do."""
     folder = place.path / source.folder
     try:

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from eqprop.data import cifar, idx
+from eqprop.data import cifar
+from eqprop.data import formats as idx
 
 __all__ = ["NAMES", "SOURCES", "File", "Source", "permitted", "shape_of", "sizes", "source_of"]
 

@@ -1,7 +1,7 @@
 r"""What an estimator is: a function from a batch to losses.
 
 An estimator yields scalars whose value is the batch-mean cost and whose ``.backward()`` puts *its* estimate of the gradient
-into the parameters' ``.grad``, so that the loop does not know which one it runs and every ``torch.optim`` optimiser works that
+into the parameters' ``.grad``, so that the loop does not know which one it runs and every ``torch.optim`` optimizer works that
 does not need a closure (L-BFGS does: it is not supported). `as_loss` makes such a scalar out of a cost and a surrogate that
 has the estimate for its gradient.
 """
@@ -13,12 +13,12 @@ import torch
 from torch import Generator, Tensor
 from torch.optim import Optimizer
 
-from eqprop.model import Model
-from eqprop.settle import Solution
+from eqprop.models.model import Model
+from eqprop.solvers.settle import Solution
 
-__all__ = ["Estimator", "Watch", "as_loss", "bound", "check_grad"]
+__all__ = ["Estimator", "FreePhaseCallback", "as_loss", "bind_estimator", "check_grad_enabled"]
 
-Watch = Callable[[Solution], object]
+FreePhaseCallback = Callable[[Solution], object]
 """Is handed the solution of the free phase, for errors, residuals and steps in a log; it records no gradient."""
 
 
@@ -26,7 +26,13 @@ class Estimator(Protocol):
     """What training loops take: every estimator of the library is one, and so is a user's function of this signature."""
 
     def __call__(
-        self, model: Model, x: Tensor, y: Tensor, *, watch: Watch | None = None, generator: Generator | None = None
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        on_free_phase: FreePhaseCallback | None = None,
+        generator: Generator | None = None,
     ) -> Iterator[Tensor]:
         """Losses for one batch.
 
@@ -53,8 +59,8 @@ def as_loss(cost: Tensor, surrogate: Tensor) -> Tensor:
     return cost + (surrogate - surrogate.detach())  # in this bracketing the value is the cost to the last digit
 
 
-def bound(estimator: Estimator, model: Model, optimizer: Optimizer) -> Estimator:
-    """The estimator that serves that optimiser on that model. Few care who takes their losses: those have a method ``bind``.
+def bind_estimator(estimator: Estimator, model: Model, optimizer: Optimizer) -> Estimator:
+    """The estimator that serves that optimizer on that model. Few care who takes their losses: those have a method ``bind``.
 
     Raises:
         ValueError: if the estimator does not fit the two.
@@ -63,7 +69,7 @@ def bound(estimator: Estimator, model: Model, optimizer: Optimizer) -> Estimator
     return estimator if bind is None else bind(model, optimizer)
 
 
-def check_grad(estimator: object) -> None:
+def check_grad_enabled(estimator: object) -> None:
     """Raise RuntimeError where gradients are switched off, since a loss without a gradient trains nothing."""
     if not torch.is_grad_enabled():
         raise RuntimeError(

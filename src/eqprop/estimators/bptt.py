@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from eqprop.checks import positive_int
-from eqprop.estimators.base import Watch, check_grad
-from eqprop.model import Model
-from eqprop.settle import Settle, Solution, as_settle, settle
-from eqprop.state import mapped
+from eqprop._core.checks import positive_int
+from eqprop._core.state import map_tensors
+from eqprop.estimators.base import FreePhaseCallback, check_grad_enabled
+from eqprop.models.model import Model
+from eqprop.solvers.settle import Settle, Solution, as_settle, settle
 
 __all__ = ["BPTT", "SurrogateBPTT"]
 
@@ -49,11 +49,17 @@ class BPTT:
         check_steps(self.free_steps, self.unrolled_steps)
 
     def __call__(
-        self, model: Model, x: Tensor, y: Tensor, *, watch: Watch | None = None, generator: Generator | None = None
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        on_free_phase: FreePhaseCallback | None = None,
+        generator: Generator | None = None,
     ) -> Iterator[Tensor]:
         """One loss: see `Estimator`."""
-        check_grad(self)
-        return unrolled(self, model.twin(), x, y, watch)
+        check_grad_enabled(self)
+        return unrolled(self, model.twin(), x, y, on_free_phase)
 
 
 @dataclass(frozen=True)
@@ -87,11 +93,17 @@ class SurrogateBPTT:
         check_steps(self.free_steps, self.unrolled_steps)
 
     def __call__(
-        self, model: Model, x: Tensor, y: Tensor, *, watch: Watch | None = None, generator: Generator | None = None
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        on_free_phase: FreePhaseCallback | None = None,
+        generator: Generator | None = None,
     ) -> Iterator[Tensor]:
         """One loss: see `Estimator`."""
-        check_grad(self)
-        return unrolled(self, model, x, y, watch)
+        check_grad_enabled(self)
+        return unrolled(self, model, x, y, on_free_phase)
 
 
 def check_steps(free_steps: int | Settle, unrolled_steps: int | None) -> None:
@@ -107,25 +119,25 @@ def check_steps(free_steps: int | Settle, unrolled_steps: int | None) -> None:
 
 
 def unrolled(
-    estimator: BPTT | SurrogateBPTT, model: Model, x: Tensor, y: Tensor, watch: Watch | None
+    estimator: BPTT | SurrogateBPTT, model: Model, x: Tensor, y: Tensor, on_free_phase: FreePhaseCallback | None
 ) -> Iterator[Tensor]:
     """The loss of a free phase whose last steps autograd walks back."""
-    check_grad(estimator)  # again: it is here that gradients must be on
+    check_grad_enabled(estimator)  # again: it is here that gradients must be on
     free = as_settle("free_steps", estimator.free_steps)
     last_steps = estimator.unrolled_steps or free.steps
-    drive, state, target = model.pose(x, y)
+    drive, state, target = model.prepare_batch(x, y)
     before = 0
     if last_steps < free.steps:
         with torch.no_grad():
-            first = settle(model.network, model.dynamics, drive, state, free.fewer(last_steps))
+            first = settle(model.network, model.dynamics, drive, state, free.shortened(last_steps))
         state, before = first.state, first.steps
-    last = settle(model.network, model.dynamics, drive, state, free.exactly(last_steps))
-    if watch is not None:
-        watch(replace(detached(last), steps=before + last.steps))
+    last = settle(model.network, model.dynamics, drive, state, free.plain_steps(last_steps))
+    if on_free_phase is not None:
+        on_free_phase(replace(detached(last), steps=before + last.steps))
     yield model.cost.value(last.output, target).mean()
 
 
 def detached(solution: Solution) -> Solution:
     """The same solution without its graph."""
-    state, activity = (mapped(Tensor.detach, part) for part in (solution.state, solution.activity))
+    state, activity = (map_tensors(Tensor.detach, part) for part in (solution.state, solution.activity))
     return replace(solution, state=state, activity=activity, output=solution.output.detach())

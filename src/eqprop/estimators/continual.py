@@ -27,24 +27,24 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from eqprop.checks import nonzero, one_of, positive_int
-from eqprop.dynamics import Force
-from eqprop.estimators.base import Watch, as_loss, check_grad
-from eqprop.estimators.ep import NUDGINGS, Nudging, strengths
-from eqprop.model import Model
+from eqprop._core.checks import nonzero, one_of, positive_int
+from eqprop._core.precision import full_precision
+from eqprop._core.state import State, Units, repeat
+from eqprop.dynamics.base import Force
+from eqprop.estimators.base import FreePhaseCallback, as_loss, check_grad_enabled
+from eqprop.estimators.ep import NUDGINGS, Nudging, nudging_strengths
+from eqprop.models.model import Model
 from eqprop.network import Activities, Compared, Drive
-from eqprop.precision import full_precision
-from eqprop.settle import Settle, Solution, as_settle, finite, settle
-from eqprop.state import State, Units, repeated
+from eqprop.solvers.settle import Settle, Solution, as_settle, finite, settle
 
-__all__ = ["ContinualEP", "Phase", "check_choices", "check_finite", "constant"]
+__all__ = ["ContinualEP", "ContinualPhase", "check_choices", "check_finite", "check_static_input"]
 
 
 @dataclass(frozen=True)
 class ContinualEP:
     """Gradient by continual Equilibrium Propagation: a loss for every nudged step, after each of which the weights move.
 
-    The optimiser that takes the losses moves the weights inside the phase. The paper's rule is plain SGD; momentum or weight
+    The optimizer that takes the losses moves the weights inside the phase. The paper's rule is plain SGD; momentum or weight
     decay would carry one step's increment into the next and leave it. Rates must be some ten times smaller than EP's, for the
     weights' move disturbs the phase that it learns from. Schedules and logs tick once a batch, not once a loss. A loss that is
     never stepped on is one at eta = 0: the losses' gradients then sum to EP's or, for untied weights, to the one-shot
@@ -82,19 +82,27 @@ class ContinualEP:
         check_choices(self.free_steps, self.nudged_steps, self.beta, self.nudging)
 
     def __call__(
-        self, model: Model, x: Tensor, y: Tensor, *, watch: Watch | None = None, generator: Generator | None = None
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        on_free_phase: FreePhaseCallback | None = None,
+        generator: Generator | None = None,
     ) -> Iterator[Tensor]:
         """K losses: see `Estimator`."""
-        check_grad(self)
+        check_grad_enabled(self)
         model.dynamics.admit(self.beta)
-        return self._losses(model, x, y, watch, generator)
+        return self._losses(model, x, y, on_free_phase, generator)
 
     def _losses(
-        self, model: Model, x: Tensor, y: Tensor, watch: Watch | None, generator: Generator | None
+        self, model: Model, x: Tensor, y: Tensor, on_free_phase: FreePhaseCallback | None, generator: Generator | None
     ) -> Iterator[Tensor]:
-        check_grad(self)  # again: it is here that gradients must be on
-        x = constant(model, x)
-        phase, drive = Phase.begin(model, x, y, self.free_steps, strengths(self.nudging, self.beta, generator), watch)
+        check_grad_enabled(self)  # again: it is here that gradients must be on
+        x = check_static_input(model, x)
+        phase, drive = ContinualPhase.begin(
+            model, x, y, self.free_steps, nudging_strengths(self.nudging, self.beta, generator), on_free_phase
+        )
         value, state = phase.cost().detach(), phase.start()
         before = phase.activity(state)
         for t in range(1, self.nudged_steps + 1):
@@ -110,7 +118,7 @@ class ContinualEP:
 
 
 @dataclass(frozen=True, eq=False)
-class Phase:
+class ContinualPhase:
     """A nudged phase whose weights may move between its steps: one trajectory a strength, side by side as one batch.
 
     Attributes:
@@ -130,16 +138,22 @@ class Phase:
     @classmethod
     @torch.no_grad()
     def begin(
-        cls, model: Model, x: Tensor, y: Tensor, steps: int | Settle, betas: tuple[float, ...], watch: Watch | None
-    ) -> tuple["Phase", Drive]:
+        cls,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        steps: int | Settle,
+        betas: tuple[float, ...],
+        on_free_phase: FreePhaseCallback | None,
+    ) -> tuple["ContinualPhase", Drive]:
         """Settle freely, show that to ``watch``, and get ready to nudge; with the drive of all trajectories."""
-        drive, start, target = model.pose(x, y)
+        drive, start, target = model.prepare_batch(x, y)
         free = settle(model.network, model.dynamics, drive, start, as_settle("free_steps", steps))
-        if watch is not None:
-            watch(free)
+        if on_free_phase is not None:
+            on_free_phase(free)
         out, n = free.output, len(betas)
         each = torch.cat([out.new_full((out.shape[0], *[1] * (out.dim() - 1)), beta) for beta in betas])
-        force = model.cost.pull(torch.cat([target] * n), each)
+        force = model.cost.nudging_force(torch.cat([target] * n), each)
         return cls(model, free, target, betas, force), drive.repeat(n)
 
     def cost(self) -> Tensor:
@@ -148,7 +162,7 @@ class Phase:
 
     def start(self) -> State:
         """The state that every trajectory starts from."""
-        return repeated(self.free.state, len(self.betas))
+        return repeat(self.free.state, len(self.betas))
 
     def repeat(self, drive: Drive) -> Drive:
         """The drive of all trajectories."""
@@ -208,7 +222,7 @@ def check_choices(free_steps: int | Settle, nudged_steps: int, beta: float, nudg
     one_of("nudging", nudging, NUDGINGS)
 
 
-def constant(model: Model, x: Tensor) -> Tensor:
+def check_static_input(model: Model, x: Tensor) -> Tensor:
     """The input, if it fits and wants no gradient: the weights that would pass it on move meanwhile.
 
     Raises:

@@ -1,11 +1,11 @@
 r"""Continual Equilibrium Propagation by plain SGD, made fast: the paper's rule as one loss a batch.
 
-`ContinualEP` lets any optimiser move the weights of any network between two nudged steps, and so computes the input's current
-anew K times and takes K optimiser steps over all weights. Where the moves are known to be those of plain SGD,
+`ContinualEP` lets any optimizer move the weights of any network between two nudged steps, and so computes the input's current
+anew K times and takes K optimizer steps over all weights. Where the moves are known to be those of plain SGD,
 
     theta_{t+1}  =  theta_t + eta Delta_t      for t < K,
 
-they can be followed on the side (`eqprop.plastic`), while the model's own parameters stay as they were. The one loss that is
+they can be followed on the side (`eqprop.estimators.fast_weights`), while the model's own parameters stay as they were. The one loss that is
 yielded has minus the sum of the increments for its gradient, so that a step of SGD at those rates lands on theta_K.
 """
 
@@ -18,16 +18,16 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from eqprop.checks import not_negative
-from eqprop.estimators.base import Estimator, Watch, as_loss, check_grad
-from eqprop.estimators.continual import ContinualEP, Phase, check_choices, check_finite, constant
-from eqprop.estimators.ep import Nudging, strengths
-from eqprop.model import Model
+from eqprop._core.checks import not_negative
+from eqprop._core.precision import full_precision
+from eqprop.estimators.base import Estimator, FreePhaseCallback, as_loss, check_grad_enabled
+from eqprop.estimators.continual import ContinualEP, ContinualPhase, check_choices, check_finite, check_static_input
+from eqprop.estimators.ep import Nudging, nudging_strengths
+from eqprop.estimators.fast_weights import FastWeights, summed_contrast, supports_fast_weights
+from eqprop.estimators.rates import as_rates, rates_by_parameter
+from eqprop.models.model import Model
 from eqprop.network import Compared
-from eqprop.plastic import Plastic, movable, summed
-from eqprop.precision import full_precision
-from eqprop.rates import as_rates, by_parameter
-from eqprop.settle import Settle, Solution
+from eqprop.solvers.settle import Settle, Solution
 
 __all__ = ["ContinualSGD"]
 
@@ -42,7 +42,7 @@ class ContinualSGD:
     The same as `ContinualEP` under ``torch.optim.SGD`` at those rates, for little more than the price of `EquilibriumProp`,
     where all connections are `Dense` or `Untied`. Networks with others take the price of `ContinualEP`.
 
-    At other rates than the optimiser's, the weights move inside the phase by ``rates`` and after it by the optimiser's. At 0
+    At other rates than the optimizer's, the weights move inside the phase by ``rates`` and after it by the optimizer's. At 0
     nothing moves inside: EP or, for untied weights, the one-shot vector-field rule that pairs every step with its own
     activities. At a small fraction it is the paper's check that C-EP tends to EP (appendix F.2).
 
@@ -52,8 +52,8 @@ class ContinualSGD:
             for.
         beta: nudging strength, in units of the cost's force; its sign is that of the one-sided phase.
         rates: of the moves inside the phase, at least 0: one for all connections or one a connection, input-first, and one
-            for a readout, which however does not move inside. None stands for the optimiser's, whatever a schedule makes of
-            them: for `Trainer`, which knows the optimiser.
+            for a readout, which however does not move inside. None stands for the optimizer's, whatever a schedule makes of
+            them: for `Trainer`, which knows the optimizer.
         nudging: "one-sided", "centred" or "random-sign".
 
     Raises:
@@ -82,22 +82,28 @@ class ContinualSGD:
             object.__setattr__(self, "rates", as_rates(self.rates, not_negative))
 
     def __call__(
-        self, model: Model, x: Tensor, y: Tensor, *, watch: Watch | None = None, generator: Generator | None = None
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        on_free_phase: FreePhaseCallback | None = None,
+        generator: Generator | None = None,
     ) -> Iterator[Tensor]:
         """One loss: see `Estimator`."""
-        check_grad(self)
+        check_grad_enabled(self)
         model.dynamics.admit(self.beta)
         if self.rates is None:
             raise ValueError(
-                "`rates` is left out, and there is no optimiser to take it from: give it, or use `Trainer`"
+                "`rates` is left out, and there is no optimizer to take it from: give it, or use `Trainer`"
             )
-        return self._estimate(own_rates(model, self.rates), model, x, y, watch, generator)
+        return self._estimate(own_rates(model, self.rates), model, x, y, on_free_phase, generator)
 
     def bind(self, model: Model, optimizer: Optimizer) -> Estimator:
-        """This estimator with the rates that the optimiser has at each call, where its own are left out.
+        """This estimator with the rates that the optimizer has at each call, where its own are left out.
 
         Raises:
-            ValueError: if the rates do not fit the model, or are left out and the optimiser is not a plain SGD.
+            ValueError: if the rates do not fit the model, or are left out and the optimizer is not a plain SGD.
         """
         if self.rates is not None:
             own_rates(model, self.rates)  # says whether they fit
@@ -105,64 +111,89 @@ class ContinualSGD:
         if type(optimizer) is not SGD or any(group[name] for group in optimizer.param_groups for name in NOT_PLAIN):
             raise ValueError(
                 "estimator: `rates` is left out, which stands for those of SGD without momentum and weight decay, "
-                f"but the optimiser is another {type(optimizer).__name__}: give `rates`, or use ContinualEP"
+                f"but the optimizer is another {type(optimizer).__name__}: give `rates`, or use ContinualEP"
             )
 
         def bound(
-            model: Model, x: Tensor, y: Tensor, *, watch: Watch | None = None, generator: Generator | None = None
+            model: Model,
+            x: Tensor,
+            y: Tensor,
+            *,
+            on_free_phase: FreePhaseCallback | None = None,
+            generator: Generator | None = None,
         ) -> Iterator[Tensor]:
-            check_grad(self)
+            check_grad_enabled(self)
             model.dynamics.admit(self.beta)
-            return self._estimate(present_rates(optimizer), model, x, y, watch, generator)
+            return self._estimate(present_rates(optimizer), model, x, y, on_free_phase, generator)
 
         return bound
 
     def _estimate(
-        self, rates: Rates, model: Model, x: Tensor, y: Tensor, watch: Watch | None, generator: Generator | None
+        self,
+        rates: Rates,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        on_free_phase: FreePhaseCallback | None,
+        generator: Generator | None,
     ) -> Iterator[Tensor]:
         moving = {p: rate for p, rate in rates.items() if p.requires_grad}
-        fast = model.dynamics.still_input and movable(model.network)
+        fast = model.dynamics.static_input and supports_fast_weights(model.network)
         losses = self._losses if fast else self._losses_of_any
-        return losses(moving, model, x, y, watch, generator)
+        return losses(moving, model, x, y, on_free_phase, generator)
 
     def _losses(
-        self, rates: Rates, model: Model, x: Tensor, y: Tensor, watch: Watch | None, generator: Generator | None
+        self,
+        rates: Rates,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        on_free_phase: FreePhaseCallback | None,
+        generator: Generator | None,
     ) -> Iterator[Tensor]:
-        check_grad(self)  # again: it is here that gradients must be on
-        betas = strengths(self.nudging, self.beta, generator)
-        phase, drive = Phase.begin(model, constant(model, x), y, self.free_steps, betas, watch)
+        check_grad_enabled(self)  # again: it is here that gradients must be on
+        betas = nudging_strengths(self.nudging, self.beta, generator)
+        phase, drive = ContinualPhase.begin(
+            model, check_static_input(model, x), y, self.free_steps, betas, on_free_phase
+        )
         with torch.no_grad():
-            weights = Plastic.of(model.network, drive, rates, phase.norm)
+            weights = FastWeights.of(model.network, drive, rates, phase.norm)
             states, steps = [phase.start()], list[Compared]()
             first = before = phase.activity(states[0])
             for _ in range(self.nudged_steps):
-                weights = weights.moved(steps[-1]) if steps else weights
+                weights = weights.updated(steps[-1]) if steps else weights
                 states.append(phase.step(weights.drive, states[-1]))
                 after = phase.activity(states[-1])
                 steps.append(phase.compare(before, after))
                 before = after
         check_finite([model.dynamics.units(state) for state in states], 0)
-        yield as_loss(phase.cost(), summed(model.network, drive.input, phase.compare(first, before), steps))
+        yield as_loss(phase.cost(), summed_contrast(model.network, drive.input, phase.compare(first, before), steps))
 
     def _losses_of_any(
-        self, rates: Rates, model: Model, x: Tensor, y: Tensor, watch: Watch | None, generator: Generator | None
+        self,
+        rates: Rates,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        on_free_phase: FreePhaseCallback | None,
+        generator: Generator | None,
     ) -> Iterator[Tensor]:
         """The same of any network: a private copy is trained by `ContinualEP`, and its increments are summed."""
-        check_grad(self)
+        check_grad_enabled(self)
         private, free = copy.deepcopy(model), list[Solution]()
         pairs = zip(model.network.parameters(), private.network.parameters(), strict=True)
         weights = {p: weight for p, weight in pairs if p.requires_grad}
         sums = {p: torch.zeros_like(p) for p in weights}
         estimator = ContinualEP(self.free_steps, self.nudged_steps, self.beta, self.nudging)
-        for loss in estimator(private, x, y, watch=free.append, generator=generator):
+        for loss in estimator(private, x, y, on_free_phase=free.append, generator=generator):
             wanted = list(weights.values())
             with full_precision(x), torch.no_grad():
                 found = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True) if wanted else ()
                 for (p, weight), gradient in zip(weights.items(), found, strict=True):
                     sums[p].add_(gradient)
                     weight.sub_(gradient, alpha=rates.get(p, 0.0))
-        if watch is not None:
-            watch(free[0])
+        if on_free_phase is not None:
+            on_free_phase(free[0])
         out = free[0].output
         terms = [(p * total).sum() for p, total in sums.items()]
         yield as_loss(model.cost.value(out, model.cost.encode(y, out)).mean(), sum(terms, out.new_zeros(())))
@@ -174,7 +205,7 @@ NOT_PLAIN = ("momentum", "weight_decay", "maximize")
 
 def own_rates(model: Model, rates: float | Sequence[float]) -> Rates:
     """The rate of each parameter where the rates of the connections are given."""
-    return by_parameter(model, as_rates(rates, not_negative), "estimator")
+    return rates_by_parameter(model, as_rates(rates, not_negative), "estimator")
 
 
 def present_rates(optimizer: Optimizer) -> Rates:

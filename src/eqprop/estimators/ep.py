@@ -18,13 +18,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from eqprop.checks import nonzero, one_of
-from eqprop.dynamics import Dynamics, Force
-from eqprop.estimators.base import Watch, as_loss, check_grad
-from eqprop.model import Model, check_state
+from eqprop._core.checks import nonzero, one_of
+from eqprop._core.state import State
+from eqprop.dynamics.base import Dynamics, Force
+from eqprop.estimators.base import FreePhaseCallback, as_loss, check_grad_enabled
+from eqprop.models.model import Model, check_state
 from eqprop.network import Activities, Drive, Network
-from eqprop.settle import Settle, Solution, as_settle, settle
-from eqprop.state import State
+from eqprop.solvers.settle import Settle, Solution, as_settle, settle
 
 __all__ = ["EquilibriumProp", "Nudging"]
 
@@ -67,12 +67,18 @@ class EquilibriumProp:
         one_of("nudging", self.nudging, NUDGINGS)
 
     def __call__(
-        self, model: Model, x: Tensor, y: Tensor, *, watch: Watch | None = None, generator: Generator | None = None
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        on_free_phase: FreePhaseCallback | None = None,
+        generator: Generator | None = None,
     ) -> Iterator[Tensor]:
         """One loss: see `Estimator`."""
-        check_grad(self)
+        check_grad_enabled(self)
         model.dynamics.admit(self.beta)
-        return self._losses(model, x, y, watch, generator, None)
+        return self._losses(model, x, y, on_free_phase, generator, None)
 
     def from_state(
         self,
@@ -81,7 +87,7 @@ class EquilibriumProp:
         y: Tensor,
         state: State,
         *,
-        watch: Watch | None = None,
+        on_free_phase: FreePhaseCallback | None = None,
         generator: Generator | None = None,
     ) -> Iterator[Tensor]:
         """The same, but the free phase starts from ``state``: of several steady states, it ends in the one that lies there.
@@ -89,31 +95,33 @@ class EquilibriumProp:
         Raises:
             ValueError: if ``state`` does not fit the model; else as a call.
         """
-        check_grad(self)
+        check_grad_enabled(self)
         model.dynamics.admit(self.beta)
-        return self._losses(model, x, y, watch, generator, state)
+        return self._losses(model, x, y, on_free_phase, generator, state)
 
     def _losses(
         self,
         model: Model,
         x: Tensor,
         y: Tensor,
-        watch: Watch | None,
+        on_free_phase: FreePhaseCallback | None,
         generator: Generator | None,
         state: State | None,
     ) -> Iterator[Tensor]:
-        check_grad(self)  # again: it is here that gradients must be on
+        check_grad_enabled(self)  # again: it is here that gradients must be on
         network, dynamics, cost = model.network, model.dynamics, model.cost
         with torch.no_grad():
-            drive, start, target = model.pose(x, y)
+            drive, start, target = model.prepare_batch(x, y)
             start = start if state is None else check_state(state, start)
             free = settle(network, dynamics, drive, start, as_settle("free_steps", self.free_steps))
-            if watch is not None:
-                watch(free)
-            betas = strengths(self.nudging, self.beta, generator)
+            if on_free_phase is not None:
+                on_free_phase(free)
+            betas = nudging_strengths(self.nudging, self.beta, generator)
             targets = torch.cat([target] * len(betas)) if len(betas) > 1 else target
             steps = as_settle("nudged_steps", self.nudged_steps)
-            pair = nudge(network, dynamics, drive, free, steps, betas, lambda beta: cost.pull(targets, beta))
+            pair = settle_nudged(
+                network, dynamics, drive, free, steps, betas, lambda beta: cost.nudging_force(targets, beta)
+            )
         loss = cost.value(free.output, target).mean()
         yield as_loss(loss, network.contrast(dynamics.encode(network, x), free.activity, *pair))
 
@@ -126,7 +134,7 @@ class Contrast(NamedTuple):
     norm: float
 
 
-def strengths(nudging: Nudging, beta: float, generator: Generator | None) -> tuple[float, ...]:
+def nudging_strengths(nudging: Nudging, beta: float, generator: Generator | None) -> tuple[float, ...]:
     """The nudging strength of each nudged phase of a batch."""
     if nudging == "centred":
         return -beta, beta
@@ -136,14 +144,14 @@ def strengths(nudging: Nudging, beta: float, generator: Generator | None) -> tup
     return (beta,)
 
 
-def nudge(
+def settle_nudged(
     network: Network,
     dynamics: Dynamics,
     drive: Drive,
     free: Solution,
     steps: Settle,
     betas: tuple[float, ...],
-    pull: Callable[[float | Tensor], Force],
+    nudging_force: Callable[[float | Tensor], Force],
 ) -> Contrast:
     """Settle again from the free state under a force of each strength, all strengths at once as one batch.
 
@@ -158,10 +166,10 @@ def nudge(
     """
     if len(betas) == 1:
         (beta,) = betas
-        nudged = settle(network, dynamics, drive, free.state, steps, force=pull(beta))
+        nudged = settle(network, dynamics, drive, free.state, steps, force=nudging_force(beta))
         return Contrast(free.activity, nudged.activity, beta)
     n, batch, out = len(betas), drive.input.shape[0], free.output
     each = torch.cat([out.new_full((batch, *[1] * (out.dim() - 1)), beta) for beta in betas])
-    nudged = settle(network, dynamics, drive.repeat(n), free.state, steps, force=pull(each), copies=n)
+    nudged = settle(network, dynamics, drive.repeat(n), free.state, steps, force=nudging_force(each), copies=n)
     a, b = zip(*(s.split(batch) for s in nudged.activity), strict=True)
     return Contrast(a, b, betas[1] - betas[0])

@@ -17,12 +17,12 @@ from itertools import islice
 import torch
 from torch import Generator, Tensor
 
-from eqprop.acceleration import leaps
-from eqprop.estimators.base import Watch, as_loss, check_grad
-from eqprop.model import Model
-from eqprop.precision import full_precision
-from eqprop.settle import Settle, as_settle, finite, residual, settle
-from eqprop.state import State
+from eqprop._core.precision import full_precision
+from eqprop._core.state import State
+from eqprop.estimators.base import FreePhaseCallback, as_loss, check_grad_enabled
+from eqprop.models.model import Model
+from eqprop.solvers.anderson import iterate
+from eqprop.solvers.settle import Settle, as_settle, finite, residual, settle
 
 __all__ = ["ImplicitDiff"]
 
@@ -58,21 +58,27 @@ class ImplicitDiff:
             as_settle("adjoint_steps", self.adjoint_steps)
 
     def __call__(
-        self, model: Model, x: Tensor, y: Tensor, *, watch: Watch | None = None, generator: Generator | None = None
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        on_free_phase: FreePhaseCallback | None = None,
+        generator: Generator | None = None,
     ) -> Iterator[Tensor]:
         """One loss: see `Estimator`."""
-        check_grad(self)
-        return self._losses(model, x, y, watch)
+        check_grad_enabled(self)
+        return self._losses(model, x, y, on_free_phase)
 
-    def _losses(self, model: Model, x: Tensor, y: Tensor, watch: Watch | None) -> Iterator[Tensor]:
-        check_grad(self)  # again: it is here that gradients must be on
+    def _losses(self, model: Model, x: Tensor, y: Tensor, on_free_phase: FreePhaseCallback | None) -> Iterator[Tensor]:
+        check_grad_enabled(self)  # again: it is here that gradients must be on
         model = model.twin()
         network, dynamics = model.network, model.dynamics
-        drive, start, target = model.pose(x, y)
+        drive, start, target = model.prepare_batch(x, y)
         with torch.no_grad():
             free = settle(network, dynamics, drive, start, as_settle("free_steps", self.free_steps))
-        if watch is not None:
-            watch(free)
+        if on_free_phase is not None:
+            on_free_phase(free)
         state = tuple(s.detach().requires_grad_() for s in free.state)
         with full_precision(x):
             moved = next(self._back.schedule.states(network, dynamics, drive, state))
@@ -94,8 +100,10 @@ class ImplicitDiff:
             back = pull_back(state, moved, adjoint)
             return tuple(b + c for b, c in zip(back, source, strict=True))
 
-        for taken, (before, adjoint) in enumerate(islice(leaps(steps.accelerate, step, source), steps.steps), start=1):
-            if steps.met(taken, before, adjoint):
+        for taken, (before, adjoint) in enumerate(
+            islice(iterate(steps.accelerate, step, source), steps.steps), start=1
+        ):
+            if steps.should_stop(taken, before, adjoint):
                 break
         if not finite(residual(before, adjoint)):
             raise FloatingPointError("the adjoint is not finite: the free state is unstable; lower the weights")

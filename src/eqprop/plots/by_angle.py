@@ -44,14 +44,14 @@ def error_by_angle(
 def draw_panels(panels: Mapping[str, tuple[Own, Known]], title: str, published: str) -> "Figure":
     """A panel for each definition, with axes in common."""
     rules = list(dict.fromkeys(rule for own, known in panels.values() for rule in (*known, *own)))
-    colours = {rule: PALETTE[n % len(PALETTE)] for n, rule in enumerate(rules)}
+    colors = {rule: PALETTE[n % len(PALETTE)] for n, rule in enumerate(rules)}
     figure = canvas(0.4 + 3.1 * len(panels), 3.6)
     grid = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
     for axes, (name, (own, known)) in zip(grid, panels.items(), strict=True):
         for rule, points in known.items():
-            draw_known(axes, points, colours[rule])
+            draw_known(axes, points, colors[rule])
         for rule, points in own.items():
-            draw_own(axes, points, colours[rule])
+            draw_own(axes, points, colors[rule])
         axes.axvline(90, color="0.6", linewidth=0.8, linestyle="--", zorder=1)
         axes.set(title=name, xlabel="angle of the first update to BPTT's gradient (degrees)", yscale="log")
         axes.grid(alpha=0.25)
@@ -59,23 +59,21 @@ def draw_panels(panels: Mapping[str, tuple[Own, Known]], title: str, published: 
     grid[0].set_ylabel("test error (%)")
     within_degrees(grid[0])
     figure.suptitle(title)
-    explain(figure, colours, published if any(known for _, known in panels.values()) else None)
+    explain(figure, colors, published if any(known for _, known in panels.values()) else None)
     return figure
 
 
-def draw_known(
-    axes: Any, points: Sequence[tuple[tuple[float, float | None], tuple[float, float]]], colour: str
-) -> None:
+def draw_known(axes: Any, points: Sequence[tuple[tuple[float, float | None], tuple[float, float]]], color: str) -> None:
     """Published points of one rule; a logarithm has no room for a deviation larger than its mean."""
     x, y = [angle for (angle, _), _ in points], [error for _, (error, _) in points]
     across = [deviation or 0.0 for (_, deviation), _ in points]
     up = [deviation for _, (_, deviation) in points]
     down = [min(deviation, 0.8 * error) for _, (error, deviation) in points]
     style = {"markersize": 6, "markerfacecolor": "white", "linestyle": ":", "linewidth": 0.8, "elinewidth": 0.6}
-    axes.errorbar(x, y, [down, up], across, color=colour, marker="s", zorder=2, **style)
+    axes.errorbar(x, y, [down, up], across, color=color, marker="s", zorder=2, **style)
 
 
-def draw_own(axes: Any, points: Sequence[tuple[Sequence[float], Sequence[float]]], colour: str) -> None:
+def draw_own(axes: Any, points: Sequence[tuple[Sequence[float], Sequence[float]]], color: str) -> None:
     """Own points of one rule."""
     middles = [[mean(values[axis]) for values in points] for axis in (0, 1)]
     bars = [
@@ -84,7 +82,7 @@ def draw_own(axes: Any, points: Sequence[tuple[Sequence[float], Sequence[float]]
         for axis in (0, 1)
     ]  # fmt: skip
     style = {"markersize": 3.5, "linestyle": "-", "linewidth": 0.8, "elinewidth": 0.8}
-    axes.errorbar(*middles, bars[1], bars[0], color=colour, marker="o", zorder=3, **style)
+    axes.errorbar(*middles, bars[1], bars[0], color=color, marker="o", zorder=3, **style)
 
 
 def within_degrees(axes: Any) -> None:
@@ -95,11 +93,11 @@ def within_degrees(axes: Any) -> None:
     axes.xaxis.set_major_locator(MultipleLocator(30))
 
 
-def explain(figure: "Figure", colours: Mapping[str, str], published: str | None) -> None:
-    """Rules by their colours, and what is whose."""
+def explain(figure: "Figure", colors: Mapping[str, str], published: str | None) -> None:
+    """Rules by their colors, and what is whose."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=colour, linewidth=2, label=rule) for rule, colour in colours.items()]
+    handles = [Line2D([], [], color=color, linewidth=2, label=rule) for rule, color in colors.items()]
     plain: dict[str, Any] = {"color": "0.3", "linestyle": ""}
     handles.append(Line2D([], [], marker="o", markersize=3.5, label="here", **plain))
     if published is not None:

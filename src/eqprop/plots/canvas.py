@@ -1,4 +1,4 @@
-"""What all pictures share: an empty figure, its files, colours, axes and the names of things in mathtext."""
+"""What all pictures share: an empty figure, its files, colors, axes and the names of things in mathtext."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from eqprop.files import write_atomic
+from eqprop._core.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +36,7 @@ SIZE = (6.4, 4.0)
 """Inches."""
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Colours that the colour-blind tell apart (Okabe and Ito, 2008)."""
+"""Colors that the color-blind tell apart (Okabe and Ito, 2008)."""
 
 MISSING = "pictures need matplotlib: pip install 'eqprop[plot]'"
 

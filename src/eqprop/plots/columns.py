@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eqprop.checks import natural, positive_int
+from eqprop._core.checks import natural, positive_int
 from eqprop.plots.canvas import canvas, save, small_print
 from eqprop.plots.curves import Panel, choose, draw_panel, keys
 from eqprop.theorem.report import GDUReport

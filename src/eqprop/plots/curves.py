@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from eqprop.checks import natural, positive_int
+from eqprop._core.checks import natural, positive_int
 from eqprop.plots.canvas import PALETTE, canvas, placed, save, scientific, small_print, symbol, whole_numbers, wrapped
-from eqprop.theorem.process import Process
 from eqprop.theorem.report import GDUReport, is_weight
+from eqprop.theorem.series import Series
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +30,7 @@ def increments(
 ) -> None:
     """EP's increments (dashed) on minus BPTT's gradients (solid) against t: a panel for each population and each weight.
 
-    Each colour is one component. Of populations the batch means are drawn, as the papers do.
+    Each color is one component. Of populations the batch means are drawn, as the papers do.
 
     Args:
         report: what `eqprop.gdu` found.
@@ -63,7 +63,7 @@ class Panel:
     """
 
     title: str
-    process: Process
+    process: Series
 
     def accumulated(self) -> "Panel":
         """The sums up to each t."""
@@ -83,10 +83,10 @@ def choose(report: GDUReport, components: int | Mapping[str, Sequence[int]], see
     count = 5 if isinstance(components, Mapping) else positive_int("components", components)
     generator = torch.Generator().manual_seed(seed)
 
-    def panel(name: str, process: Process) -> Panel:
+    def panel(name: str, process: Series) -> Panel:
         ep, bptt = (side.detach().flatten(1) for side in (process.ep, process.bptt))
         places = inside(name, given[name], bptt.shape[1]) if name in given else drawn(bptt, count, generator)
-        return Panel(titles[name], Process(ep[:, places].cpu(), bptt[:, places].cpu()))
+        return Panel(titles[name], Series(ep[:, places].cpu(), bptt[:, places].cpu()))
 
     return [[panel(*item) for item in kind.items()] for kind in (populations, weights) if kind]
 
@@ -145,7 +145,7 @@ def draw_increments(panels: list[list[Panel]], heights: Sequence[str], title: st
 
 
 def draw_panel(axes: Any, panel: Panel) -> None:
-    """Every component, first as BPTT has it and then as EP has it, in its colour."""
+    """Every component, first as BPTT has it and then as EP has it, in its color."""
     ep, bptt = panel.process.ep, -panel.process.bptt
     for side, look in zip((bptt, ep), looks(len(ep)), strict=True):
         for n, curve in enumerate(side.T):

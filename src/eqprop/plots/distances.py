@@ -24,7 +24,7 @@ def distances(
         panels: by title and label the distance at each tick.
         path: where to write, without an ending.
         title: of the picture.
-        apart: for some labels a second distance, dotted in the same colour: to the state that the twin reaches from zero.
+        apart: for some labels a second distance, dotted in the same color: to the state that the twin reaches from zero.
 
     Raises:
         ValueError: if there is no panel.

@@ -55,7 +55,7 @@ def draw_dots(panels: Mapping[str, Dots], title: str) -> "Figure":
 
 
 def draw_panel(axes: Any, panel: Dots, settings: list[str]) -> None:
-    """A colour and a mark a contender."""
+    """A color and a mark a contender."""
     names = dict.fromkeys(name for found in panel.values() for name in found)
     for name, color, mark in zip(names, cycle(PALETTE), cycle("os^Dv<>")):
         points = [(panel[s][name], n) for n, s in enumerate(settings) if name in panel.get(s, {})]

@@ -88,7 +88,7 @@ def color(name: str) -> str:
 
 
 def kinds(errors: Mapping[str, Mapping[str, float]]) -> list[Any]:
-    """What the colours mean, of those that occur."""
+    """What the colors mean, of those that occur."""
     from matplotlib.patches import Patch
 
     found = {color(name) for bars in errors.values() for name in bars}

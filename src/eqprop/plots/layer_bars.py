@@ -24,7 +24,7 @@ def layer_bars(
     marks: Mapping[tuple[str, str], Bars] | None = None,
     mark: str = "",
 ) -> None:
-    """Cosines as bars, layers along the axis, a colour a label; a thin line from a deviation below to one above.
+    """Cosines as bars, layers along the axis, a color a label; a thin line from a deviation below to one above.
 
     Args:
         panels: by row and column: what is held against, and which weights.
@@ -98,7 +98,7 @@ def draw_marks(axes: Any, marks: Bars, labels: Sequence[str]) -> None:
 
 
 def explain(figure: "Figure", labels: Sequence[str], mark: str) -> None:
-    """Labels by their colours, and the marks."""
+    """Labels by their colors, and the marks."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

@@ -45,7 +45,7 @@ def courses(found: Mapping[str, Mapping[str, Mapping[str, Course]]], path: Path,
     """Residual over steps, above, and over time, below; a column a network.
 
     Args:
-        found: by network, by order (a colour each) and by weights (a style each).
+        found: by network, by order (a color each) and by weights (a style each).
         path: where to write, without an ending.
         title: of the picture.
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from eqprop.model import Model, relax
+from eqprop._core.state import Units, mean_distance
+from eqprop.models.model import Model, relax
 from eqprop.plots.canvas import PALETTE, canvas, positive, save, small_print
-from eqprop.settle import AT_REST
+from eqprop.solvers.settle import AT_REST
 from eqprop.spiking import Recording
-from eqprop.state import Units, distance
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +47,7 @@ def raster(phases: Sequence[Recording], path: Path, *, sample: int = 0, title: s
             at = [
                 (spikes[:, unit].nonzero().flatten() + phases[0].ticks[0]).tolist() for unit in range(spikes.shape[1])
             ]
-            axes.eventplot(at, colors=colour(n), linelengths=0.75, linewidths=1.0)
+            axes.eventplot(at, colors=color_of(n), linelengths=0.75, linewidths=1.0)
             axes.set(yticks=[], ylim=(-0.7, len(at) - 0.3))
             if n == phases[0].populations[-1]:  # a unit a class
                 axes.set_yticks(range(len(at)), [str(unit) for unit in phases[0].traces[n].units], fontsize=6)
@@ -81,7 +81,7 @@ def decoding(phases: Sequence[Recording], path: Path, *, sample: int = 0, title:
             spike, value, decoded = (joined(phases, n, what, sample) for what in ("spike", "value", "decoded"))
             rate = spike.double().mean(0)
             unit = int((rate - 0.5).abs().where(rate > 0, 1.0).argmin())
-            s, color = value[:, unit], colour(n)
+            s, color = value[:, unit], color_of(n)
             axes.fill_between(ticks, s - lam, s + lam, color=color, alpha=0.15, linewidth=0)
             axes.plot(ticks, s, color=color, linewidth=1.6)
             axes.plot(ticks, decoded[:, unit], color="black", linewidth=0.8)
@@ -114,10 +114,10 @@ def firing(phases: Sequence[Recording], path: Path, title: str = "") -> None:
         left, right = figure.subplots(1, 2)
         for place, n in enumerate(phases[0].populations):
             activity = torch.cat([phase.activity[place] for phase in phases])
-            left.plot(ticks, activity, color=colour(n), linewidth=1.2, label=name_of(n, phases))
+            left.plot(ticks, activity, color=color_of(n), linewidth=1.2, label=name_of(n, phases))
             rates = phases[0].rates[place].flatten().cpu()
             weights = torch.full_like(rates, 1 / len(rates))
-            look = {"color": colour(n), "histtype": "step", "linewidth": 1.2}
+            look = {"color": color_of(n), "histtype": "step", "linewidth": 1.2}
             right.hist(rates.numpy(), bins=20, range=(0, 1), weights=weights.numpy(), **look)
         mark_nudges(left, phases)
         say_nudges(left, phases)
@@ -169,8 +169,8 @@ def distances(model: Model, x: Tensor, steps: int, rest: Units) -> Tensor:
     relax(
         model,
         x,
-        model.settle.exactly(steps),
-        see=lambda state: found.append(distance(model.dynamics.units(state), rest)),
+        model.settle.plain_steps(steps),
+        on_step=lambda state: found.append(mean_distance(model.dynamics.units(state), rest)),
     )
     return torch.tensor(found)
 
@@ -202,7 +202,7 @@ def name_of(n: int, phases: Sequence[Recording]) -> str:
     return "input" if n == 0 else "output" if n == phases[0].populations[-1] else f"population {n}"
 
 
-def colour(n: int) -> str:
+def color_of(n: int) -> str:
     """Of a population."""
     return PALETTE[n % len(PALETTE)]
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eqprop.model import Model, relax
+from eqprop._core.state import State
+from eqprop.models.model import Model, relax
 from eqprop.plots.canvas import canvas, plain_numbers, positive, save, whole_numbers
-from eqprop.settle import residual
-from eqprop.state import State
+from eqprop.solvers.settle import residual
 
 __all__ = ["activities", "error_curves", "settling"]
 
@@ -106,7 +106,7 @@ def residuals_of(model: Model, x: Tensor, steps: int) -> Tensor:
         residuals.append(residual(last, units(state)))
         last = units(state)
 
-    relax(model, x, model.settle.exactly(steps), see=see)
+    relax(model, x, model.settle.plain_steps(steps), on_step=see)
     return torch.stack(residuals).cpu()
 
 

@@ -18,7 +18,7 @@ WIDTH = 6.0
 """Of all panels in a row, in inches."""
 
 COLOURS = "cividis"
-"""Read alike by the colour-blind, and in grey."""
+"""Read alike by the color-blind, and in grey."""
 
 FRAME = "#D55E00"
 
@@ -48,7 +48,7 @@ def agreement_map(
 
 
 def draw_map(cells: Sequence["Cell"], wanted: float, chosen: "Cell | None", title: str) -> "Figure":
-    """A panel for each T, one scale of colours for all."""
+    """A panel for each T, one scale of colors for all."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -75,19 +75,19 @@ def draw_map(cells: Sequence["Cell"], wanted: float, chosen: "Cell | None", titl
 
 
 def lowest(cells: Sequence["Cell"]) -> float:
-    """Where the scale of colours begins: the lowest cosine, rounded down to a tenth."""
+    """Where the scale of colors begins: the lowest cosine, rounded down to a tenth."""
     return min(0.9, floor(10 * min(cell.cosine for cell in cells)) / 10)
 
 
 def draw_cells(
     axes: Any, cells: Sequence["Cell"], grid: tuple[Sequence[int], Sequence[float]], scale: Any, wanted: float
 ) -> None:
-    """A coloured square with its number for each cell, K to the right and beta upwards."""
+    """A colored square with its number for each cell, K to the right and beta upwards."""
     steps, betas = grid
-    colours = [[nan] * len(steps) for _ in betas]
+    colors = [[nan] * len(steps) for _ in betas]
     for cell in cells:
         x, y = steps.index(cell.nudged_steps), betas.index(cell.beta)
-        colours[y][x] = cell.cosine
+        colors[y][x] = cell.cosine
         dark = sum(scale.to_rgba(cell.cosine)[:3]) < 1.38
         axes.text(
             x,
@@ -100,7 +100,7 @@ def draw_cells(
             weight="bold" if cell.same_sign >= wanted else "normal",
         )
     across, up = ([n - 0.5 for n in range(len(values) + 1)] for values in grid)
-    axes.pcolormesh(across, up, colours, cmap=scale.cmap, norm=scale.norm, edgecolors="white", linewidth=0.8)
+    axes.pcolormesh(across, up, colors, cmap=scale.cmap, norm=scale.norm, edgecolors="white", linewidth=0.8)
     axes.set_xticks(range(len(steps)), [str(k) for k in steps])
     axes.set_yticks([])
     axes.tick_params(length=0)

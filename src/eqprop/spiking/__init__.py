@@ -5,8 +5,8 @@ from eqprop.spiking.dynamics import Spiking, SpikingState
 from eqprop.spiking.nir import input_spikes, to_nir, write_nir
 from eqprop.spiking.operations import Operations, fan_out, operations
 from eqprop.spiking.recording import Recording, record
-from eqprop.spiking.sizes import OSA, Decay
-from eqprop.spiking.windup import WoundUp, late, wound_up
+from eqprop.spiking.saturation import Saturation, late, saturation
+from eqprop.spiking.step_sizes import OSA, Decay
 
 __all__ = [
     "OSA",
@@ -18,13 +18,13 @@ __all__ = [
     "SigmaDelta",
     "Spiking",
     "SpikingState",
-    "WoundUp",
+    "Saturation",
     "fan_out",
     "input_spikes",
     "late",
     "operations",
     "record",
     "to_nir",
-    "wound_up",
+    "saturation",
     "write_nir",
 ]

@@ -24,8 +24,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from eqprop._core.state import State
 from eqprop.spiking.surrogates import above, differentiable
-from eqprop.state import State
 
 __all__ = ["Bernoulli", "Coder", "SigmaDelta"]
 

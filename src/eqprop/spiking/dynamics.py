@@ -27,14 +27,15 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from eqprop._core.checks import instance, one_of
+from eqprop._core.state import State, Units
 from eqprop.activations import NAMED
-from eqprop.checks import instance, one_of
-from eqprop.dynamics import Duality, Dynamics, EnergyDescent, Force, zeros
+from eqprop.dynamics.base import Duality, Dynamics, Force, zero_state
+from eqprop.dynamics.energy import EnergyDescent
 from eqprop.network import Activities, Drive, Network
 from eqprop.spiking.coders import Coder, SigmaDelta
-from eqprop.spiking.sizes import OSA, Decay, Sizes, check_size, size_at
+from eqprop.spiking.step_sizes import OSA, Decay, StepSize, check_step_size, step_size_at
 from eqprop.spiking.surrogates import bounded
-from eqprop.state import State, Units
 
 __all__ = ["Spiking", "SpikingState"]
 
@@ -85,22 +86,22 @@ class Spiking(Dynamics):
     torch.Size([5, 3])
     """
 
-    eps: Sizes = 0.5
+    eps: StepSize = 0.5
     lam: float | Decay = 0.2
     coder: Coder = field(default_factory=SigmaDelta)
     input: Literal["spikes", "current"] = "spikes"
     decode: Literal["after", "before"] = "after"
 
-    still_input: ClassVar[bool] = False
+    static_input: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_size("eps", self.eps, Decay, OSA)
-        check_size("lam", self.lam, Decay)
+        check_step_size("eps", self.eps, Decay, OSA)
+        check_step_size("lam", self.lam, Decay)
         instance("coder", self.coder, Coder)
         one_of("input", self.input, ("spikes", "current"))
         one_of("decode", self.decode, ("after", "before"))
 
-    def suit(self, network: Network) -> None:
+    def check_network(self, network: Network) -> None:
         """Refuse activations whose values are not those of a potential."""
         for n, population in enumerate(network.relaxing, start=1):
             if population.activation is not NAMED["hard_sigmoid"]:
@@ -115,11 +116,11 @@ class Spiking(Dynamics):
 
     def prepare(self, network: Network, x: Tensor) -> Drive:
         """Wires for every spike train; biases, and the current of an input that does not spike, stand still."""
-        return network.prepare(self.encode(network, x), still=self.input == "current")
+        return network.prepare(self.encode(network, x), static=self.input == "current")
 
     def init(self, network: Network, x: Tensor) -> SpikingState:
         """Potentials, decoders and coders at zero."""
-        potential = zeros(network, x)
+        potential = zero_state(network, x)
         trains = self._values(torch.zeros_like(x), potential)
         trace = potential if self.decode == "after" else trains
         sizes = tuple(self.eps.begin(u) for u in potential) if isinstance(self.eps, OSA) else ()
@@ -135,7 +136,7 @@ class Spiking(Dynamics):
         potential, sizes = self._moved(state, pressure, tick)
         now = self._values(drive.input, potential)
         before = self._values(drive.input if state.tick else torch.zeros_like(drive.input), state.potential)
-        spike, coder = self.coder.encode(now, before, state.coder, size_at(self.lam, tick + 1), tick)
+        spike, coder = self.coder.encode(now, before, state.coder, step_size_at(self.lam, tick + 1), tick)
         return SpikingState(potential, trace, tuple(spike), coder, sizes, tick)
 
     def activity(self, network: Network, state: State) -> Activities:
@@ -169,7 +170,7 @@ class Spiking(Dynamics):
 
     def _received(self, state: SpikingState, drive: Drive, tick: int) -> tuple[list[Tensor], tuple[Tensor, ...]]:
         """What presses on each unit, constant current included, and the new traces."""
-        lam = size_at(self.lam, tick)
+        lam = step_size_at(self.lam, tick)
         if self.decode == "before":
             trace = tuple(torch.lerp(z, q, lam) for z, q in zip(state.trace, state.spike, strict=True))
             return self._currents(drive, trace), trace
@@ -193,7 +194,7 @@ class Spiking(Dynamics):
             followed = [follow(p, seen, tick) for p, seen in zip(pressure, state.sizes, strict=True)]
             eps, sizes = [size for size, _ in followed], tuple(seen for _, seen in followed)
         else:
-            eps, sizes = [size_at(self.eps, tick)] * len(pressure), ()
+            eps, sizes = [step_size_at(self.eps, tick)] * len(pressure), ()
         moved = zip(state.potential, pressure, eps, strict=True)
         return tuple(bounded(torch.lerp(u, p, e)) for u, p, e in moved), sizes
 

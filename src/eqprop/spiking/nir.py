@@ -39,17 +39,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from eqprop.checks import instance, positive, positive_int
-from eqprop.connections import Connection
-from eqprop.convolution import Conv2d
+from eqprop._core.checks import instance, positive, positive_int
+from eqprop._core.files import write_atomic
+from eqprop.connections.base import Connection
+from eqprop.connections.conv import Conv2d
+from eqprop.connections.dense import Dense
 from eqprop.costs import CrossEntropyReadout
-from eqprop.dense import Dense
-from eqprop.files import write_atomic
-from eqprop.model import Model
+from eqprop.models.model import Model
 from eqprop.spiking.coders import SigmaDelta
-from eqprop.spiking.draft import Draft, upwards
 from eqprop.spiking.dynamics import Spiking
-from eqprop.spiking.sizes import size_at
+from eqprop.spiking.nir_builder import NIRBuilder, upwards
+from eqprop.spiking.step_sizes import step_size_at
 from eqprop.version import __version__
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def to_nir(model: Model, tick: float = 1.0) -> "NIRGraph":
     """
     nir = installed()
     dynamics = expressible(model)
-    draft = Draft(nir, model.network, dynamics, positive("tick", tick))
+    draft = NIRBuilder(nir, model.network, dynamics, positive("tick", tick))
     draft.put_input()
     for name, edge in zip(model.network.edge_names(), model.network.edges(), strict=True):
         draft.put_synapses("_".join(re.findall(r"\d+", name)), *edge)
@@ -120,7 +120,7 @@ def input_spikes(model: Model, x: Tensor, ticks: int) -> Tensor:
     value = dynamics.encode(model.network, model.network.check_input(x))
     before, memory, sent = torch.zeros_like(value), dynamics.coder.begin([value]), []
     for tick in range(1, positive_int("ticks", ticks) + 1):
-        lam = size_at(dynamics.lam, tick + 1)
+        lam = step_size_at(dynamics.lam, tick + 1)
         (spike,), memory = dynamics.coder.encode([value], [before], memory, lam, tick)
         before = value
         sent.append(spike)
@@ -197,7 +197,7 @@ def facts(model: Model, dynamics: Spiking, tick: float) -> dict[str, Any]:
     readout = isinstance(model.cost, CrossEntropyReadout)
     return {
         "eqprop": __version__,
-        "lambda": size_at(dynamics.lam, 1),
+        "lambda": step_size_at(dynamics.lam, 1),
         "eps": dynamics.eps,
         "tick": tick,
         "ticks": model.settle.steps,

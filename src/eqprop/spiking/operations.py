@@ -2,7 +2,7 @@ r"""What spikes cost: synaptic operations, beside the products that the rate twi
 
 A spike of a unit is added up, weight by weight, by every unit that it goes to, upwards and, since the network is recurrent,
 downwards: as many *synaptic operations* as the unit's fan-out. Of a convolution these are the pairs of units that the kernel joins.
-Average pooling is folded into it (`eqprop.correlation`): a spike goes to every pooled unit whose window sees it, once. Units at a
+Average pooling is folded into it (`eqprop.connections.correlation`): a spike goes to every pooled unit whose window sees it, once. Units at a
 border, or in a row that fills no window, have fewer. Nothing flows into the input. Biases and units' own arithmetic do not count.
 
 The rate twin multiplies and adds at every pair, at every tick. If every unit fired at every tick the two counts would be the same;
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from eqprop.model import Model
+from eqprop.models.model import Model
 from eqprop.network import Network
 from eqprop.spiking.recording import Recording, spiking
 

@@ -17,14 +17,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from eqprop.checks import natural
-from eqprop.model import Model, relax
+from eqprop._core.checks import natural
+from eqprop._core.state import State
+from eqprop.models.model import Model, relax
 from eqprop.network import Network
-from eqprop.settle import Settle
+from eqprop.solvers.settle import Settle
 from eqprop.spiking.dynamics import Spiking, SpikingState
-from eqprop.spiking.sizes import size_at
-from eqprop.spiking.windup import shares
-from eqprop.state import State
+from eqprop.spiking.saturation import shares
+from eqprop.spiking.step_sizes import step_size_at
 
 __all__ = ["Choice", "Recording", "Traces", "record"]
 
@@ -129,7 +129,7 @@ def record(
     with torch.inference_mode(False), torch.no_grad():
         sent = dynamics.encode(network, network.check_input(x)) if dynamics.input == "spikes" else None
     watch = Watch(dynamics, sent, chosen(units, network, dynamics), last or start)
-    relax(model, x, steps, y, beta, start, see=watch.see)  # pyright: ignore[reportArgumentType]
+    relax(model, x, steps, y, beta, start, on_step=watch.see)  # pyright: ignore[reportArgumentType]
     return watch.recording(beta)
 
 
@@ -215,7 +215,7 @@ class Watch:
         self.counts = [q + count for q, count in zip(state.spike, self.counts or [0.0] * len(state.spike), strict=True)]
         self.activity.append(torch.stack([q.mean() for q in state.spike]))
         self.wound.append(shares(state))
-        self.lam.append(size_at(self.dynamics.lam, state.tick + 1))
+        self.lam.append(step_size_at(self.dynamics.lam, state.tick + 1))
         values = self.values(state)
         for n, places in self.units.items():
             q, value = flat(state.spike[list(values).index(n)], places), flat(values[n], places)

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from eqprop.checks import positive_int
-from eqprop.estimators.base import Estimator, Watch
-from eqprop.model import Model, relax
-from eqprop.settle import AT_REST, Settle, settle
-from eqprop.state import Units
+from eqprop._core.checks import positive_int
+from eqprop._core.state import Units
+from eqprop.estimators.base import Estimator, FreePhaseCallback
+from eqprop.models.model import Model, relax
+from eqprop.solvers.settle import AT_REST, Settle, settle
 
 __all__ = ["Agreement", "Gradient", "agreement", "bptt_at_rest", "gradient", "gradient_of", "layers"]
 
@@ -41,7 +41,9 @@ class Agreement:
     ratio: float
 
 
-def gradient(estimator: Estimator, model: Model, x: Tensor, y: Tensor, *, watch: Watch | None = None) -> Gradient:
+def gradient(
+    estimator: Estimator, model: Model, x: Tensor, y: Tensor, *, on_free_phase: FreePhaseCallback | None = None
+) -> Gradient:
     """The gradient that an estimator finds for one batch; no parameter and no ``.grad`` is changed.
 
     Args:
@@ -59,7 +61,7 @@ def gradient(estimator: Estimator, model: Model, x: Tensor, y: Tensor, *, watch:
     >>> list(found)[0], found["network.connections.0.weight"].shape
     ('network.connections.0.weight', torch.Size([8, 4]))
     """
-    losses = list(estimator(model, x, y, watch=watch))
+    losses = list(estimator(model, x, y, on_free_phase=on_free_phase))
     if len(losses) != 1:
         raise ValueError(
             f"`estimator` must yield one loss a batch, {type(estimator).__name__} yielded {len(losses)}: "
@@ -95,7 +97,7 @@ def bptt_at_rest(
     steps, twin = Settle(positive_int("unrolled_steps", unrolled_steps)), model.twin()
     still = relax(twin, x, rest, state=start).state
     with torch.enable_grad():
-        drive, _, target = twin.pose(x, y)
+        drive, _, target = twin.prepare_batch(x, y)
         last = settle(twin.network, twin.dynamics, drive, still, steps)
         return gradient_of(twin.cost.value(last.output, target).mean(), twin)
 

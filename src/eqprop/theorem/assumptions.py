@@ -22,10 +22,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from eqprop.dynamics import Drive, Duality
-from eqprop.model import Model
-from eqprop.precision import full_precision
-from eqprop.state import State
+from eqprop._core.precision import full_precision
+from eqprop._core.state import State
+from eqprop.dynamics.base import Drive, Duality
+from eqprop.models.model import Model
 
 __all__ = ["Assumption", "check", "of_twin", "share", "slow"]
 

@@ -7,17 +7,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from eqprop.checks import instance, natural, not_negative, one_of, positive_int
+from eqprop._core.checks import instance, natural, not_negative, one_of, positive_int
 from eqprop.estimators import ContinualEP, ContinualSGD, EquilibriumProp
-from eqprop.model import Model
-from eqprop.order import Synchronous
-from eqprop.rates import as_rates
-from eqprop.settle import Settle, as_settle
-from eqprop.theorem.comparison import Backward, Progress, backward, synchronous
-from eqprop.training.codec import from_json, to_json
-from eqprop.training.material import check_classes, samples, training_batches
-from eqprop.training.run import KINDS, MODELS, Data, ModelSpec, Run, drawn, one_of_classes
-from eqprop.training.seeding import BATCH, WEIGHTS, generator, seeded
+from eqprop.estimators.rates import as_rates
+from eqprop.models.model import Model
+from eqprop.solvers.schedules import Synchronous
+from eqprop.solvers.settle import Settle, as_settle
+from eqprop.theorem.gdu import Backward, Progress, backward, synchronous
+from eqprop.training.config.run import CONFIG_CLASSES, MODELS, Data, ModelSpec, Run, drawn, one_of_classes
+from eqprop.training.config.serialization import from_json, to_json
+from eqprop.training.dataset import check_classes, load_splits, training_batches
+from eqprop.training.rng import BATCH, WEIGHTS, generator, seeded
 
 __all__ = ["RANDOM", "Experiment", "in_step"]
 
@@ -35,7 +35,7 @@ class Experiment:
     Args:
         name: of the recipe it came from.
         data: the data set, whose first training batch is taken, and the batch's size; "random" draws inputs and a class, which
-            are neither normalised nor augmented.
+            are neither normalized nor augmented.
         model: specification of the network.
         estimator: T, K, beta and nudging of EP or continual EP; "random-sign" counts as "one-sided". Continual EP names its rates.
             The last states are taken, even where a phase asks for means of its last steps.
@@ -64,7 +64,7 @@ class Experiment:
     def __post_init__(self) -> None:
         instance("name", self.name, str)
         instance("data", self.data, Data)
-        for part in ("normalise", "augment"):
+        for part in ("normalize", "augment"):
             if self.data.name == RANDOM and getattr(self.data, part) is not None:
                 raise ValueError(
                     f"`{part}` must be left out where the batch is {RANDOM}, got {getattr(self.data, part)!r}"
@@ -73,7 +73,7 @@ class Experiment:
         if not isinstance(self.estimator, EquilibriumProp | ContinualSGD):
             raise ValueError(f"`estimator` must be an EquilibriumProp or a ContinualSGD, got {self.estimator!r}")
         if isinstance(self.estimator, ContinualSGD) and self.estimator.rates is None:
-            raise ValueError("`rates` is left out: a check has no optimiser to take it from")
+            raise ValueError("`rates` is left out: a check has no optimizer to take it from")
         for name in ("free_steps", "nudged_steps"):
             synchronous(name, getattr(self.estimator, name), "estimator: ")
         free, nudged = self.phases
@@ -99,7 +99,7 @@ class Experiment:
         estimator = run.estimator
         if isinstance(estimator, ContinualEP) or (isinstance(estimator, ContinualSGD) and estimator.rates is None):
             free, nudged, beta, nudging = (getattr(estimator, name) for name in NUDGED)
-            estimator = ContinualSGD(free, nudged, beta, run.optimiser.rates, nudging)
+            estimator = ContinualSGD(free, nudged, beta, run.optimizer.rates, nudging)
         if not isinstance(estimator, EquilibriumProp | ContinualSGD):
             raise ValueError(f"a check of the theorem needs a run by EP, got one by {type(estimator).__name__}")
         phases = {name: in_step(getattr(estimator, name)) for name in ("free_steps", "nudged_steps")}
@@ -125,7 +125,7 @@ class Experiment:
 
     def to_json(self) -> str:
         """The experiment as JSON text; paths are left out."""
-        return to_json(self, (Experiment, *KINDS))
+        return to_json(self, (Experiment, *CONFIG_CLASSES))
 
     @classmethod
     def from_json(cls, text: str) -> "Experiment":
@@ -135,7 +135,7 @@ class Experiment:
             ValueError: if the text is not an experiment's, or a value is not valid.
         """
         with seeded(0, WEIGHTS):  # a readout that it names draws weights, to be drawn again by `build`
-            return instance("experiment", from_json(text, (Experiment, *KINDS)), cls)
+            return instance("experiment", from_json(text, (Experiment, *CONFIG_CLASSES)), cls)
 
     def build(self, device: torch.device | str = "cpu") -> Model:
         """The model with the weights that this seed draws; the same in both precisions, up to rounding."""
@@ -157,7 +157,7 @@ class Experiment:
         if self.data.name == RANDOM:
             x, y = drawn_batch(model, self.data.batch_size, self.seed)
         else:
-            train, *_ = samples(self.data, progress)
+            train, *_ = load_splits(self.data, progress)
             batches = training_batches(self.data, self.seed, train, model, "cpu")
             check_classes(self.data.name, model, batches.shaped(batches.x[:1]).to(like), batches.y)
             x, y = next(iter(batches))

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from eqprop._core.precision import full_precision
+from eqprop._core.state import State
 from eqprop.estimators.implicit import pull_back
-from eqprop.model import Model
-from eqprop.precision import full_precision
-from eqprop.state import State
+from eqprop.models.model import Model
 
 __all__ = ["Gradient", "by_step", "trainable"]
 

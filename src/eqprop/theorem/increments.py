@@ -17,15 +17,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from eqprop.checks import not_negative
-from eqprop.dynamics import Drive
+from eqprop._core.checks import not_negative
+from eqprop._core.precision import full_precision
+from eqprop._core.state import State, Units
+from eqprop.dynamics.base import Drive
 from eqprop.estimators.continual import check_finite
-from eqprop.model import Model
+from eqprop.estimators.rates import as_rates, rates_by_parameter
+from eqprop.models.model import Model
 from eqprop.network import Activities
-from eqprop.precision import full_precision
-from eqprop.rates import as_rates, by_parameter
-from eqprop.settle import Settle, Solution, settle
-from eqprop.state import State, Units
+from eqprop.solvers.settle import Settle, Solution, settle
 from eqprop.theorem.gradients import trainable
 
 __all__ = ["Move", "Nudged", "gradient", "moving", "nudged", "of_parameters", "of_states"]
@@ -41,7 +41,7 @@ def nudged(
     """A nudged phase of ``steps`` steps for each strength, from the free state."""
 
     def phase(beta: float) -> tuple[State, ...]:
-        force = model.cost.pull(target, beta)
+        force = model.cost.nudging_force(target, beta)
         found = settle(model.network, model.dynamics, drive, free.state, Settle(steps), force=force, trajectory=True)
         return found.trajectory or ()
 
@@ -92,7 +92,7 @@ def moving(
     """
     private = copy.deepcopy(model)
     parameters = trainable(private)
-    rate = by_parameter(private, as_rates(rates, not_negative), "gdu")
+    rate = rates_by_parameter(private, as_rates(rates, not_negative), "gdu")
     found, paths = room(parameters, steps), [[free.state] for _ in betas]
     for t in range(steps):
         with torch.no_grad():
@@ -112,7 +112,7 @@ def learn_from(model: Model, x: Tensor, target: Tensor, beta: float, path: list[
     dynamics, network = model.dynamics, model.network
     with full_precision(x):
         drive = dynamics.prepare(network, x)
-        path.append(dynamics.step(network, path[-1], drive, model.cost.pull(target, beta)))
+        path.append(dynamics.step(network, path[-1], drive, model.cost.nudging_force(target, beta)))
     before, after = (dynamics.activity(network, state) for state in path[-2:])
     return Move(beta, before, before, after)
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from eqprop.angles import angle_between
+from eqprop._core.angles import angle_between
 from eqprop.network import Network
 from eqprop.theorem.assumptions import Assumption, share
-from eqprop.theorem.process import Agreement, Process
+from eqprop.theorem.series import Agreement, Series
 
 __all__ = ["GDUReport", "distances", "labels", "layer_errors"]
 
@@ -21,9 +21,9 @@ class GDUReport:
     """EP's increments against BPTT's gradients, step by step; the theorem says ``ep = -bptt``.
 
     Attributes:
-        neurons: a `Process` ``(K, B, *shape)`` for each relaxing population, input-first (index 0 is the first hidden one,
+        neurons: a `Series` ``(K, B, *shape)`` for each relaxing population, input-first (index 0 is the first hidden one,
             the last the output): ``Delta_s(t)``, and of each sample's own loss ``dL/ds_{T-t}`` or ``dL/du_{T-t}``, see ``against``.
-        parameters: a `Process` ``(K, *shape)`` for each parameter that wants a gradient, keyed as ``named_parameters()``:
+        parameters: a `Series` ``(K, *shape)`` for each parameter that wants a gradient, keyed as ``named_parameters()``:
             ``Delta_theta(t)``, and the gradient of the batch-mean loss for the copy of theta that step T - t used. A readout's
             plain gradient is at t = 0 in both.
         free: motion without a nudge, ``(K, B, *shape)`` a population, over the last K free steps, scaled like ``Delta_s``.
@@ -39,8 +39,8 @@ class GDUReport:
         distances: steps that the nudge takes from the output to each population.
     """
 
-    neurons: list[Process]
-    parameters: dict[str, Process]
+    neurons: list[Series]
+    parameters: dict[str, Series]
     free: list[Tensor]
     residual: Tensor
     steps: int
@@ -59,7 +59,7 @@ class GDUReport:
         return len(self.neurons[0].ep)
 
     @property
-    def populations(self) -> dict[str, Process]:
+    def populations(self) -> dict[str, Series]:
         """The neurons by name, "s1" the first hidden population."""
         return {f"s{n}": process for n, process in enumerate(self.neurons, start=1)}
 
@@ -71,7 +71,7 @@ class GDUReport:
     def relative_error(
         self, *, accumulated: bool = False, first: bool = True, mask: bool = False, floor: float = 0.0
     ) -> dict[str, float]:
-        """The papers' relative error of every population ("s1", …) and parameter: see `eqprop.theorem.process`.
+        """The papers' relative error of every population ("s1", …) and parameter: see `eqprop.theorem.series`.
 
         Neurons are averaged over the batch first, as the papers do.
 
@@ -169,7 +169,7 @@ def layer_errors(summary: Mapping[str, Any]) -> dict[str, float]:
     return found | {facts["label"]: facts["relative_error"] for facts in weights}
 
 
-def is_weight(name: str, process: Process) -> bool:
+def is_weight(name: str, process: Series) -> bool:
     """Whether a parameter is a weight of the network, and no bias or readout."""
     return name.startswith("network.") and process.ep.dim() > 2
 

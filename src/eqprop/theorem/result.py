@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from eqprop.files import DamagedError, write_atomic
-from eqprop.model import Model
-from eqprop.theorem.comparison import Progress, admit, compare
+from eqprop._core.files import DamagedError, write_atomic
+from eqprop.models.model import Model
 from eqprop.theorem.experiment import Experiment
+from eqprop.theorem.gdu import Progress, admit, compare
 from eqprop.theorem.report import GDUReport
 from eqprop.training.environment import environment
 from eqprop.training.session import threads

@@ -16,15 +16,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from eqprop.checks import nonzero, positive_int
-from eqprop.estimators.ep import strengths
-from eqprop.model import Model
-from eqprop.settle import Settle, Solution, settle
-from eqprop.state import State
-from eqprop.theorem.comparison import admit, shadowed
+from eqprop._core.checks import nonzero, positive_int
+from eqprop._core.state import State
+from eqprop.estimators.ep import nudging_strengths
+from eqprop.models.model import Model
+from eqprop.solvers.settle import Settle, Solution, settle
+from eqprop.theorem.gdu import admit, shadowed
 from eqprop.theorem.gradients import by_step, trainable
 from eqprop.theorem.increments import Move, Nudged, gradient, nudged
-from eqprop.theorem.process import Process
+from eqprop.theorem.series import Series
 
 __all__ = ["Cell", "Grid", "cheapest", "tune"]
 
@@ -69,7 +69,7 @@ class Grid:
     @property
     def phases(self) -> int:
         """Nudged phases a batch."""
-        return len(strengths(self.nudging, 1.0, None))
+        return len(nudging_strengths(self.nudging, 1.0, None))
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ MEANS = ("same_sign", "lowest", "relative_error", "cosine")
 def on_batch(model: Model, x: Tensor, y: Tensor, grid: Grid) -> Iterator[Cell]:
     """Every setting on one batch."""
     with torch.no_grad():
-        drive, state, target = model.pose(x, y)
+        drive, state, target = model.prepare_batch(x, y)
     states: tuple[State, ...] = (state,)
     twin = model.twin()
     for steps in grid.free_steps:
@@ -164,7 +164,9 @@ def on_batch(model: Model, x: Tensor, y: Tensor, grid: Grid) -> Iterator[Cell]:
         for beta in grid.betas:
             shorter = [k for k in grid.nudged_steps if k <= steps]
             phases = (
-                nudged(model, drive, target, free, shorter[-1], strengths(grid.nudging, beta, None)) if shorter else []
+                nudged(model, drive, target, free, shorter[-1], nudging_strengths(grid.nudging, beta, None))
+                if shorter
+                else []
             )
             for k in shorter:
                 yield measured(grid, (steps, k, beta), free, estimate(model, x, free, phases, k), bptt)
@@ -218,9 +220,9 @@ def measured(
 
 def agreement(ep: Tensor, bptt: Tensor) -> float:
     """Fraction of equal signs."""
-    return Process(-ep[None], bptt[None]).sign_agreement().same
+    return Series(-ep[None], bptt[None]).sign_agreement().same
 
 
 def cosine(ep: Tensor, bptt: Tensor) -> float:
     """Of the angle between two gradients."""
-    return Process(-ep[None], bptt[None]).cosine()
+    return Series(-ep[None], bptt[None]).cosine()

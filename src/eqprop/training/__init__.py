@@ -1,12 +1,12 @@
 """Training: runs as frozen objects, a trainer that survives anything, checkpoints, logs."""
 
+from eqprop.training.config.optimizers import SGD, Adam, AdamW
+from eqprop.training.config.quantized import QuantizedSGD
+from eqprop.training.config.run import Data, Run
+from eqprop.training.config.schedules import Constant, Cosine, StepDecay
 from eqprop.training.evaluation import evaluate
-from eqprop.training.optimisers import SGD, Adam, AdamW
-from eqprop.training.quantised import QuantisedSGD
-from eqprop.training.run import Data, Run
-from eqprop.training.schedules import Constant, Cosine, StepDecay
-from eqprop.training.seeds import proceed_at_once
-from eqprop.training.session import Session, load, prepare, proceed, start
+from eqprop.training.seeds import train_seeds
+from eqprop.training.session import Session, create_run, load, prepare, train_run
 from eqprop.training.trainer import Trainer
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "Data",
-    "QuantisedSGD",
+    "QuantizedSGD",
     "Run",
     "Session",
     "StepDecay",
@@ -24,7 +24,7 @@ __all__ = [
     "evaluate",
     "load",
     "prepare",
-    "proceed",
-    "proceed_at_once",
-    "start",
+    "train_run",
+    "train_seeds",
+    "create_run",
 ]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from eqprop.files import DamagedError, write_atomic
+from eqprop._core.files import DamagedError, write_atomic
 
 __all__ = [
     "DamagedError",
@@ -119,14 +119,14 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> No
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """An optimiser's state, cut into what safetensors and what JSON can carry."""
+    """An optimizer's state, cut into what safetensors and what JSON can carry."""
 
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
 
 
 def optimizer_state(optimizer: Optimizer) -> OptimizerState:
-    """The state of any `torch.optim` optimiser whose values are tensors, numbers, strings and None."""
+    """The state of any `torch.optim` optimizer whose values are tensors, numbers, strings and None."""
     state = optimizer.state_dict()
     tensors, numbers = {}, {}
     for index, values in state["state"].items():
@@ -139,7 +139,7 @@ def load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], facts: dict
     """What `optimizer_state` gave.
 
     Raises:
-        ValueError: if it is another optimiser's.
+        ValueError: if it is another optimizer's.
     """
     if facts["kind"] != kind(optimizer):
         raise ValueError(f"the checkpoint is of the optimizer {facts['kind']}, not of {kind(optimizer)}")
@@ -153,7 +153,7 @@ def load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], facts: dict
 
 
 def kind(optimizer: Optimizer) -> str:
-    """The optimiser's class."""
+    """The optimizer's class."""
     return type(optimizer).__name__
 
 

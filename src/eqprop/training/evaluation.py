@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from eqprop.model import Model
-from eqprop.settle import settle
-from eqprop.training.tally import Score, Tally
+from eqprop.models.model import Model
+from eqprop.solvers.settle import settle
+from eqprop.training.metrics import Metrics, Score
 
 __all__ = ["evaluate"]
 
 
 @torch.no_grad()
 def evaluate(
-    model: Model, batches: Iterable[tuple[Tensor, Tensor]], pool: Callable[[Tally], object] | None = None
+    model: Model, batches: Iterable[tuple[Tensor, Tensor]], pool: Callable[[Metrics], object] | None = None
 ) -> Score:
     """Settle freely for as long as ``model(x)`` does, and measure.
 
@@ -28,10 +28,10 @@ def evaluate(
         FloatingPointError: if the input, a weight or a state is not finite.
     """
     device = next(model.parameters()).device
-    tally = Tally(device)
+    tally = Metrics(device)
     for x, y in batches:
         x, y = x.to(device), y.to(device)
-        drive, start, target = model.pose(x, y)
+        drive, start, target = model.prepare_batch(x, y)
         solution = settle(model.network, model.dynamics, drive, start, model.settle)
         tally.add(model.cost.value(solution.output, target).mean(), solution, y, model.cost)
     if pool is not None:

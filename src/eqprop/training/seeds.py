@@ -6,18 +6,18 @@ from pathlib import Path
 
 import torch
 
-from eqprop.model import Model
-from eqprop.training.course import Course
-from eqprop.training.folder import Folder
-from eqprop.training.interrupts import Interrupts
-from eqprop.training.lockstep import Lane, Outcome, in_step, obstacle
-from eqprop.training.material import Parts, samples
-from eqprop.training.reports import Report
-from eqprop.training.run import Run
-from eqprop.training.seeding import REST, Aside
-from eqprop.training.session import begun_on, finished, made_ready, note_other, read_run, threads
+from eqprop.models.model import Model
+from eqprop.training.batch_steps import FitArguments
+from eqprop.training.batched_seeds import Outcome, SeedTraining, train_batched, unsupported_reason
+from eqprop.training.config.run import Run
+from eqprop.training.dataset import Splits, load_splits
+from eqprop.training.progress.callbacks import Callback
+from eqprop.training.rng import REST, IsolatedRNG
+from eqprop.training.run_folder import RunFolder
+from eqprop.training.session import begun_on, is_finished, note_other, prepare_with, read_run, threads
+from eqprop.training.signals import Interrupts
 
-__all__ = ["alike", "proceed_at_once"]
+__all__ = ["alike", "train_seeds"]
 
 
 def alike(run: Run) -> str:
@@ -25,12 +25,12 @@ def alike(run: Run) -> str:
     return replace(run, seed=0).to_json()
 
 
-def proceed_at_once(
+def train_seeds(
     folders: Sequence[str | Path],
     *,
     device: torch.device | str | None = None,
     root: str | None = None,
-    reports: Mapping[Path, Sequence[Report]] | None = None,
+    reports: Mapping[Path, Sequence[Callback]] | None = None,
     checkpoint_every: float = 60.0,
 ) -> dict[Path, Outcome]:
     """Begin the runs of several folders, or go on where each stopped: as `proceed` with one after the other, up to round-off.
@@ -52,20 +52,20 @@ def proceed_at_once(
         ValueError: if the runs differ in more than their seed or cannot be trained at once, or all are finished.
         Others: as `proceed`; the last checkpoint of every run is whole.
     """
-    places = [Folder(Path(folder)) for folder in folders]
+    places = [RunFolder(Path(folder)) for folder in folders]
     runs = [read_run(place.path) for place in places]
     check(runs)
-    if all(done := [finished(place) for place in places]):
+    if all(done := [is_finished(place) for place in places]):
         raise ValueError(f"{', '.join(map(str, folders))} are finished: train in other folders")
     device = begun_on(places[0]) if device is None else device
     data = replace(runs[0].data, root=root)
-    parts = moved(samples(data), device)
+    parts = moved(load_splits(data), device)
     with threads(runs[0].threads), Interrupts() as interrupts:
         lanes = []
         for place, run, over in zip(places, runs, done, strict=True):
             told = reports[place.path] if reports else ()
             lanes.append(None if over else lane(place, run, parts, device, told, checkpoint_every, interrupts))
-        outcomes = in_step(lanes, lambda n: spare(runs[n], device))
+        outcomes = train_batched(lanes, lambda n: spare(runs[n], device))
     return {place.path: outcome for place, outcome in zip(places, outcomes, strict=True) if outcome is not None}
 
 
@@ -73,11 +73,11 @@ def check(runs: Sequence[Run]) -> None:
     """Raise ValueError unless the runs can be trained at once."""
     if len({alike(run) for run in runs}) != 1:
         raise ValueError("`folders` must hold runs that differ in their seed alone: `proceed` with one after the other")
-    if reason := obstacle(runs[0]):
+    if reason := unsupported_reason(runs[0]):
         raise ValueError(f"these runs cannot be trained at once: {reason}; `proceed` with one after the other")
 
 
-def moved(parts: Parts, device: torch.device | str) -> Parts:
+def moved(parts: Splits, device: torch.device | str) -> Splits:
     """The samples on the device, for all runs."""
     train, validation, test = (part and (part[0].to(device), part[1].to(device)) for part in parts)
     assert train
@@ -86,22 +86,22 @@ def moved(parts: Parts, device: torch.device | str) -> Parts:
 
 
 def lane(
-    place: Folder,
+    place: RunFolder,
     run: Run,
-    parts: Parts,
+    parts: Splits,
     device: torch.device | str,
-    reports: Sequence[Report],
+    reports: Sequence[Callback],
     checkpoint_every: float,
     interrupts: Interrupts,
-) -> Lane:
+) -> SeedTraining:
     """One of the trainings, at its beginning or where it stopped."""
     if place.begun:
         note_other(place, device)
-    session = made_ready(run, lambda: parts, device)
+    session = prepare_with(run, lambda: parts, device)
     trainer = session.trainer(place.path, reports, checkpoint_every)
-    course = Course(session.train, run.epochs, session.validation, session.test)
-    go = trainer.resuming if place.begun else trainer.fitting
-    return Lane(trainer, go(course, interrupts), Aside(run.seed, REST))
+    course = FitArguments(session.train, run.epochs, session.validation, session.test)
+    go = trainer.resume_steps if place.begun else trainer.fit_steps
+    return SeedTraining(trainer, go(course, interrupts), IsolatedRNG(run.seed, REST))
 
 
 def spare(run: Run, device: torch.device | str) -> Model:

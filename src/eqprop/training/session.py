@@ -11,34 +11,34 @@ from warnings import warn
 import torch
 from torch import Tensor
 
-from eqprop.checks import one_of
+from eqprop._core.checks import one_of
+from eqprop._core.files import DamagedError, write_atomic
 from eqprop.data.batches import Batches
-from eqprop.estimators.base import bound
-from eqprop.files import DamagedError, write_atomic
-from eqprop.model import Model
-from eqprop.settle import Settle
+from eqprop.estimators.base import bind_estimator
+from eqprop.models.model import Model
+from eqprop.solvers.settle import Settle
 from eqprop.training import checkpoint
-from eqprop.training.activity import activity_of
+from eqprop.training.config.run import Run
+from eqprop.training.dataset import Splits, check_classes, fit_to_model, load_splits, training_batches
+from eqprop.training.diagnostics import combine, diagnostics_of
+from eqprop.training.distributed.processes import SINGLE_PROCESS, Processes
 from eqprop.training.environment import environment
-from eqprop.training.folder import Folder, Row
-from eqprop.training.material import Parts, check_classes, fitted, samples, training_batches
-from eqprop.training.probe import probe_of, together
-from eqprop.training.processes import ALONE, Processes
-from eqprop.training.reports import Report
-from eqprop.training.run import Run
-from eqprop.training.seeding import REST, seeded
+from eqprop.training.progress.callbacks import Callback
+from eqprop.training.rng import REST, seeded
+from eqprop.training.run_folder import Row, RunFolder
+from eqprop.training.spiking_diagnostics import activity_of
 from eqprop.training.trainer import Trainer
 
 __all__ = [
     "Session",
     "begun_on",
-    "finished",
-    "history",
+    "is_finished",
+    "read_history",
     "load",
     "prepare",
-    "proceed",
+    "train_run",
     "read_run",
-    "start",
+    "create_run",
     "threads",
 ]
 
@@ -67,12 +67,12 @@ class Session:
     def trainer(
         self,
         folder: Path,
-        reports: Sequence[Report] = (),
+        reports: Sequence[Callback] = (),
         checkpoint_every: float = 60.0,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Trainer:
         """The trainer of this run."""
-        optimizer = self.run.optimiser.build(self.model)
+        optimizer = self.run.optimizer.build(self.model)
         return Trainer(
             self.model,
             self.run.estimator,
@@ -83,8 +83,8 @@ class Session:
             reports=reports,
             checkpoint_every=checkpoint_every,
             config=self.run.to_json(),
-            probe=together(
-                probe_of(self.run, self.model, *self._first_samples()),
+            probe=combine(
+                diagnostics_of(self.run, self.model, *self._first_samples()),
                 activity_of(self.model, self.run.estimator.free_steps, *self._first_samples()),
             ),
             processes=processes,
@@ -111,13 +111,13 @@ def prepare(
         FileNotFoundError: if the data are nowhere.
         RuntimeError: if the data are damaged, or the device is not there.
     """
-    return made_ready(run, lambda: samples(run.data, progress), device)
+    return prepare_with(run, lambda: load_splits(run.data, progress), device)
 
 
-def made_ready(run: Run, parts: Callable[[], Parts], device: torch.device | str) -> Session:
+def prepare_with(run: Run, parts: Callable[[], Splits], device: torch.device | str) -> Session:
     """`prepare`, with samples that come from elsewhere; asked for when the model has been found sound."""
     model = run.build().to(device)
-    bound(run.estimator, model, run.optimiser.build(model))
+    bind_estimator(run.estimator, model, run.optimizer.build(model))
     model.dynamics.admit(getattr(run.estimator, "beta", 0.0))
     for steps in vars(run.estimator).values():
         if isinstance(steps, Settle):
@@ -129,33 +129,35 @@ def made_ready(run: Run, parts: Callable[[], Parts], device: torch.device | str)
         run,
         model,
         batches,
-        Batches(*fitted(validation, model, device), TEST_BATCH, shuffle=False) if validation else None,
-        Batches(*fitted(test, model, device), TEST_BATCH, shuffle=False),
+        Batches(*fit_to_model(validation, model, device), TEST_BATCH, shuffle=False) if validation else None,
+        Batches(*fit_to_model(test, model, device), TEST_BATCH, shuffle=False),
     )
 
 
-def start(run: Run, folder: str | Path, device: torch.device | str = "cpu", processes: Processes = ALONE) -> Folder:
+def create_run(
+    run: Run, folder: str | Path, device: torch.device | str = "cpu", processes: Processes = SINGLE_PROCESS
+) -> RunFolder:
     """Make a run folder that `proceed` can begin with; of several processes one calls it.
 
     Raises:
         FileExistsError: if there is something in it already.
         OSError: if it cannot be created or written to.
     """
-    place = Folder(Path(folder)).make()
+    place = RunFolder(Path(folder)).make()
     with threads(run.threads):
         write_atomic(place.environment, json.dumps(environment(device, processes.size), indent=2) + "\n")
     write_atomic(place.config, run.to_json())
     return place
 
 
-def proceed(
+def train_run(
     folder: str | Path,
     *,
     device: torch.device | str | None = None,
     root: str | None = None,
-    reports: Sequence[Report] = (),
+    reports: Sequence[Callback] = (),
     checkpoint_every: float = 60.0,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> list[Row]:
     """Begin the run of a folder, or go on where it stopped.
 
@@ -166,7 +168,7 @@ def proceed(
         reports: who is told of batches and epochs.
         checkpoint_every: seconds between checkpoints within an epoch.
         processes: those that train together; all of them call this, and can read the folder. The result is that of one, as far as
-            `eqprop.training.parallel` says; to the bit it is that of as many.
+            `eqprop.training.distributed.gloo` says; to the bit it is that of as many.
 
     Returns:
         One row an epoch, as in ``metrics.jsonl``.
@@ -176,11 +178,11 @@ def proceed(
         ValueError: if the run is finished, its file is not valid, or not the one that it began with.
         Others: as `prepare` and `Trainer.fit`.
     """
-    run, place = read_run(folder), Folder(Path(folder))
-    if finished(place):
+    run, place = read_run(folder), RunFolder(Path(folder))
+    if is_finished(place):
         raise ValueError(f"{folder} is finished: all {run.epochs} epochs are done; train in another folder")
     device = begun_on(place) if device is None else device
-    begun = processes.told(place.begun)
+    begun = processes.broadcast(place.begun)
     if begun and processes.first:
         with threads(run.threads):
             note_other(place, device, processes)
@@ -191,12 +193,12 @@ def proceed(
         return go(session.train, run.epochs, validation=session.validation, test=session.test)
 
 
-def begun_on(place: Folder) -> str:
+def begun_on(place: RunFolder) -> str:
     """The kind of device that a run began on."""
     return "cuda" if facts_of(place).get("gpu") else "cpu"
 
 
-def facts_of(place: Folder) -> dict[str, Any]:
+def facts_of(place: RunFolder) -> dict[str, Any]:
     """What a run began on.
 
     Raises:
@@ -208,7 +210,7 @@ def facts_of(place: Folder) -> dict[str, Any]:
         raise DamagedError(f"{place.environment} is missing or damaged") from None
 
 
-def note_other(place: Folder, device: torch.device | str, processes: Processes = ALONE) -> None:
+def note_other(place: RunFolder, device: torch.device | str, processes: Processes = SINGLE_PROCESS) -> None:
     """Warn if a run goes on with another torch, on other hardware or in more or fewer processes, and write down on what."""
     then, now = facts_of(place), environment(device, processes.size)
     before = {"processes": 1} | then  # an old file does not say
@@ -219,7 +221,7 @@ def note_other(place: Folder, device: torch.device | str, processes: Processes =
         write_atomic(place.environment, json.dumps(then, indent=2) + "\n")
 
 
-def finished(place: Folder) -> bool:
+def is_finished(place: RunFolder) -> bool:
     """Whether the run of a folder came to its end.
 
     Raises:
@@ -228,13 +230,13 @@ def finished(place: Folder) -> bool:
     return place.last.exists() and checkpoint.read(place.last)[1]["epoch"] >= read_run(place.path).epochs
 
 
-def history(folder: str | Path) -> list[Row]:
+def read_history(folder: str | Path) -> list[Row]:
     """The rows of a run folder: one an epoch; none if it has not begun.
 
     Raises:
         DamagedError: if its checkpoint or its metrics are not what was written.
     """
-    place = Folder(Path(folder))
+    place = RunFolder(Path(folder))
     return place.rows(at_least=checkpoint.read(place.last)[1]["epoch"] if place.begun else 0)
 
 
@@ -245,7 +247,7 @@ def read_run(folder: str | Path) -> Run:
         FileNotFoundError: if there is none.
         ValueError: if its file is not valid.
     """
-    config = Folder(Path(folder)).config
+    config = RunFolder(Path(folder)).config
     if not config.is_file():
         raise FileNotFoundError(f"{folder} holds no run: there is no {config.name} in it")
     try:
@@ -265,7 +267,7 @@ def load(folder: str | Path, which: Literal["last", "best"] = "last") -> Model:
         FileNotFoundError: if the folder holds no run, or no weights yet.
         ValueError: if a file is damaged or not valid.
     """
-    place = Folder(Path(folder))
+    place = RunFolder(Path(folder))
     path = {"last": place.last, "best": place.best}[one_of("which", which, ("last", "best"))]
     model = read_run(folder).build()
     checkpoint.load_weights(model, checkpoint.read(path)[0], path)

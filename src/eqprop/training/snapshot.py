@@ -11,12 +11,12 @@ from eqprop.training import checkpoint
 if TYPE_CHECKING:
     from eqprop.training.trainer import Trainer
 
-__all__ = ["put_back", "take"]
+__all__ = ["load_trainer_state", "trainer_state"]
 
 Snapshot = tuple[dict[str, Tensor], dict[str, Any]]
 
 
-def take(trainer: "Trainer", spent: float) -> Snapshot:
+def trainer_state(trainer: "Trainer", spent: float) -> Snapshot:
     """All that decides how a training goes on.
 
     Args:
@@ -27,7 +27,7 @@ def take(trainer: "Trainer", spent: float) -> Snapshot:
         FloatingPointError: if a weight is not finite.
     """
     optimizer = checkpoint.optimizer_state(trainer.optimizer)
-    sums, counts = trainer.tally.state()
+    sums, counts = trainer.metrics.state()
     tensors = checkpoint.weights(trainer.model) | optimizer.tensors
     tensors |= {"tally": sums, "random.torch": torch.get_rng_state(), "random.epoch": trainer.drawn}
     tensors["random.estimator"] = trainer.generator.get_state()
@@ -44,7 +44,7 @@ def take(trainer: "Trainer", spent: float) -> Snapshot:
     return tensors, facts
 
 
-def put_back(trainer: "Trainer", tensors: dict[str, Tensor], facts: dict[str, Any], path: Path) -> None:
+def load_trainer_state(trainer: "Trainer", tensors: dict[str, Tensor], facts: dict[str, Any], path: Path) -> None:
     """Make a training what it was when the snapshot was taken, in its file ``path``.
 
     Raises:
@@ -58,4 +58,4 @@ def put_back(trainer: "Trainer", tensors: dict[str, Tensor], facts: dict[str, An
     trainer.start_epoch(done=facts["epoch"])
     trainer.batch, trainer.drawn, trainer.best = facts["batch"], tensors["random.epoch"], facts["best"]
     trainer.spent = facts["spent"]
-    trainer.tally.restore(tensors["tally"], facts["counts"])
+    trainer.metrics.restore(tensors["tally"], facts["counts"])

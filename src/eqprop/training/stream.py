@@ -8,13 +8,15 @@ from torch import Tensor
 
 from eqprop.data.batches import Batches
 
-__all__ = ["Samples", "stream"]
+__all__ = ["Samples", "remaining_batches"]
 
 Samples: TypeAlias = Iterable[tuple[Tensor, Tensor]]
 """Batches ``(x, y)``: ``(B, *shape)`` floats, and ``(B,)`` classes or ``(B, n)`` floats."""
 
 
-def stream(batches: Samples, epoch: int, done: int, drawn: Tensor) -> tuple[Iterator[tuple[Tensor, Tensor]], Tensor]:
+def remaining_batches(
+    batches: Samples, epoch: int, done: int, drawn: Tensor
+) -> tuple[Iterator[tuple[Tensor, Tensor]], Tensor]:
     """What is left of an epoch.
 
     `Batches` knows its order. Another iterable is walked from its beginning: one that draws its order from torch's default

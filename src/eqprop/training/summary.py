@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from eqprop.training.folder import Row
+from eqprop.training.run_folder import Row
 
-__all__ = ["Spread", "Summary", "summarise"]
+__all__ = ["Spread", "Summary", "summarize"]
 
 LAST = 5
 """Epochs whose mean is given beside the last one's."""
@@ -54,7 +54,7 @@ class Summary:
     seconds: float
 
 
-def summarise(runs: Sequence[Sequence[Row]]) -> Summary | None:
+def summarize(runs: Sequence[Sequence[Row]]) -> Summary | None:
     """The summary of runs that differ in their seed; None if one has no epoch yet, or there are no classes to err on."""
     if not all(rows and rows[-1].get("test_error") is not None for rows in runs):
         return None

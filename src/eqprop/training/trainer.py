@@ -1,6 +1,6 @@
 """The trainer: any estimator's losses, any model, any iterable of ``(x, y)``, over epochs, with tests, metrics and checkpoints.
 
-What a training is at a given moment is its weights, the optimiser's and the scheduler's state, the random streams (the
+What a training is at a given moment is its weights, the optimizer's and the scheduler's state, the random streams (the
 estimator's own and torch's default one on the CPU), and the number of epochs and batches done. All of it is in
 ``checkpoint/last.safetensors``, so a training that was killed at any moment and resumed goes on to the same bits as one that
 was not.
@@ -19,22 +19,22 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from eqprop.checks import instance, not_negative, positive_int
-from eqprop.estimators.base import Estimator, bound
-from eqprop.model import Model
-from eqprop.settle import Solution
+from eqprop._core.checks import instance, not_negative, positive_int
+from eqprop.estimators.base import Estimator, bind_estimator
+from eqprop.models.model import Model
+from eqprop.solvers.settle import Solution
 from eqprop.training import checkpoint, snapshot
-from eqprop.training.course import Course, Steps, Training, by_itself
+from eqprop.training.batch_steps import FitArguments, Steps, Training, run_to_end
+from eqprop.training.diagnostics import Diagnostics
+from eqprop.training.distributed.processes import SINGLE_PROCESS, Position, Processes
 from eqprop.training.evaluation import evaluate
-from eqprop.training.folder import Folder, Row
-from eqprop.training.interrupts import Interrupted, Interrupts
-from eqprop.training.probe import Probe
-from eqprop.training.processes import ALONE, Moment, Processes
-from eqprop.training.reports import Report
-from eqprop.training.rows import choose, make_row, warn_if_late, warn_if_stuck
-from eqprop.training.seeding import ESTIMATOR, generator
-from eqprop.training.stream import Samples, stream
-from eqprop.training.tally import Score, Tally
+from eqprop.training.history import choose, make_row, warn_if_late, warn_if_stuck
+from eqprop.training.metrics import Metrics, Score
+from eqprop.training.progress.callbacks import Callback
+from eqprop.training.rng import ESTIMATOR, generator
+from eqprop.training.run_folder import Row, RunFolder
+from eqprop.training.signals import Interrupted, Interrupts
+from eqprop.training.stream import Samples, remaining_batches
 
 __all__ = ["Trainer"]
 
@@ -76,19 +76,19 @@ class Trainer:
         scheduler: LRScheduler | None = None,
         folder: str | Path | None = None,
         seed: int = 0,
-        reports: Sequence[Report] = (),
+        reports: Sequence[Callback] = (),
         checkpoint_every: float = 60.0,
         config: str | None = None,
-        probe: Probe | None = None,
-        processes: Processes = ALONE,
+        probe: Diagnostics | None = None,
+        processes: Processes = SINGLE_PROCESS,
     ) -> None:
         self.model = instance("model", model, Model)
         self.optimizer = instance("optimizer", optimizer, Optimizer)
-        self.estimator = bound(estimator, model, optimizer)
+        self.estimator = bind_estimator(estimator, model, optimizer)
         if isinstance(scheduler, ReduceLROnPlateau):
             raise ValueError("`scheduler` is a ReduceLROnPlateau, which wants a measure every epoch: take another one")
         self.scheduler = scheduler
-        self.source = None if folder is None else Folder(Path(folder))
+        self.source = None if folder is None else RunFolder(Path(folder))
         self.folder = self.source if processes.first else None
         self.reports = tuple(reports) if processes.first else ()
         self.checkpoint_every = not_negative("checkpoint_every", checkpoint_every)
@@ -127,11 +127,11 @@ class Trainer:
             Interrupted: if Ctrl-C or a terminate signal came and the checkpoint was written.
             OSError: if a file cannot be written; the last checkpoint is whole.
         """
-        course = Course(batches, epochs, validation, test)
+        course = FitArguments(batches, epochs, validation, test)
         with self._hearing() as interrupts:
-            return by_itself(self.fitting(course, interrupts))
+            return run_to_end(self.fit_steps(course, interrupts))
 
-    def fitting(self, course: Course, interrupts: Interrupts) -> Training:
+    def fit_steps(self, course: FitArguments, interrupts: Interrupts) -> Training:
         """`fit`, batch by batch, under signals that the caller has an ear for."""
         positive_int("epochs", course.epochs)
         if self.folder is not None:
@@ -156,11 +156,11 @@ class Trainer:
             DamagedError: if the checkpoint or the metrics are not what was written.
             ValueError: if the checkpoint is another training's.
         """
-        course = Course(batches, epochs, validation, test)
+        course = FitArguments(batches, epochs, validation, test)
         with self._hearing() as interrupts:
-            return by_itself(self.resuming(course, interrupts))
+            return run_to_end(self.resume_steps(course, interrupts))
 
-    def resuming(self, course: Course, interrupts: Interrupts) -> Training:
+    def resume_steps(self, course: FitArguments, interrupts: Interrupts) -> Training:
         """`resume`, batch by batch, under signals that the caller has an ear for."""
         positive_int("epochs", course.epochs)
         if self.source is None:
@@ -169,8 +169,8 @@ class Trainer:
             self._restore(self.source)
             return (yield from self._train(course, interrupts))
 
-    def _train(self, course: Course, interrupts: Interrupts) -> Training:
-        self.processes.alike(self.model)
+    def _train(self, course: FitArguments, interrupts: Interrupts) -> Training:
+        self.processes.broadcast_state(self.model)
         with self._reporting(course):
             try:
                 while self.epoch < course.epochs:
@@ -178,8 +178,8 @@ class Trainer:
                     with self._located():
                         yield from self._pass(course.batches, interrupts)
                         self._finish(self._row(course, interrupts))
-                    self.processes.agree(interrupts)
-                    interrupts.obey()
+                    self.processes.sync(interrupts)
+                    interrupts.raise_if_requested()
             except Interrupted:
                 self.processes.wait()  # a launcher ends all when one has ended: not before the checkpoint is written
                 raise
@@ -191,20 +191,20 @@ class Trainer:
         Raises:
             ValueError: if there is no batch in it.
         """
-        left, self.drawn = stream(batches, self.epoch, self.batch, self.drawn)
+        left, self.drawn = remaining_batches(batches, self.epoch, self.batch, self.drawn)
         for x, y in left:
             learned = yield x, y
             if learned is None:
                 self._learn(x, y, interrupts)
             else:
                 self.optimizer.step()
-                self.tally.add(*learned, y.to(self.device), self.model.cost)
+                self.metrics.add(*learned, y.to(self.device), self.model.cost)
             self.batch += 1
             for report in self.reports:
-                report.batch(self.epoch + 1, self.batch, self.tally)
+                report.batch(self.epoch + 1, self.batch, self.metrics)
             if interrupts.asked is not None:
                 self._save()
-                interrupts.obey()
+                interrupts.raise_if_requested()
             if self.folder is not None and time.monotonic() - self._saved >= self.checkpoint_every:
                 self._save()
         if not self.batch:
@@ -214,20 +214,20 @@ class Trainer:
             )
 
     def _learn(self, x: Tensor, y: Tensor, interrupts: Interrupts) -> None:
-        """One batch: as many optimiser steps as the estimator has losses."""
+        """One batch: as many optimizer steps as the estimator has losses."""
         x, y, weight = self.processes.share(x, y)
         x, y = x.to(self.device), y.to(self.device)
         seen: list[Solution] = []
         first: Tensor | None = None
-        losses = partial(self.estimator, self.model, x, y, watch=seen.append, generator=self.generator)
+        losses = partial(self.estimator, self.model, x, y, on_free_phase=seen.append, generator=self.generator)
         for loss in self.processes.gradients(losses, self.optimizer, weight, self._moment()):
             self.optimizer.step()
             first = loss if first is None else first
         part = (first, seen[0] if seen else None, y, self.model.cost) if first is not None and weight else None
-        self.processes.count(self.tally, part, interrupts)
+        self.processes.count(self.metrics, part, interrupts)
 
-    def _moment(self) -> Moment:
-        return Moment(self.seed, self.epoch, self.batch)
+    def _moment(self) -> Position:
+        return Position(self.seed, self.epoch, self.batch)
 
     @contextmanager
     def _located(self) -> Iterator[None]:
@@ -237,8 +237,8 @@ class Trainer:
         except FloatingPointError as error:
             raise FloatingPointError(f"epoch {self.epoch + 1}, batch {self.batch + 1}: {error}") from None
 
-    def _row(self, course: Course, interrupts: Interrupts) -> Row:
-        scores, drawn = {"train": self.tally.score()}, torch.get_rng_state()
+    def _row(self, course: FitArguments, interrupts: Interrupts) -> Row:
+        scores, drawn = {"train": self.metrics.score()}, torch.get_rng_state()
         try:
             for name, samples in (("validation", course.validation), ("test", course.test)):
                 if samples is not None:
@@ -250,18 +250,18 @@ class Trainer:
         more = dict(self.probe(self.model, self.estimator)) if self.probe and self.processes.first else {}
         rates = [group["lr"] for group in self.optimizer.param_groups]
         row = make_row(self.epoch + 1, scores, rates, self.spent + time.monotonic() - self._since)
-        return self.processes.told(row | more)
+        return self.processes.broadcast(row | more)
 
     def _test(self, samples: Samples, interrupts: Interrupts) -> Score:
         """As `evaluate`, until a signal is to be obeyed."""
         parts = self.processes.parts(self._watched(samples, interrupts), self._moment())
         with self.processes.failing():
-            return evaluate(self.model, parts, partial(self.processes.agree, interrupts))
+            return evaluate(self.model, parts, partial(self.processes.sync, interrupts))
 
     def _watched(self, samples: Samples, interrupts: Interrupts) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in samples:
-            self.processes.agree(interrupts)
-            interrupts.obey()
+            self.processes.sync(interrupts)
+            interrupts.raise_if_requested()
             yield batch
 
     def _finish(self, row: Row) -> None:
@@ -275,7 +275,7 @@ class Trainer:
         self.best = best if better else self.best
         self.rows.append(row)
         classes = self.model.cost.width(self.model.network.populations[-1].shape)
-        warn_if_stuck(self.rows, classes, self.tally.samples)
+        warn_if_stuck(self.rows, classes, self.metrics.samples)
         warn_if_late(self.rows)
         self._step_scheduler()
         self.start_epoch(done=self.epoch + 1)
@@ -286,14 +286,14 @@ class Trainer:
     def start_epoch(self, done: int) -> None:
         """Stand before the first batch after so many epochs."""
         self.epoch, self.batch = done, 0
-        self.tally = Tally(self.device)
+        self.metrics = Metrics(self.device)
         self.drawn = torch.get_rng_state()
         self.spent = 0.0
 
     def _step_scheduler(self) -> None:
         if self.scheduler is None:
             return
-        with catch_warnings():  # torch misses the optimiser's steps where the last of them was before a kill
+        with catch_warnings():  # torch misses the optimizer's steps where the last of them was before a kill
             filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
             self.scheduler.step()
 
@@ -303,9 +303,9 @@ class Trainer:
         if self.folder is None:
             return
         spent = self.spent + now - self._since if self.batch else 0.0
-        checkpoint.write(self.folder.last, *snapshot.take(self, spent))
+        checkpoint.write(self.folder.last, *snapshot.trainer_state(self, spent))
 
-    def _restore(self, folder: Folder) -> None:
+    def _restore(self, folder: RunFolder) -> None:
         """Become what the checkpoint was."""
         tensors, facts = checkpoint.read(folder.last)
         if facts["config"] != self.config:
@@ -313,7 +313,7 @@ class Trainer:
                 f"{folder.last} was made with another configuration: put {folder.config.name} back as it was"
             )
         rows = folder.truncate(facts["epoch"]) if self.folder else folder.rows(facts["epoch"])[: facts["epoch"]]
-        snapshot.put_back(self, tensors, facts, folder.last)
+        snapshot.load_trainer_state(self, tensors, facts, folder.last)
         self.rows = rows
 
     def _held(self) -> Any:
@@ -323,7 +323,7 @@ class Trainer:
         return Interrupts(patient=self.processes.size > 1)
 
     @contextmanager
-    def _reporting(self, course: Course) -> Iterator[None]:
+    def _reporting(self, course: FitArguments) -> Iterator[None]:
         size = len(course.batches) if hasattr(course.batches, "__len__") else None  # type: ignore[arg-type]
         for report in self.reports:
             report.begin(course.epochs, size, self.rows)

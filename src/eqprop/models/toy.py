@@ -1,0 +1,81 @@
+r"""The toy network of Ernoult et al. 2019, figure 1."""
+
+from dataclasses import dataclass, field
+
+from eqprop._core.checks import positive_int
+from eqprop.activations import Activation, as_activation
+from eqprop.connections.dense import Dense
+from eqprop.costs import Cost, SquaredError
+from eqprop.dynamics.base import Dynamics
+from eqprop.dynamics.energy import EnergyDescent
+from eqprop.models.mlp import fresh
+from eqprop.models.model import Model
+from eqprop.network import Network, Population
+from eqprop.solvers.settle import Settle, as_settle
+
+__all__ = ["Toy", "toy"]
+
+
+@dataclass(frozen=True)
+class Toy:
+    """The network of the first figure of Ernoult et al. (2019): the input feeds both populations, which feed each other.
+
+    Args:
+        inputs: units of the input.
+        hidden: units of the hidden population.
+        outputs: units of the output population.
+        activation: of every population.
+        dynamics: how they move; the figure's is `EnergyDescent` with ``dt=0.08`` and no clamp.
+        cost: of the output population.
+        settle: how long ``model(x)`` settles.
+
+    Raises:
+        ValueError: if a size is not a positive whole number or the activation is unknown.
+
+    >>> [c.weight.shape[0] for c in Toy().build().network.connections]
+    [50, 10, 10]
+    """
+
+    inputs: int = 5
+    hidden: int = 50
+    outputs: int = 10
+    activation: str | Activation = "tanh"
+    dynamics: Dynamics = field(default_factory=lambda: EnergyDescent(dt=0.08, clamp=False))
+    cost: Cost = field(default_factory=SquaredError)
+    settle: int | Settle = 5000
+
+    def __post_init__(self) -> None:
+        for name in ("inputs", "hidden", "outputs"):
+            positive_int(name, getattr(self, name))
+        as_activation(self.activation)
+        as_settle("settle", self.settle)
+
+    def build(self) -> Model:
+        """Draw the weights and put the model together."""
+        sizes = (self.inputs, self.hidden, self.outputs)
+        edges = [(i, j, Dense(sizes[i], sizes[j])) for i, j in ((0, 1), (0, 2), (1, 2))]
+        return Model(
+            Network([Population(n, self.activation) for n in sizes], edges),
+            self.dynamics,
+            fresh(self.cost),
+            self.settle,
+        )
+
+
+def toy(
+    *,
+    inputs: int = 5,
+    hidden: int = 50,
+    outputs: int = 10,
+    activation: str | Activation = "tanh",
+    dynamics: Dynamics | None = None,
+    cost: Cost | None = None,
+    settle: int | Settle = 5000,
+) -> Model:
+    """``Toy(...).build()``: see `Toy` for the arguments and what they raise.
+
+    >>> toy(hidden=20).network.populations[1].shape
+    (20,)
+    """
+    dynamics, cost = dynamics or EnergyDescent(dt=0.08, clamp=False), cost or SquaredError()
+    return Toy(inputs, hidden, outputs, activation, dynamics, cost, settle).build()

@@ -1,0 +1,1 @@
+"""The demo: 8x8 digits that ship with the package."""

@@ -1,0 +1,1 @@
+"""Ernoult et al. 2019: discrete-time EP equals BPTT."""

@@ -1,0 +1,1 @@
+"""Ernoult et al. 2020: continual EP and untied weights."""

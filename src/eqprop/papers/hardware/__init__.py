@@ -1,0 +1,1 @@
+"""Analog imperfections: noise, device mismatch, few bits."""

@@ -1,0 +1,1 @@
+"""Laborieux et al. 2021: EP scaled to deep convolutional networks."""

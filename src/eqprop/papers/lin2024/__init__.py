@@ -1,0 +1,1 @@
+"""Lin, Bal and Sengupta 2024: spiking convergent networks."""

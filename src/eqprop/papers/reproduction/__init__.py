@@ -1,0 +1,1 @@
+"""Reproducing a paper: its rows, the records that answer them, and the report."""

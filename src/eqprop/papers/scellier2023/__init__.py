@@ -1,0 +1,1 @@
+"""Scellier et al. 2023: deep convolutional Hopfield networks."""

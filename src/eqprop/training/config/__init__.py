@@ -1,0 +1,1 @@
+"""Frozen choices that decide a training, and their JSON form."""

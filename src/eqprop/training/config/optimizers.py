@@ -1,0 +1,141 @@
+r"""Optimizers as frozen choices: what a run holds and a file can carry; ``build`` makes the `torch.optim` object.
+
+EP's papers give each connection a learning rate of its own, so ``rates`` is one number for all or one a connection,
+input-first; a readout with weights comes after the connections. Feedback weights have their connection's rate.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch.optim import SGD as TorchSGD
+from torch.optim import Adam as TorchAdam
+from torch.optim import AdamW as TorchAdamW
+from torch.optim import Optimizer
+
+from eqprop._core.checks import fraction, not_negative
+from eqprop.estimators.rates import as_rates, rates_by_connection
+from eqprop.models.model import Model
+
+__all__ = ["SGD", "Adam", "AdamW", "OptimizerSpec"]
+
+
+class OptimizerSpec(ABC):
+    """A choice of optimizer, and the learning rate of each connection."""
+
+    rates: float | Sequence[float]
+
+    @abstractmethod
+    def build(self, model: Model) -> Optimizer:
+        """The `torch.optim` object for that model.
+
+        Raises:
+            ValueError: if the number of rates is neither 1 nor that of the connections.
+        """
+
+
+@dataclass(frozen=True)
+class SGD(OptimizerSpec):
+    """Stochastic gradient descent, `torch.optim.SGD`.
+
+    Args:
+        rates: learning rate, one for all or one a connection, input-first.
+        momentum: of the running average of gradients, in [0, 1).
+        weight_decay: of every parameter, at least 0.
+
+    Raises:
+        ValueError: if a number is out of its range or not finite.
+
+    >>> SGD((0.08, 0.04)).rates
+    (0.08, 0.04)
+    """
+
+    rates: float | Sequence[float]
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rates", as_rates(self.rates))
+        fraction("momentum", self.momentum)
+        not_negative("weight_decay", self.weight_decay)
+
+    def build(self, model: Model) -> TorchSGD:
+        """One parameter group a learning rate."""
+        return TorchSGD(groups(model, self.rates), momentum=self.momentum, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class Adam(OptimizerSpec):
+    """Adam, `torch.optim.Adam`.
+
+    Args:
+        rates: learning rate, one for all or one a connection, input-first.
+        betas: of the running averages of gradients and of their squares, each in [0, 1).
+        weight_decay: added to the gradients, at least 0.
+
+    Raises:
+        ValueError: if a number is out of its range or not finite.
+
+    >>> Adam(1e-3).rates
+    (0.001,)
+    """
+
+    rates: float | Sequence[float] = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rates", as_rates(self.rates))
+        object.__setattr__(self, "betas", as_betas(self.betas))
+        not_negative("weight_decay", self.weight_decay)
+
+    def build(self, model: Model) -> TorchAdam:
+        """One parameter group a learning rate."""
+        return TorchAdam(groups(model, self.rates), betas=self.betas, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class AdamW(OptimizerSpec):
+    """Adam with decoupled weight decay, `torch.optim.AdamW`.
+
+    Args:
+        rates: learning rate, one for all or one a connection, input-first.
+        betas: of the running averages of gradients and of their squares, each in [0, 1).
+        weight_decay: taken off the weights, at least 0.
+
+    Raises:
+        ValueError: if a number is out of its range or not finite.
+
+    >>> AdamW().weight_decay
+    0.01
+    """
+
+    rates: float | Sequence[float] = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rates", as_rates(self.rates))
+        object.__setattr__(self, "betas", as_betas(self.betas))
+        not_negative("weight_decay", self.weight_decay)
+
+    def build(self, model: Model) -> TorchAdamW:
+        """One parameter group a learning rate."""
+        return TorchAdamW(groups(model, self.rates), betas=self.betas, weight_decay=self.weight_decay)
+
+
+def as_betas(betas: tuple[float, float]) -> tuple[float, float]:
+    """The two decay rates of Adam."""
+    if not isinstance(betas, Sequence) or len(betas) != 2:
+        raise ValueError(f"`betas` must be two numbers in [0, 1), got {betas!r}")
+    return fraction("betas", betas[0]), fraction("betas", betas[1])
+
+
+def groups(model: Model, rates: float | Sequence[float]) -> list[dict[str, Any]]:
+    """Parameter groups: all parameters under the one rate, or those of each connection, and of a readout, under theirs."""
+    rates = as_rates(rates)
+    if len(rates) == 1:
+        return [{"params": list(model.parameters()), "lr": rates[0]}]
+    owners = rates_by_connection(model, rates, "optimizer")
+    return [{"params": list(owner.parameters()), "lr": rate} for owner, rate in owners]

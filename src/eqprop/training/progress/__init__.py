@@ -1,0 +1,1 @@
+"""Callbacks that report progress: plain lines, a progress bar, TensorBoard."""

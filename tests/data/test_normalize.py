@@ -1,0 +1,91 @@
+"""Normalized samples have the mean and the deviation that were asked for, channel by channel, and nothing else is changed."""
+
+import numpy as np
+import pytest
+import torch
+
+from eqprop.data import Normalize, cifar, load, survey
+
+
+def test_it_is_the_formula():
+    x = torch.rand(5, 3, 4, 2)
+    mean, std = (0.1, -0.2, 0.3), (0.5, 2.0, 0.25)
+    wanted = np.stack([(x[:, c].numpy() - mean[c]) / std[c] for c in range(3)], 1)
+    np.testing.assert_array_equal(Normalize(mean, std)(x).numpy(), wanted)
+
+
+@pytest.mark.parametrize("shape", [(7,), (7, 64), (7, 8, 8), (7, 1, 8, 8), (7, 3, 8, 8)])
+def test_one_number_is_for_samples_of_any_shape(shape):
+    x = torch.rand(shape)
+    np.testing.assert_array_equal(Normalize((0.5,), (0.25,))(x).numpy(), (x.numpy() - 0.5) / 0.25)
+
+
+def test_one_of_the_two_may_be_for_all():
+    x = torch.rand(5, 3, 4, 4)
+    assert torch.equal(Normalize((0.5,), (1, 2, 3))(x), Normalize((0.5,) * 3, (1, 2, 3))(x))
+    assert torch.equal(Normalize((1, 2, 3), (0.5,))(x), Normalize((1, 2, 3), (0.5,) * 3)(x))
+
+
+def test_by_its_own_statistics_a_set_has_mean_0_and_deviation_1():
+    x = torch.rand(50, 3, 8, 8) * torch.tensor([1.0, 2.0, 5.0]).reshape(-1, 1, 1)
+    mean, std = x.mean((0, 2, 3)), x.std((0, 2, 3))
+    found = Normalize(mean.tolist(), std.tolist())(x)
+    torch.testing.assert_close(found.mean((0, 2, 3)), torch.zeros(3))
+    torch.testing.assert_close(found.std((0, 2, 3)), torch.ones(3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_precision_is_kept_and_nothing_is_written(dtype):
+    x = torch.rand(4, 2, 3, 3, dtype=dtype)
+    before = x.clone()
+    found = Normalize((0.1, 0.2), (0.3, 0.4))(x)
+    assert found.dtype == dtype
+    assert torch.equal(x, before)
+
+
+def test_black_is_what_a_pixel_of_0_becomes():
+    """To the bit, in single precision."""
+    normalize = Normalize(cifar.MEAN, cifar.STD)
+    zero = normalize(torch.zeros(1, 3, 1, 1, dtype=torch.float32)).flatten()
+    assert torch.equal(torch.tensor(normalize.black, dtype=torch.float32), zero)
+    assert normalize.black == pytest.approx([-m / s for m, s in zip(cifar.MEAN, cifar.STD, strict=True)])
+    assert Normalize((0.5,), (0.25,)).black == (-2.0,)
+    assert Normalize((0.5,), (1, 2)).black == (-0.5, -0.25)
+
+
+def test_equal_ones_are_equal():
+    assert Normalize([1, 2], [0.5]) == Normalize((1.0, 2.0), (0.5,))
+    assert hash(Normalize([1, 2], [0.5])) == hash(Normalize((1.0, 2.0), (0.5,)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Normalize(0.5, (1.0,)), r"`mean` must be a number a channel, or one for all, as \(0\.5,\), got 0\.5"),
+        (lambda: Normalize((0.5,), "1"), "`std` must be a number a channel, .* got '1'"),
+        (lambda: Normalize((), (1.0,)), r"`mean` .* got \(\)"),
+        (lambda: Normalize((float("nan"),), (1.0,)), "`mean` must be a finite number, got nan"),
+        (lambda: Normalize((float("inf"),), (1.0,)), "`mean` must be a finite number, got inf"),
+        (lambda: Normalize(("a",), (1.0,)), "`mean` must be a finite number, got 'a'"),
+        (lambda: Normalize((0.5,), (0.0,)), r"`std` must be a finite number above 0, got 0\.0"),
+        (lambda: Normalize((0.5,), (1.0, -1.0)), r"`std` .* got -1\.0"),
+        (lambda: Normalize((1, 2), (1, 2, 3)), "`mean` and `std` must be as many, .* got 2 and 3 numbers"),
+        (lambda: Normalize((1, 2, 3), (1,))(torch.rand(4, 1, 8, 8)), "3 channels, but a sample is 1x8x8: give one"),
+        (lambda: Normalize((1, 2, 3), (1,))(torch.rand(4, 64)), "3 channels, but a sample is 64: give one"),
+        (lambda: Normalize((1, 2, 3), (1,))(torch.rand(4, 3, 8)), "3 channels, but a sample is 3x8: give one"),
+        (lambda: Normalize((1,), (1,))(torch.zeros(4, dtype=torch.uint8)), r"`x` must hold floats, got torch\.uint8"),
+    ],
+)
+def test_wrong_values_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.data
+def test_the_constants_are_those_of_the_published_set():
+    if {entry.name: entry.state for entry in survey()}["cifar-10"] != "found":
+        pytest.skip("cifar-10 is not on this machine: name a folder that has it by EQPROP_DATA")
+    x, _ = load("cifar-10").train
+    mean, square = x.mean((2, 3)), x.square().mean((2, 3))
+    assert mean.mean(0).tolist() == pytest.approx(cifar.MEAN, abs=5e-5)
+    assert ((square - mean**2) * 1024 / 1023).sqrt().mean(0).tolist() == pytest.approx(cifar.STD, abs=5e-5)

@@ -1,0 +1,246 @@
+"""What a reproduction has besides checks and rows: figures of many trainings, studies, checks side by side, packed records."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import eqprop as ep
+from command import call, files
+from eqprop import plots
+from eqprop.models.mlp import MLP
+from eqprop.models.toy import Toy
+from eqprop.papers.catalog import PAPERS
+from eqprop.papers.ernoult2020.reproduction import ERNOULT2020, initial_angles
+from eqprop.papers.registry import CONTINUAL, PUBLISHED
+from eqprop.papers.reproduction.paper import Check, Columns, Paper, Row, Sweep
+from eqprop.papers.reproduction.records import key, study_in, trainings_in
+from eqprop.papers.reproduction.studies import RateStudy, UpdateAngles
+from eqprop.report import Table
+from eqprop.theorem.experiment import RANDOM, Experiment
+from eqprop.training import SGD, Data, Run, create_run, train_run
+from eqprop.training.run_folder import RunFolder
+from eqprop.training.session import read_run
+from small_paper import undrawn
+from small_sets import isolate
+
+INSIDE = ep.Prototypical(nudge="inside")
+TINY = Run(
+    "tiny", Data("digits", 100), MLP((64, 8, 10), "sigmoid", dynamics=INSIDE),
+    ep.EquilibriumProp(6, 3, 0.2, "centred"), SGD(1.0), epochs=1,
+)  # fmt: skip
+TOYS = {
+    rule: Check(Experiment(f"tiny-{rule}", Data(RANDOM, 1), Toy(hidden=5), estimator), "Fig. 1")
+    for rule, estimator in {
+        "ep": ep.EquilibriumProp(60, 4, 0.01),
+        "cep": ep.ContinualSGD(60, 4, 0.01, 1e-4),
+    }.items()
+}
+RATES = {
+    rate: Row(replace(TINY, optimizer=SGD(rate)), f"eqprop train tiny --optimizer.rates {rate}") for rate in (0.5, 1.0)
+}
+SWEEP = Sweep(
+    "tiny-rates", "Error by rate", "rate", "Two rates.", {"own": RATES}, {"known": {0.5: (12.5, 1.0)}}, seeds=2
+)
+
+
+DONE: list[str] = []
+
+
+@dataclass(frozen=True)
+class Count:
+    """A study that counts how often it is done."""
+
+    name: str = "count"
+    title: str = "A count"
+    text: str = "Counted."
+    key: tuple[str, ...] = ()
+
+    def compute(self, device: str, root: str | None, tell: Any) -> dict[str, Any]:
+        DONE.append(self.name)
+        return {"times": len(DONE)}
+
+    def table(self, found: dict[str, Any]) -> Table:
+        return Table(("times",), [[f"counted {found['times']}"]])
+
+    def draw(self, found: dict[str, Any], path: Path) -> None:
+        plots.proportional([1.0, 2.0], {"a": [1.0, 2.0]}, path, ("x", "y"))
+
+
+COLUMNS = Columns("beside", "Both rules.", {"EP": "tiny-ep", "C-EP": "tiny-cep"})
+PAPER = Paper(
+    "parts2026", "Parts 2026", "A claim.", tuple(TOYS.values()), (), (), (), (COLUMNS,), (SWEEP,), (Count(key=[]),)  # type: ignore[arg-type]
+)  # fmt: skip
+CALL = "reproduce parts2026 --fresh --out out"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    isolate(tmp_path, monkeypatch)
+    monkeypatch.setitem(PAPERS, PAPER.name, PAPER)
+    DONE.clear()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """What three calls said and left: one without trainings and pictures, one with both, and the same once more."""
+
+    here: Path
+    said: tuple[str, str, str]
+    untrained: str
+    left: dict[str, bytes | None]
+    done: list[str]
+
+    @property
+    def account(self) -> str:
+        return (self.here / "out" / "report.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reproduced")
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(folder, patch)
+        patch.setitem(PAPERS, PAPER.name, PAPER)
+        patch.chdir(folder)
+        DONE.clear()
+        with pytest.MonkeyPatch.context() as blind:
+            undrawn(blind)
+            first = call(CALL).done()
+        untrained = (folder / "out" / "report.md").read_text()
+        second = call(f"{CALL} --train tiny-rates").done()
+        left = files(folder / "out")
+        third = call(f"{CALL} --train tiny-rates").done()
+        return Reproduced(folder, (first, second, third), untrained, left, [*DONE])
+
+
+def test_what_is_not_trained_says_so_and_what_is_stands_beside_the_published(reproduced):
+    first, second, _ = reproduced.said
+    assert "count: done in" in first
+    assert "2 of 2 trainings are not run yet: `eqprop reproduce parts2026 --train tiny-rates`" in reproduced.untrained
+    assert "| 0.5  | –   | 12.50 ± 1.00 % |" in reproduced.untrained
+    assert "count: is there" in second
+    assert reproduced.done == ["count"]
+    rates = {"0-5": 0.5, "1-0": 1.0}
+    folders = [f"out/trainings/tiny-optimizer-rates-{name}/ep/seed-{seed}" for name in rates for seed in (0, 1)]
+    found = [read_run(reproduced.here / folder).optimizer for folder in folders]
+    assert found == [SGD(rate) for rate in rates.values() for _ in range(2)]
+    errors = [RunFolder(reproduced.here / f).rows()[-1]["test_error"] for f in folders[:2]]
+    assert f"{100 * sum(errors) / 2:.2f} ± " in reproduced.account
+    assert "trainings are not run yet" not in reproduced.account
+
+
+def test_its_pictures_are_in_the_account(reproduced):
+    account = reproduced.account
+    for name in ("beside", "tiny-rates", "count"):
+        assert f"](plots/{name}.png)" in account
+        assert (reproduced.here / f"out/plots/{name}.svg").stat().st_size > 1000
+    assert "increments.png" not in account  # both checks stand beside each other
+    assert "counted 1" in account
+    html = (reproduced.here / "out/report.html").read_text()
+    assert html.count("data:image/svg+xml") == 4  # and the errors, layer by layer
+
+
+def test_nothing_is_done_twice(reproduced):
+    *lines, _ = reproduced.said[2].splitlines()
+    assert [line.split(": ")[1] for line in lines] == ["is there"] * 5
+    assert files(reproduced.here / "out") == reproduced.left
+
+
+def test_an_unknown_figure_is_named(here):
+    assert "did you mean 'tiny-rates'?" in call(f"{CALL} --train tiny-rate").complaint()
+    assert not (here / "out").exists()
+
+
+def test_packed_trainings_are_found(here):
+    run = RATES[0.5].seed(3)
+    create_run(run, here / "run")
+    rows = train_run(here / "run")
+    facts = {"config": json.loads(run.to_json()), "rows": rows, "environment": {"gpu": None}}
+    (here / "pack").mkdir()
+    (here / "pack/trainings.jsonl").write_text(json.dumps(facts) + "\nnot JSON\n")
+    for root in ("pack", "run"):
+        (found,) = trainings_in([here / root])[key(run)]
+        assert (found.run, found.epochs) == (run, rows)
+    assert len(trainings_in([here / "run", here / "pack"])[key(run)]) == 1
+
+
+def test_a_training_half_done_is_none(here):
+    run = replace(TINY, epochs=2)
+    create_run(run, here / "run")
+    train_run(here / "run")
+    lines = (here / "run/metrics.jsonl").read_text().splitlines()
+    (here / "run/metrics.jsonl").write_text(lines[0] + "\n")
+    assert trainings_in([here]) == {}
+
+
+def on_digits(**options) -> Experiment:
+    estimator = ep.ContinualSGD(30, 4, 0.05, (0.1, 0.05))
+    return Experiment("small", Data("digits", 5), TINY.model, estimator, "float64", **options)
+
+
+def test_the_distance_falls_with_the_rate():
+    study = RateStudy(on_digits(), scales=(1.0, 1e-3, 1e-4))
+    found = study.compute("cpu", None, lambda done, total: None)
+    assert list(found) == ["0→1 weight", "1→2 weight"]
+    for apart in found.values():
+        assert apart[1] == pytest.approx(10 * apart[2], rel=0.05)
+        assert apart[0] > apart[1] > 0
+    assert [row[0] for row in study.table(found).rows] == ["1 x", "0.001 x", "0.0001 x"]
+
+
+def test_the_angles_are_those_of_gdu():
+    rule = on_digits(seed=2)
+    study = UpdateAngles({"rule": rule}, {"rule": 12.0})
+    found = study.compute("cpu", None, lambda done, total: None)
+    model = rule.build()
+    report = ep.gdu(model, *rule.batch(model), 30, 4, 0.05, rates=(0.1, 0.05))
+    assert found["rule"]["angle"][2] == pytest.approx(report.angle())
+    assert found["rule"]["without_first"][2] == pytest.approx(report.angle(first=False))
+    assert len(found["rule"]["angle"]) == 5
+    assert study.table(found).rows[0][3] == "12.0°"
+
+
+def test_a_study_of_another_configuration_is_not_taken(here):
+    study = RateStudy(on_digits())
+    file = here / "study.json"
+    for text, taken in ((study.key, True), ([*study.key, "more"], False), (RateStudy(on_digits(seed=1)).key, False)):
+        file.write_text(json.dumps({"key": text, "found": {}}))
+        assert (study_in(file, study) is not None) == taken
+    file.write_text("damaged")
+    assert study_in(file, study) is None
+
+
+def test_the_paper_of_2020():
+    """Figures 5b and 8 to 15 of discrete and real time, the table of Figure 4, its angles."""
+    assert {check.experiment.name for check in ERNOULT2020.checks} == set(CONTINUAL)
+    assert [row.run.name for row in ERNOULT2020.rows] == [
+        "p-1h",
+        "p-2h",
+        "cep-1h",
+        "cep-2h",
+        "cvf-1h",
+        "cvf-1h-decay",
+        "cvf-2h",
+    ]
+    known = {p.angle: (p.test, p.spread) for p in PUBLISHED if p.recipe == "cvf-1h"}
+    (curve,) = initial_angles().curves.values()
+    assert list(curve) == [0.0, 22.5, 45.0, 67.5, 90.0, 112.5, 135.0, 157.5, 180.0] == sorted(known)
+    assert list(initial_angles().known.values()) == [known]
+    names = {check.experiment.name for check in ERNOULT2020.checks}
+    assert all(set(columns.checks.values()) <= names for columns in ERNOULT2020.columns)
+
+
+def test_the_commands_of_its_trainings_train_them(here, monkeypatch):
+    monkeypatch.setattr("eqprop.cli.commands.train.carry_out", lambda *arguments: None)
+    monkeypatch.setattr("eqprop.cli.runs.prepare", lambda *arguments: None)
+    rows = [*ERNOULT2020.rows, *ERNOULT2020.quick_rows, *ERNOULT2020.figured()]
+    for n, row in enumerate({row.command: row for row in rows}.values()):
+        call(row.command.removeprefix("eqprop "), f"--no-plots --out {n}").done()
+        assert read_run(here / str(n)) == row.run, row.command
+    assert len({row.folder for row in rows}) == len({row.command for row in rows})
