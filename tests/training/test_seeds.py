@@ -117,7 +117,7 @@ def test_what_is_finished_is_left_and_still_has_its_place(left, whole, tmp_path)
 PROGRAM = r"""
 import sys
 from pathlib import Path
-from eqprop.training.seeds import proceed_at_once
+from eqprop.training.seeds import train_seeds
 from small_trainings import Told
 class Tells(Told):
     def begin(self, epochs, batches, rows):
@@ -128,7 +128,7 @@ class Tells(Told):
             sys.stdout.write("there\n")
             sys.stdout.flush()
 folders = [Path(word) for word in sys.argv[1:]]
-proceed_at_once(folders, reports={f: [Tells()] * (f == folders[1]) for f in folders}, checkpoint_every=0.01)
+train_seeds(folders, reports={f: [Tells()] * (f == folders[1]) for f in folders}, checkpoint_every=0.01)
 """
 
 
