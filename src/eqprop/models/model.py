@@ -5,6 +5,7 @@ Estimators take a `Model` and nothing else. `relax` runs one phase by hand.
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
+from warnings import warn
 
 import torch
 from torch import Tensor, nn
@@ -83,10 +84,15 @@ class Model(nn.Module):
     def rate_model(self) -> "Model":
         """Return the model of the same network and cost with differentiable dynamics.
 
-        This is the model itself, unless its dynamics have no gradient (`Dynamics.twin`), as those of spiking networks.
+        This is the model itself, unless its dynamics have no gradient (`Dynamics.differentiable_equivalent`), as those of spiking networks.
         """
-        rates = self.dynamics.twin()
+        rates = self.dynamics.differentiable_equivalent()
         return self if rates is self.dynamics else Model(self.network, rates, self.cost, self.settle)
+
+    def twin(self) -> "Model":
+        """Deprecated alias of `rate_model`."""
+        warn("`Model.twin` was renamed: call `Model.rate_model`", DeprecationWarning, stacklevel=2)
+        return self.rate_model()
 
     def energy(self, state: State, x: Tensor) -> Tensor:
         """Return the energy of each sample, ``(B,)``, in ``state`` under the input ``x``; free steady states are its stationary points."""
@@ -147,7 +153,7 @@ def relax(
     (20, torch.Size([5]))
     """
     if beta != 0:
-        model.dynamics.admit(nonzero("beta", beta))
+        model.dynamics.check_beta(nonzero("beta", beta))
     steps = as_settle("steps", steps)
     with torch.inference_mode(False), torch.no_grad():
         phase, start = init_phase(model.network, model.dynamics, x)

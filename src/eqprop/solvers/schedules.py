@@ -117,10 +117,10 @@ class Asynchronous(Schedule):
         def sweep(state: State) -> State:
             nonlocal last, drive
             if state is not last:  # else `drive` still holds what the previous sweep computed from this state
-                drive = phase.drive.at(everything, phase.activity(state))
+                drive = phase.drive.specialize(everything, phase.activity(state))
             for group in groups:
-                state = dynamics.move(network, state, drive, group, phase.force)
-                drive = drive.at(group, phase.activity(state))
+                state = dynamics.step_group(network, state, drive, group, phase.force)
+                drive = drive.specialize(group, phase.activity(state))
             last = state
             return state
 
