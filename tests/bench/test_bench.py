@@ -113,7 +113,7 @@ def test_everyone_has_the_phases_of_the_recipe():
 
 def test_who_is_missing_says_why():
     spiking, sweeps = (estimators(run, phases_of(run)) for run in map(recipe, ("spiking-digits", "dchn-mnist-small")))
-    assert spiking["BPTT"] == ep.SurrogateBPTT(ep.Settle(50), 25)
+    assert spiking["BPTT"] == ep.BPTT(ep.Settle(50), 25, surrogate=True)
     assert "no derivative" in spiking["implicit"]
     assert "synchronous" in sweeps["continual EP"]
 

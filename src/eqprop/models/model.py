@@ -82,9 +82,9 @@ class Model(nn.Module):
             return self.cost.predict(settle(phase, start, self.settle).output)
 
     def rate_model(self) -> "Model":
-        """Return the model of the same network and cost with differentiable dynamics.
+        """Return the model of the same network and cost with `Dynamics.differentiable_equivalent` as its dynamics.
 
-        This is the model itself, unless its dynamics have no gradient (`Dynamics.differentiable_equivalent`), as those of spiking networks.
+        This is the model itself, unless it spikes.
         """
         rates = self.dynamics.differentiable_equivalent()
         return self if rates is self.dynamics else Model(self.network, rates, self.cost, self.settle)
@@ -95,7 +95,7 @@ class Model(nn.Module):
         return self.rate_model()
 
     def energy(self, state: State, x: Tensor) -> Tensor:
-        """Return the energy of each sample, ``(B,)``, in ``state`` under the input ``x``; free steady states are its stationary points."""
+        """Return the energy ``(B,)`` of each sample in ``state`` under the input ``x``; it is stationary at free steady states."""
         x = self.network.check_input(x)
         return self.dynamics.energy(self.network, check_state(state, self.dynamics.init(self.network, x)), x)
 
@@ -115,7 +115,7 @@ class Model(nn.Module):
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield names and parameters: input-first, weight then bias of each connection; then feedback weights; then the readout's."""
+        """Yield names and parameters: input-first, weight then bias of each connection; feedback weights; those of a readout."""
         named = super().named_parameters(prefix, recurse, remove_duplicate)
         start = f"{prefix}.network." if prefix else "network."
         yield from sorted(named, key=lambda pair: (not pair[0].startswith(start), pair[0].endswith(".feedback")))

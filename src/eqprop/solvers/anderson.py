@@ -132,7 +132,9 @@ class _History(NamedTuple):
         """Store the differences in slot k. A sample whose point was rejected, and whose differences are 0, clears its history."""
         m = len(self.valid[0])
         self.f[:, k], self.f[:, m], self.dg[:, k] = df, f, dg
-        products = torch.bmm(self.f, self.f[:, k :: m - k].mT)  # the strided slice is rows k and m: the two that changed
+        products = torch.bmm(
+            self.f, self.f[:, k :: m - k].mT
+        )  # the strided slice is rows k and m: the two that changed
         self.gram[:, k] = products[..., 0]
         self.gram[:, :, k], self.gram[:, :, m] = products[:, :-1].unbind(2)
         self.valid.logical_and_(accepted[:, None])

@@ -74,8 +74,8 @@ class Synchronous(Schedule):
 class Asynchronous(Schedule):
     """Update the populations group by group; one step is a sweep over all groups.
 
-    In a free phase each update minimizes the energy exactly over the units of its group, if phi is linear in either end. Connections
-    whose phi is not linear have no such guarantee. In a nudged phase the output also takes a step down the gradient of the cost.
+    In a free phase each update minimizes the energy exactly over the units of its group, if phi is linear in either end. There is
+    no such guarantee for other connections. In a nudged phase the output also takes a step down the gradient of the cost.
 
     Needs `Prototypical` dynamics, activations with a `potential` (which states that they increase), and a network without
     connections of a population to itself. A sweep costs one synchronous step and does the work of two in a layered network.

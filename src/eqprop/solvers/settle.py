@@ -186,7 +186,7 @@ def settle(
     before = phase.units(state)
     iterates = steps.iterate(steps.schedule.transform(phase), state, phase.units, phase.project)
     with full_precision(phase.drive.input):
-        for taken, (before, state) in enumerate(iterates, start=1):
+        for taken, (before, state) in enumerate(iterates, start=1):  # noqa: B007 - `before` is read after the loop
             if trajectory:
                 states.append(state)
             if on_step is not None:
