@@ -373,6 +373,12 @@ def test_no_other_class_is_ever_made(name):
             decode(value, CONFIG_CLASSES)
 
 
+def test_the_former_class_of_surrogate_gradients_loads():
+    old = decode({"type": "SurrogateBPTT", "free_steps": 20, "unrolled_steps": 11}, CONFIG_CLASSES)
+    assert old == ESTIMATORS["surrogate"]
+    assert encode(ep.BPTT(20), CONFIG_CLASSES) == {"type": "BPTT", "free_steps": 20, "unrolled_steps": None}
+
+
 def test_only_the_kinds_that_are_given_are_made():
     with pytest.raises(ValueError, match=r"unknown type 'SGD': must be one of Settle"):
         decode({"type": "SGD", "rates": 0.1}, (ep.Settle,))
