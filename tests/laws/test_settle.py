@@ -96,3 +96,15 @@ def test_wherever_steps_are_taken_a_settle_is_too(steps):
         seen = []
         list(estimator(model, x, y, on_free_phase=seen.append))
         assert seen[0].steps == 7
+
+
+def test_deprecated_names_still_work():
+    model = ep.mlp([4, 5, 3], settle=7)
+    x, y, shown, seen = torch.rand(2, 4), torch.tensor([0, 1]), [], []
+    with pytest.warns(DeprecationWarning, match="`see` was renamed: pass `on_step`"):
+        ep.relax(model, x, 3, see=shown.append)
+    with pytest.warns(DeprecationWarning, match="`watch` was renamed: pass `on_free_phase`"):
+        list(ep.EquilibriumProp(7, 3, 0.1)(model, x, y, watch=seen.append))
+    assert (len(shown), len(seen)) == (3, 1)
+    with pytest.warns(DeprecationWarning, match="`SurrogateBPTT` was renamed"):
+        assert ep.SurrogateBPTT(7, 3) == ep.BPTT(7, 3, surrogate=True)
