@@ -12,8 +12,8 @@ Units: TypeAlias = tuple[Tensor, ...]
 """One tensor ``(B, *shape)`` for each relaxing population, input-first."""
 
 State: TypeAlias = tuple[Any, ...]
-"""`Units` for most dynamics. Others carry more: tensors whose first axis is the batch, named or plain tuples of them, and values that
-hold for all samples, such as a count of steps. Only its own dynamics reads a state; it is `Any` inside so that they may."""
+"""`Units` for most dynamics. Others carry more: tensors whose first axis is the batch, named or plain tuples of them, and values
+that hold for all samples, such as a count of steps. Only the dynamics that made a state knows its parts, hence `Any`."""
 
 
 def map_tensors(change: Callable[[Tensor], Tensor], state: State) -> State:

@@ -80,7 +80,7 @@ class ContinualSGD(ContinualEstimator):
     """
 
     free_steps: int | Settle
-    nudged_steps: int
+    nudged_steps: int  # pyright: ignore[reportIncompatibleVariableOverride] - read-only in the base too
     beta: float
     rates: float | Sequence[float] | None = None
     nudging: Nudging = "one-sided"
