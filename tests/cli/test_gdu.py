@@ -17,7 +17,7 @@ from eqprop.cli import main
 from eqprop.data.sources import SOURCES
 from eqprop.papers.registry import EXPERIMENTS, RECIPES, baseline, experiment, recipe
 from eqprop.theorem.experiment import Experiment
-from eqprop.theorem.result import read
+from eqprop.theorem.result import read_result
 from eqprop.training import create_run, load
 from eqprop.training.session import read_run
 from forked import COMPLAINED, SAID, command
@@ -183,7 +183,7 @@ def test_the_next_free_folder_is_taken(here):
 def test_an_empty_folder_is_taken(here):
     (here / "out").mkdir()
     call(f"{TOY} {PLAIN}").done()
-    assert read(here / "out") is not None
+    assert read_result(here / "out") is not None
 
 
 def test_without_plots_there_are_none(here):
@@ -243,7 +243,7 @@ def test_a_run_folder_gives_its_weights_and_its_phases(trained, here):
     assert "T = 12, K = 4, beta = 0.3, centred; 50 samples, float32, trained, epoch 1 weights" in said
     assert (here / "out" / "report.md").read_text().startswith("# digits-trained\n")
     model, run = load(trained), read_run(trained)
-    x, y = Experiment.of_run(run).batch(model)
+    x, y = Experiment.from_run(run).batch(model)
     found = report(here / "out")
     assert found["summary"] == ep.gdu(model, x, y, 12, 4, 0.3, "centred").summary()
     assert found["weights"] == "trained, epoch 1"
@@ -254,7 +254,7 @@ def test_a_run_folder_gives_its_weights_and_its_phases(trained, here):
 def test_a_run_folder_in_double_precision_with_other_phases(trained, here):
     call(f"gdu {trained} --dtype float64 --estimator.nudged-steps 6 --estimator.beta 0.01 {PLAIN}").done()
     model = load(trained).double()
-    x, y = Experiment.of_run(read_run(trained)).batch(model)
+    x, y = Experiment.from_run(read_run(trained)).batch(model)
     assert report(here / "out")["summary"] == ep.gdu(model, x, y, 12, 6, 0.01, "centred").summary()
 
 
@@ -375,7 +375,7 @@ def test_a_damaged_checkpoint(here, tmp_path):
 def test_stopped_while_it_settles(tmp_path, monkeypatch):
     """Ctrl-C: nothing is there before all is."""
 
-    monkeypatch.setattr("eqprop.cli.commands.gdu.conduct", interrupted)
+    monkeypatch.setattr("eqprop.cli.commands.gdu.run_experiment", interrupted)
     before = files(tmp_path)
     answer = call(f"{TOY} --out out")
     assert (answer.code, answer.out, answer.err) == (130, "", "stopped\n")
@@ -434,7 +434,7 @@ def test_a_full_disk(where, number, here, monkeypatch):
     assert answer.broadcast() == "eqprop: out: the disk is full: make room, then do it again in another folder\n"
     assert cells(answer.out), "the table was said before"
     assert "results in" not in answer.out
-    assert read(here / "out") is None
+    assert read_result(here / "out") is None
 
 
 def test_a_full_disk_while_it_draws(here, monkeypatch):
@@ -445,7 +445,7 @@ def test_a_full_disk_while_it_draws(here, monkeypatch):
     answer = call(f"{TOY} --out out")
     assert answer.code == 1
     assert "make room" in answer.broadcast()
-    assert read(here / "out") is None
+    assert read_result(here / "out") is None
 
 
 def test_a_folder_that_must_not_be_written_to(here, monkeypatch):
@@ -461,7 +461,7 @@ def test_without_matplotlib_the_results_are_there_and_it_is_said_how_to_get_pict
     answer = call(f"{TOY} --betas 0.1 --out out")
     assert answer.code == 0
     assert answer.err == "eqprop: no pictures without matplotlib: pip install 'eqprop[plot]'\n"
-    assert read(here / "out") is not None
+    assert read_result(here / "out") is not None
     assert not (here / "out" / "plots").exists()
     call(f"{TOY} --no-plots --out other").done()  # who wants none is told nothing
 
@@ -492,7 +492,7 @@ def test_a_bar_on_a_terminal(stopped, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm-256color")
     if stopped:
-        monkeypatch.setattr("eqprop.cli.commands.gdu.conduct", interrupted)
+        monkeypatch.setattr("eqprop.cli.commands.gdu.run_experiment", interrupted)
     out, err = Output(), Output(terminal=True)
     with redirect_stdout(out), redirect_stderr(err):
         code = main([*TOY.split(), "--no-plots", "--out", "out"])

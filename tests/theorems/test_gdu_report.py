@@ -10,9 +10,9 @@ from torch import Tensor
 
 import eqprop as ep
 import zoo
+from eqprop._core.angles import angle_between
 from eqprop.theorem import Series
-from eqprop.theorem.report import distances, labels
-from eqprop.theorem.series import angle_between
+from eqprop.theorem.report import output_distances, parameter_labels
 
 
 def process(ep_side, bptt):
@@ -64,11 +64,11 @@ def test_sums_and_later_steps():
     assert made.accumulated().bptt.flatten().tolist() == [-1, -1, -7]
     assert made.relative_error() == pytest.approx(sqrt(4 + 4) / sqrt(37))
     assert made.accumulated().relative_error() == pytest.approx(2 / sqrt(59))
-    assert made.since(1).ep.flatten().tolist() == [2, 4]
-    assert made.since(2).relative_error() == pytest.approx(1 / 3)
+    assert made.from_step(1).ep.flatten().tolist() == [2, 4]
+    assert made.from_step(2).relative_error() == pytest.approx(1 / 3)
     assert made.relative_error(accumulated=True) == pytest.approx(2 / sqrt(59))
     assert made.relative_error(floor=20.0, accumulated=True) == pytest.approx(2 / 20)
-    assert made.since(3).relative_error() == made.since(3).relative_error(accumulated=True) == 0  # nothing is left
+    assert made.from_step(3).relative_error() == made.from_step(3).relative_error(accumulated=True) == 0  # nothing is left
 
 
 def test_batch_mean():
@@ -199,7 +199,7 @@ LABELS = {
 def test_labels(name):
     network = zoo.GRAPHS[name].network()
     names = [f"network.{n}" for n, _ in network.named_parameters()]
-    assert labels(network, names) == dict(zip(names, LABELS[name], strict=True))
+    assert parameter_labels(network, names) == dict(zip(names, LABELS[name], strict=True))
 
 
 def test_labels_of_untied_weights_and_of_a_readout():
@@ -217,14 +217,14 @@ DISTANCES = {"one-layer": [0], "chain": [1, 0], "deep-chain": [2, 1, 0], "input-
 
 @pytest.mark.parametrize("name", DISTANCES)
 def test_distances(name):
-    assert distances(zoo.GRAPHS[name].network()) == DISTANCES[name]
+    assert output_distances(zoo.GRAPHS[name].network()) == DISTANCES[name]
 
 
 def test_no_distance_leads_through_the_input():
     """It is static: the nudge goes from 4 over 3 and 2 to 1, though 1 and 4 have the input in common."""
     edges = [(0, 1), (1, 2), (2, 3), (3, 4), (0, 4)]
     network = ep.Network([ep.Population(2)] * 5, [(i, j, ep.Dense(2, 2)) for i, j in edges])
-    assert distances(network) == [3, 2, 1, 0]
+    assert output_distances(network) == [3, 2, 1, 0]
 
 
 @pytest.mark.parametrize("name", zoo.GRAPHS)

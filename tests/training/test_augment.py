@@ -122,7 +122,7 @@ def test_without_them_nothing_is_changed(root):
 
 
 def test_a_check_of_the_theorem_takes_the_first_training_batch(root):
-    experiment = replace(Experiment.of_run(run(seed=3)), dtype="float64")
+    experiment = replace(Experiment.from_run(run(seed=3)), dtype="float64")
     x, y = experiment.batch(experiment.build())
     a, b = next(iter(prepare(run(seed=3)).train))
     assert torch.equal(x, a.double())

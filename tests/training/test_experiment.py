@@ -19,7 +19,7 @@ from eqprop.models.mlp import MLP
 from eqprop.models.toy import Toy
 from eqprop.papers.registry import CONTINUAL, EXPERIMENTS, RECIPES, baseline, experiment, recipe
 from eqprop.theorem.experiment import RANDOM, Experiment
-from eqprop.theorem.result import INITIAL, conduct, read, write
+from eqprop.theorem.result import INITIAL, read_result, run_experiment, write_result
 from eqprop.training import Data, create_run
 from eqprop.training.rng import BATCH, ESTIMATOR, REST, WEIGHTS, generator
 from eqprop.training.session import prepare
@@ -142,7 +142,7 @@ def test_how_it_is_nudged(asked, done):
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_check_of_a_training_is_on_its_own_model_and_phases(name):
     run = replace(recipe(name), seed=5, threads=2)
-    one = Experiment.of_run(run)
+    one = Experiment.from_run(run)
     estimator = run.estimator
     if not isinstance(estimator, ep.EquilibriumProp):  # a continual rule, whose rates are the optimizer's
         phases = (estimator.free_steps, estimator.nudged_steps, estimator.beta)
@@ -155,12 +155,12 @@ def test_the_check_of_a_training_is_on_its_own_model_and_phases(name):
     )  # fmt: skip
     assert one.dtype == "float32"
     named = experiment(f"{name}-training")
-    assert replace(named, name=name).to_json() == Experiment.of_run(recipe(name)).to_json()
+    assert replace(named, name=name).to_json() == Experiment.from_run(recipe(name)).to_json()
 
 
 def test_a_training_by_another_estimator_has_no_check():
-    with pytest.raises(ValueError, match=r"needs a run by EP, got one by BPTT"):
-        Experiment.of_run(baseline(recipe("digits")))
+    with pytest.raises(ValueError, match=r"this run trains by BPTT"):
+        Experiment.from_run(baseline(recipe("digits")))
 
 
 def state(model) -> dict[str, torch.Tensor]:
@@ -170,7 +170,7 @@ def state(model) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("seed", [0, 4])
 def test_its_weights_are_those_of_a_training_with_that_seed(seed):
     run = replace(recipe("digits"), seed=seed)
-    ours, theirs = state(Experiment.of_run(run).build()), state(run.build())
+    ours, theirs = state(Experiment.from_run(run).build()), state(run.build())
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert all(tensor.dtype == torch.float32 for tensor in ours.values())
@@ -223,7 +223,7 @@ def test_the_batch_is_the_first_training_batch_of_that_seed(seed):
 def test_it_is_the_batch_that_the_training_begins_with(validation):
     """Held-out samples are not trained on."""
     run = replace(recipe("digits"), seed=2, data=Data("digits", 20, validation=validation))
-    one = Experiment.of_run(run)
+    one = Experiment.from_run(run)
     for found, wanted in zip(one.batch(one.build()), next(iter(prepare(run).train)), strict=True):
         assert torch.equal(found, wanted)
 
@@ -305,7 +305,7 @@ def test_a_strength_that_the_dynamics_do_not_bear():
 
 def carry_out(one: Experiment, **options):
     model = one.build()
-    return conduct(one, model, one.batch(model), **options)
+    return run_experiment(one, model, one.batch(model), **options)
 
 
 @pytest.fixture(scope="module")
@@ -342,13 +342,13 @@ def test_the_threads_are_those_that_were_asked_for_and_only_meanwhile():
     one = small(threads=2)
     model = one.build()
     with pytest.raises(FloatingPointError, match="input"):
-        conduct(one, model, (torch.full((2, 64), math.nan), torch.tensor([0, 1])))
+        run_experiment(one, model, (torch.full((2, 64), math.nan), torch.tensor([0, 1])))
     assert torch.get_num_threads() == 1
 
 
 def test_a_folder_keeps_it_whole(found, tmp_path):
-    write(found[1], tmp_path / "a" / "b")
-    assert read(tmp_path / "a" / "b") == found[1]
+    write_result(found[1], tmp_path / "a" / "b")
+    assert read_result(tmp_path / "a" / "b") == found[1]
     assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == [
         "environment.json", "experiment.json", "report.json",
     ]  # fmt: skip
@@ -356,7 +356,7 @@ def test_a_folder_keeps_it_whole(found, tmp_path):
 
 def test_files_that_others_can_read(found, tmp_path):
     """Plain JSON, with the names that the library has."""
-    write(found[1], tmp_path)
+    write_result(found[1], tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report.keys() == {"summary", "betas", "weights", "seconds"}
     assert report["summary"] == found[0].summary()
@@ -367,9 +367,9 @@ def test_files_that_others_can_read(found, tmp_path):
 
 def test_a_written_result_takes_the_place_of_another(found, tmp_path):
     _, other = carry_out(TINY_TOY)
-    write(other, tmp_path)
-    write(found[1], tmp_path)
-    assert read(tmp_path) == found[1]
+    write_result(other, tmp_path)
+    write_result(found[1], tmp_path)
+    assert read_result(tmp_path) == found[1]
 
 
 NAMES = ("experiment", "report", "environment")
@@ -377,21 +377,21 @@ NAMES = ("experiment", "report", "environment")
 
 @pytest.mark.parametrize("name", NAMES)
 def test_where_a_file_is_missing_there_is_no_result(name, found, tmp_path):
-    write(found[1], tmp_path)
+    write_result(found[1], tmp_path)
     (tmp_path / f"{name}.json").unlink()
-    assert read(tmp_path) is None
+    assert read_result(tmp_path) is None
     (tmp_path / f"{name}.json").mkdir()
-    assert read(tmp_path) is None
+    assert read_result(tmp_path) is None
 
 
 def test_there_is_no_result_where_there_is_nothing(tmp_path):
-    assert read(tmp_path) is None
-    assert read(tmp_path / "nowhere") is None
+    assert read_result(tmp_path) is None
+    assert read_result(tmp_path / "nowhere") is None
 
 
 def test_nor_in_the_folder_of_a_training(tmp_path):
     create_run(recipe("digits"), tmp_path / "run")
-    assert read(tmp_path / "run") is None
+    assert read_result(tmp_path / "run") is None
 
 
 DAMAGES = {
@@ -405,19 +405,19 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_damaged_file_is_an_error(name, damage, found, tmp_path):
-    write(found[1], tmp_path)
+    write_result(found[1], tmp_path)
     file = tmp_path / f"{name}.json"
     file.write_bytes(DAMAGES[damage](file.read_bytes()))
     with pytest.raises(DamagedError, match=re.escape(f"{tmp_path} does not hold the result of a check")):
-        read(tmp_path)
+        read_result(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["null", "[]", "{}", '{"summary": {}}', '{"sumary": 3}'])
 def test_a_report_of_something_else_is_an_error(text, found, tmp_path):
-    write(found[1], tmp_path)
+    write_result(found[1], tmp_path)
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(DamagedError, match="does not hold the result of a check"):
-        read(tmp_path)
+        read_result(tmp_path)
 
 
 @pytest.mark.parametrize("last", [0, 1, 2])
@@ -435,15 +435,15 @@ def test_a_kill_while_it_is_written_leaves_no_result(last, found, tmp_path, monk
 
     monkeypatch.setattr("eqprop.theorem.result.write_atomic", stops)
     with pytest.raises(KeyboardInterrupt):
-        write(found[1], tmp_path)
-    assert read(tmp_path) is None
+        write_result(found[1], tmp_path)
+    assert read_result(tmp_path) is None
     assert "report.json" not in written
 
 
 def test_what_is_written_names_nobody(tmp_path):
     """Neither the root of the data, nor the person, nor the machine."""
     one = small(data=Data("digits", 7, root=str(tmp_path)))
-    write(carry_out(one)[1], tmp_path / "x")
+    write_result(carry_out(one)[1], tmp_path / "x")
     secrets = {
         str(tmp_path),
         platform.node(),
@@ -556,10 +556,10 @@ def test_a_tolerance_of_the_nudged_phase_is_refused():
 def test_a_result_without_what_others_read_is_damaged(tmp_path, file, change):
     one = small()
     model = one.build()
-    _, result = conduct(one, model, one.batch(model))
-    write(result, tmp_path)
+    _, result = run_experiment(one, model, one.batch(model))
+    write_result(result, tmp_path)
     path = tmp_path / file
     kept = json.loads(path.read_text()) if file == "report.json" else {}
     path.write_text(json.dumps(None if change is None else kept | change))
     with pytest.raises(DamagedError, match="does not hold the result of a check"):
-        read(tmp_path)
+        read_result(tmp_path)

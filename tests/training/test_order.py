@@ -140,7 +140,7 @@ def test_the_theorem_is_checked_on_plain_steps():
         ep.Settle(80, accelerate=ep.Anderson()),
         ep.Settle(30, schedule=ep.Asynchronous(), accelerate=ep.Anderson()),
     )
-    estimator = Experiment.of_run(run(free, swept)).estimator
+    estimator = Experiment.from_run(run(free, swept)).estimator
     assert (estimator.free_steps, estimator.nudged_steps) == (ep.Settle(80), ep.Settle(60))
 
 

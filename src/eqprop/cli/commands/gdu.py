@@ -22,7 +22,7 @@ from eqprop.solvers.settle import Settle
 from eqprop.theorem import GDUReport
 from eqprop.theorem.experiment import Experiment
 from eqprop.theorem.report import layer_errors
-from eqprop.theorem.result import INITIAL, Result, conduct, write
+from eqprop.theorem.result import INITIAL, Result, run_experiment, write_result
 from eqprop.training.session import read_run
 
 __all__ = ["GDU", "draw", "lines", "main", "verdict"]
@@ -83,7 +83,7 @@ def main(words: list[str]) -> int:
 def of_training(folder: Path) -> Experiment:
     """The check of a trained model, on the phases that it was trained with."""
     run = read_run(folder)
-    return replace(Experiment.of_run(run), name=f"{run.name}-trained")
+    return replace(Experiment.from_run(run), name=f"{run.name}-trained")
 
 
 def found(options: GDU, trained: Path | None) -> tuple[GDUReport, Result]:
@@ -99,7 +99,7 @@ def found(options: GDU, trained: Path | None) -> tuple[GDUReport, Result]:
     batch = asked.batch(model, download_progress(asked.data.name))
     try:
         with counting(f"{asked.name}, free phase") as progress:
-            return conduct(asked, model, batch, tuple(options.betas), weights=weights, progress=progress)
+            return run_experiment(asked, model, batch, tuple(options.betas), weights=weights, progress=progress)
     except FloatingPointError as error:
         raise Failed(f"{asked.name}: {error}") from None
 
@@ -125,7 +125,7 @@ def keep(options: GDU, report: GDUReport, result: Result) -> None:
             draw(report, result, folder, options.components)
         text = [f"# {result.experiment.name}", markdown_table(HEAD, lines(result.summary)), LEGEND, *remarks(result)]
         write_atomic(folder / "report.md", "\n\n".join(text) + "\n")
-        write(result, folder)
+        write_result(result, folder)
     echo(f"results in {folder}")
 
 

@@ -82,7 +82,7 @@ class Tune:
         Raises:
             ValueError: if a value is not in its range.
         """
-        own = Experiment.of_run(self.run)
+        own = Experiment.from_run(self.run)
         steps, nudged = own.phases
         return Grid(
             tuple(self.free_steps) or around(steps),
