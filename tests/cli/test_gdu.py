@@ -140,7 +140,7 @@ def test_where_all_holds_it_is_said_what_is_left():
 
 def test_a_free_phase_cut_short_is_said_plainly(here):
     said = call(f"{TOY} {PLAIN}").done()
-    assert re.search(r"^FAILS: steady state: .* of the motion of population \d is there without a nudge", said, re.M)
+    assert re.search(r"^FAILS: steady state: .* of the motion of population \d is present without a nudge", said, re.M)
     assert "1 sample, " in said
     assert "against dL/ds; " in said
     assert [line[0] for line in cells(said)[1:]] == [
@@ -355,7 +355,7 @@ def test_a_run_that_has_not_begun(here, tmp_path):
 def test_a_run_by_bptt(here, tmp_path):
     create_run(baseline(recipe("digits")), here / "bptt")
     before = files(tmp_path)
-    assert "needs a run by EP, got one by BPTT" in call("gdu bptt").complaint()
+    assert "this run trains by BPTT" in call("gdu bptt").complaint()
     assert files(tmp_path) == before
 
 

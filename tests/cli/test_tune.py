@@ -335,7 +335,7 @@ def test_weights_of_another_size(trained, tmp_path):
 def test_a_run_by_bptt(here, tmp_path):
     create_run(baseline(recipe("digits")), here / "bptt")
     before = files(tmp_path)
-    assert "needs a run by EP, got one by BPTT" in call("tune bptt").complaint()
+    assert "this run trains by BPTT" in call("tune bptt").complaint()
     assert files(tmp_path) == before
 
 

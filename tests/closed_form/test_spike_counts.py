@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import eqprop as ep
-from eqprop.spiking import Bernoulli, Decay, late, record, saturation
+from eqprop.spiking import Bernoulli, Decay, lagging, record, saturation
 
 
 def still(values, **options) -> tuple[ep.Model, torch.Tensor]:
@@ -64,7 +64,7 @@ def test_late_is_who_is_decoded_more_than_lambda_off():
     assert [phi > 0.5 for phi in owed] == [True, False, True, False, True]
     assert saturation(state).each == (3 / 5, 0.0)
     assert saturation(state).total == 3 / 6
-    assert late(model.dynamics, state, x) == (pytest.approx(1 / 4), 0.0)  # .96 is decoded as 1
+    assert lagging(model.dynamics, state, x) == (pytest.approx(1 / 4), 0.0)  # .96 is decoded as 1
 
 
 def test_who_sent_too_much_is_silent_until_it_has_come_back():
@@ -73,7 +73,7 @@ def test_who_sent_too_much_is_silent_until_it_has_come_back():
     state = record(model, x, 100).state
     down = state._replace(coder=(torch.full_like(x, -6.0), state.coder[1]))
     assert saturation(down).each[0] == 1.0
-    assert late(model.dynamics, down, x) == (1.0, 0.0)
+    assert lagging(model.dynamics, down, x) == (1.0, 0.0)
     after = record(model, x, 60, state=down)
     assert after.wound_up[0].tolist() == [1.0] * 18 + [0.0] * 42
     assert after.counts[0].item() == pytest.approx(-6 + 60 * 0.3, abs=0.5)
@@ -85,7 +85,7 @@ def test_who_sent_too_much_is_silent_until_it_has_come_back():
 def test_who_owes_nothing_is_not_wound_up(options):
     model, x = still([0.9, 0.2], **options)
     found = record(model, x, 80)
-    assert saturation(found.state).total == late(model.dynamics, found.state, x)[0] == 0
+    assert saturation(found.state).total == lagging(model.dynamics, found.state, x)[0] == 0
 
 
 def test_decoded_values_are_the_decoders_own():

@@ -28,7 +28,7 @@ def sent(signal, lam, coder=None):
     coder = SigmaDelta() if coder is None else coder
     values = [torch.as_tensor(s, dtype=torch.double).reshape(1, -1) if not torch.is_tensor(s) else s for s in signal]
     before = z = torch.zeros_like(values[0])
-    memory, errors, owed = coder.begin([before]), [], []
+    memory, errors, owed = coder.init([before]), [], []
     for tick, now in enumerate(values, start=1):
         size = step_size_at(lam, tick + 1)  # the lambda with which the decoder reads this tick's spike
         (spike,), memory = coder.encode([now], [before], memory, size, tick)
@@ -133,7 +133,7 @@ def test_rms_of_bernoulli(lam):
 def test_what_bernoulli_draws():
     """The same again from one seed at one tick, others at the next tick, for each sample, unit, population and seed."""
     coder, half = Bernoulli(), [torch.full((2, 3000), 0.5).double(), torch.full((2, 3000), 0.5).double()]
-    memory = coder.begin(half)
+    memory = coder.init(half)
 
     def spikes(memory, tick):
         return torch.cat(coder.encode(half, half, memory, 0.2, tick)[0])
@@ -142,14 +142,14 @@ def test_what_bernoulli_draws():
     assert torch.equal(spikes(memory, 1), first)
     for n in range(1, 4):
         assert (first[0] == first[n]).double().mean().item() == pytest.approx(0.5, abs=0.05)
-    for other in (spikes(memory, 2), spikes(coder.begin(half), 1)):
+    for other in (spikes(memory, 2), spikes(coder.init(half), 1)):
         assert (other == first).double().mean().item() == pytest.approx(0.5, abs=0.03)
 
 
 def test_neither_writes_what_it_was_given():
     for coder in (SigmaDelta(), Bernoulli()):
         now, before = [torch.rand(2, 3)], [torch.rand(2, 3)]
-        memory = coder.begin(now)
+        memory = coder.init(now)
         _, memory = coder.encode(now, before, memory, 0.2, 1)
         given_tensors = [*now, *before, *iter_tensors(memory)]
         copies = [t.clone() for t in given_tensors]
@@ -160,7 +160,7 @@ def test_neither_writes_what_it_was_given():
 def test_osa_averages_noise_and_follows_a_move():
     """Where only noise is left the step goes to its least; of a signal without noise, to 1 and nothing in between."""
     rule, noise = OSA(0.01), torch.Generator().manual_seed(1)
-    still = moved = rule.begin(torch.zeros(1, 200).double())
+    still = moved = rule.init(torch.zeros(1, 200).double())
     for tick in range(1, 401):
         small, still = rule.follow(0.5 + 0.1 * torch.randn(1, 200, generator=noise).double(), still, tick)
         large, moved = rule.follow(torch.full((1, 200), 0.01 * tick).double(), moved, tick)

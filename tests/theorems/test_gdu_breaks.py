@@ -171,7 +171,7 @@ def test_the_population_that_is_worst_is_named():
         parameter.data.fill_(value)
     report = ep.gdu(model, torch.ones(1, 1).double(), torch.tensor([1]), 50, K, 1e-2)
     assert names(report) == ["steady state"]
-    assert "100 % of the motion of population 1 is there without a nudge" in report.broken[0].detail
+    assert "100 % of the motion of population 1 is present without a nudge" in report.broken[0].detail
     assert report.free_share()["s2"] == 0
 
 

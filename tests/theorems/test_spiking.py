@@ -165,7 +165,7 @@ def test_the_theorem_is_checked_against_the_twin(name):
     T, K = 400, 12
     model, x, y = case(name, Spiking(eps=0.5, lam=Decay(1.0, 0.75)))
     report = ep.gdu(model, x, y, T, K, 0.1, "centred")
-    (twin,) = [a for a in report.assumptions if a.name == "steps with a gradient"]
+    (twin,) = [a for a in report.assumptions if a.name == "differentiable steps"]
     assert not twin.holds
     assert "EnergyDescent(dt=0.5" in twin.detail
     rates = model.rate_model()

@@ -95,7 +95,7 @@ def test_parts_of_another_class_are_refused(options, message):
 
 @pytest.mark.parametrize("part", ["normalize", "augment"])
 def test_a_drawn_batch_is_not_changed(part):
-    with pytest.raises(ValueError, match=f"`{part}` must be left out where the batch is random, got "):
+    with pytest.raises(ValueError, match=f"`{part}` must be left out with random data, got "):
         Experiment(
             "mine", replace(Data(RANDOM), **{part: getattr(CHANGED, part)}), MODEL, ep.EquilibriumProp(6, 3, 0.2)
         )

@@ -534,12 +534,12 @@ def test_an_experiment_of_2020_has_the_numbers_of_its_figure(name, rule, phases,
 
 
 def test_a_check_of_continual_ep_names_its_rates():
-    with pytest.raises(ValueError, match="`rates` is left out: a check has no optimizer to take it from"):
+    with pytest.raises(ValueError, match="`rates` must be given: a check has no optimizer to take them from"):
         small(estimator=ep.ContinualSGD(12, 4, 0.1))
 
 
 def test_a_tolerance_of_the_nudged_phase_is_refused():
-    with pytest.raises(ValueError, match=r"`nudged_steps` must be a plain number of steps here, got 4:0\.1"):
+    with pytest.raises(ValueError, match=r"`nudged_steps` must be a number of steps without a tolerance, got 4:0\.1"):
         small(estimator=ep.EquilibriumProp(12, ep.Settle(4, 0.1), 0.1))
 
 

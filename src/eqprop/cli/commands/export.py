@@ -11,7 +11,7 @@ from eqprop.cli.commands.evaluate import one_run
 from eqprop.cli.console import echo
 from eqprop.cli.options import parse
 from eqprop.cli.targets import writing
-from eqprop.spiking.nir import installed, write_nir
+from eqprop.spiking.nir import import_nir, write_nir
 from eqprop.training.session import load
 
 __all__ = ["Export", "main"]
@@ -40,7 +40,7 @@ class Export:
 def main(words: list[str]) -> int:
     """Write the file, and say so."""
     options = parse(Export, words, "eqprop export")
-    installed()
+    import_nir()
     free(options.to)
     model = load(one_run(options.folder), options.which)
     with writing(options.to, "export again"):
