@@ -7,8 +7,8 @@ the decoder needs to reproduce s exactly, and carries the rounding error phi, th
     phi <-  phi + a,      q = [phi > 1/2],      phi <- phi - q
 
 While ``|phi| <= 1/2``, the decoded value differs from s by at most lambda, once ``(1 - lambda)^n`` has vanished. A jump of s by
-d adds ``d / lambda`` to phi in one tick, and phi decreases by at most one per tick. Until then the coder is *saturated*, and the bound
-does not hold (`eqprop.spiking.saturation`).
+d adds ``d / lambda`` to phi in one tick, and phi decreases by at most one per tick. Until then the coder is *saturated*, and the
+bound does not hold (`eqprop.spiking.saturation`).
 
 *Bernoulli*: ``q = 1`` with probability s, without memory. The standard deviation of the decoded value is
 ``sqrt(s (1 - s) lambda / (2 - lambda))``, of order sqrt(lambda) instead of lambda.
