@@ -1,4 +1,4 @@
-"""How often coders of constant values fire, and how long a jump keeps them wound up: by the residual's balance, tick by tick."""
+"""Spike counts of constant values, and the duration of saturation after a jump, from the balance of the residual."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def still(values, **options) -> tuple[ep.Model, torch.Tensor]:
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 0.3, 0.5, 0.77, 1.0])
 @pytest.mark.parametrize("steps", [7, 50, 200])
-def test_a_constant_value_fires_so_many_times(value, steps):
+def test_spike_count_of_a_constant_value(value, steps):
     """With lambda 1 the code is the value itself: phi_T = s T - spikes, and |phi| is at most 1/2."""
     model, x = still([value], lam=1.0)
     found = record(model, x, steps)
@@ -28,7 +28,7 @@ def test_a_constant_value_fires_so_many_times(value, steps):
 
 
 @pytest.mark.parametrize("lam", [0.5, 0.2, 0.1])
-def test_a_jump_is_sent_beforehand(lam):
+def test_a_jump_is_encoded_in_the_first_tick(lam):
     """From a zero start the code is s / lambda once, and s afterwards."""
     model, x = still([0.3], lam=lam)
     counts = record(model, x, 60).counts[0].item()
@@ -36,38 +36,38 @@ def test_a_jump_is_sent_beforehand(lam):
 
 
 @pytest.mark.parametrize(("lam", "peak", "ticks"), [(0.05, 17, 165), (0.1, 8, 75), (0.2, 3.5, 30)])
-def test_a_coder_is_wound_up_until_it_has_sent_what_it_owes(lam, peak, ticks):
+def test_a_coder_is_saturated_until_its_residual_is_below_one_half(lam, peak, ticks):
     """Of s = 0.9 the first residual is 0.9 / lambda - 1, and each tick takes 0.1 of it until 1/2 is left."""
     model, x = still([0.9], lam=lam)
     found = record(model, x, ticks + 40)
-    wound = found.wound_up[0]
+    saturated = found.saturation[0]
     assert record(model, x, 1).state.coder[0].item() == pytest.approx(peak)
-    assert wound[: ticks - 1].eq(1).all()
-    assert wound[ticks + 1 :].eq(0).all()
-    assert found.wound_up[1].eq(0).all()
+    assert saturated[: ticks - 1].eq(1).all()
+    assert saturated[ticks + 1 :].eq(0).all()
+    assert found.saturation[1].eq(0).all()
 
 
 @pytest.mark.parametrize(("lam", "last"), [(0.05, 186), (0.1, 15), (0.2, 5)])
-def test_how_long_the_decoded_value_is_off(lam, last):
+def test_duration_of_the_decoding_error(lam, last):
     """By more than lambda, of s = .9 from a zero start: as measured with O'Connor's coder; a tick more or less is rounding."""
     model, x = still([0.9], lam=lam)
     off = (record(model, x, 300, units={0: [0]}).traces[0].decoded - 0.9).abs()[:, 0, 0] > lam
     assert int(off.nonzero().max()) + 1 == pytest.approx(last, abs=1)
 
 
-def test_late_is_who_is_decoded_more_than_lambda_off():
-    """A fifth unit, at 1, owes for ever and is decoded right; black ones have nothing to send."""
+def test_lagging_coders_are_decoded_with_an_error_above_lambda():
+    """A fifth unit, at 1, keeps its residual and is decoded correctly; black ones have nothing to send."""
     values = [0.9, 0.5, 0.96, 0.0, 1.0]
     model, x = still(values, lam=0.05)
     state = record(model, x, 100).state
-    owed = [s / 0.05 - 1 - 99 * (1 - s) for s in values]  # while it fires at every tick
-    assert [phi > 0.5 for phi in owed] == [True, False, True, False, True]
+    residuals = [s / 0.05 - 1 - 99 * (1 - s) for s in values]  # while it fires at every tick
+    assert [phi > 0.5 for phi in residuals] == [True, False, True, False, True]
     assert saturation(state).each == (3 / 5, 0.0)
     assert saturation(state).total == 3 / 6
     assert lagging(model.dynamics, state, x) == (pytest.approx(1 / 4), 0.0)  # .96 is decoded as 1
 
 
-def test_who_sent_too_much_is_silent_until_it_has_come_back():
+def test_a_negative_residual_silences_the_coder():
     """phi = -6 comes up by s = .3 a tick, and reaches -1/2 after 18 1/3 of them."""
     model, x = still([0.3], lam=0.1)
     state = record(model, x, 100).state
@@ -75,20 +75,20 @@ def test_who_sent_too_much_is_silent_until_it_has_come_back():
     assert saturation(down).each[0] == 1.0
     assert lagging(model.dynamics, down, x) == (1.0, 0.0)
     after = record(model, x, 60, state=down)
-    assert after.wound_up[0].tolist() == [1.0] * 18 + [0.0] * 42
+    assert after.saturation[0].tolist() == [1.0] * 18 + [0.0] * 42
     assert after.counts[0].item() == pytest.approx(-6 + 60 * 0.3, abs=0.5)
 
 
 @pytest.mark.parametrize(
     "options", [{"coder": Bernoulli(), "lam": 0.05}, {"lam": Decay(1.0, 0.5)}], ids=["Bernoulli", "decay"]
 )
-def test_who_owes_nothing_is_not_wound_up(options):
+def test_coders_without_residual_are_not_saturated(options):
     model, x = still([0.9, 0.2], **options)
     found = record(model, x, 80)
     assert saturation(found.state).total == lagging(model.dynamics, found.state, x)[0] == 0
 
 
-def test_decoded_values_are_the_decoders_own():
+def test_decoded_values_follow_the_recursion():
     """By the recursion z <- (1 - lambda) z + lambda q with the lambda of the next tick, over two phases."""
     model, x = still([0.37, 0.8], lam=Decay(1.0, 0.5))
     first = record(model, x, 12, units={0: [1, 0]})
