@@ -105,8 +105,8 @@ def bptt_at_rest(
     steps, rate_model = Settle(positive_int("unrolled_steps", unrolled_steps)), model.rate_model()
     steady = relax(rate_model, x, rest, state=start).state
     with torch.enable_grad():
-        drive, _, target = rate_model.prepare_batch(x, y)
-        last = settle(rate_model.network, rate_model.dynamics, drive, steady, steps)
+        phase, _, target = rate_model.prepare_batch(x, y)
+        last = settle(phase, steady, steps)
         return loss_gradient(rate_model.cost.value(last.output, target).mean(), rate_model)
 
 

@@ -18,10 +18,11 @@ from torch import Tensor
 from eqprop._core.checks import ArgumentError, non_negative, nonzero, one_of, positive_int
 from eqprop._core.precision import full_precision
 from eqprop._core.state import State
-from eqprop.dynamics.base import Drive, Duality
+from eqprop.dynamics.base import Duality
 from eqprop.estimators.ep import nudging_strengths
 from eqprop.estimators.rates import as_rates
 from eqprop.models.model import Model
+from eqprop.solvers.phase import Phase
 from eqprop.solvers.schedules import Synchronous
 from eqprop.solvers.settle import Settle, Solution, as_settle, settle
 from eqprop.theorem.assumptions import check_assumptions, check_slow_weights, rate_model_assumption
@@ -49,8 +50,8 @@ class BackwardPass:
     Attributes:
         x: input, ``(B, *shape)``.
         target: encoded target.
-        drive: of the input.
-        free: solution of the free phase.
+        phase: the free phase.
+        free: its solution.
         states: its last K + 1 states; for spiking models, those of the rate model, started at the end of the free phase.
         gradients: BPTT's ``nabla(t)`` for t = 0 .. K - 1.
         duality: of each of the last steps, in the same order.
@@ -58,7 +59,7 @@ class BackwardPass:
 
     x: Tensor
     target: Tensor
-    drive: Drive
+    phase: Phase
     free: Solution
     states: tuple[State, ...]
     gradients: list[StepGradient]
@@ -128,16 +129,16 @@ def run_backward(
     with torch.inference_mode(False):
         x = model.network.check_input(x).detach()  # autograd rejects inference tensors
         with torch.no_grad(), full_precision(x):
-            drive, start, target = model.prepare_batch(x, y)
+            phase, start, target = model.prepare_batch(x, y)
             target = target.clone() if target.is_inference() else target
-            free, states = _run_free_phase(model, drive, start, steps, last, progress)
+            free, states = _run_free_phase(phase, start, steps, last, progress)
             differentiable = model.rate_model()
             if differentiable is not model:
                 states = rate_states(differentiable, x, model.dynamics.units(free.state), last)
             fixed = differentiable.dynamics.prepare(differentiable.network, x)
             duality = [differentiable.dynamics.duality(differentiable.network, s, fixed) for s in reversed(states[:-1])]
         gradients = list(step_gradients(differentiable, x, target, states))
-    return BackwardPass(x, target, drive, free, states, gradients, duality)
+    return BackwardPass(x, target, phase, free, states, gradients, duality)
 
 
 def as_plain_steps(name: str, steps: int | Settle, scope: str = "") -> Settle:
@@ -165,35 +166,33 @@ def as_plain_steps(name: str, steps: int | Settle, scope: str = "") -> Settle:
 
 
 def _run_free_phase(
-    model: Model, drive: Drive, state: State, steps: Settle, last: int, progress: Progress | None
+    phase: Phase, state: State, steps: Settle, last: int, progress: Progress | None
 ) -> tuple[Solution, tuple[State, ...]]:
     """Return the free phase and its last ``last + 1`` states.
 
     Only these states are kept. Without a tolerance the steps before them run in chunks, to report progress.
     """
-    network, dynamics, taken, total = model.network, model.dynamics, 0, steps.steps
+    taken, total = 0, steps.steps
     while (left := total - last - taken) > 0:
         part = (
             steps.shortened(taken + last)
             if steps.tol is not None
             else Settle(left if progress is None else min(left, CHUNK))
         )
-        solution = settle(network, dynamics, drive, state, part)
+        solution = settle(phase, state, part)
         state, taken = solution.state, taken + solution.steps
         if progress is not None:
             progress(taken, total)
         if steps.tol is not None:
             break
-    end = settle(network, dynamics, drive, state, Settle(last), trajectory=True)
+    end = settle(phase, state, Settle(last), trajectory=True)
     return replace(end, steps=taken + last, trajectory=None), end.trajectory or ()
 
 
 def rate_states(rate_model: Model, x: Tensor, state: State, steps: int) -> tuple[State, ...]:
     """Return ``state`` and the states of a rate model after each of ``steps`` free steps from it."""
-    drive = rate_model.dynamics.prepare(rate_model.network, x)
-    return (
-        settle(rate_model.network, rate_model.dynamics, drive, state, Settle(steps), trajectory=True).trajectory or ()
-    )
+    phase = Phase(rate_model.network, rate_model.dynamics, rate_model.dynamics.prepare(rate_model.network, x))
+    return settle(phase, state, Settle(steps), trajectory=True).trajectory or ()
 
 
 def compare(
@@ -203,7 +202,7 @@ def compare(
     duality, steps, betas = back.duality[0], len(back.gradients), nudging_strengths(nudging, beta, None)
     units, differentiable = model.dynamics.units, model.rate_model()
     with torch.inference_mode(False):
-        phases = nudged_phases(model, back.drive, back.target, back.free, steps, betas)
+        phases = nudged_phases(model, back.phase, back.target, back.free, steps, betas)
         states = at_fixed_weights = state_increments(phases, units, duality.dt)
         if rates is None:
             parameters = parameter_increments(model, back.x, back.free, phases)
@@ -214,7 +213,7 @@ def compare(
         for name, grad in of_cost.items():
             parameters[name][0] -= grad
         gradients = _neuron_gradients(back)
-        drive = back.drive if differentiable is model else differentiable.dynamics.prepare(model.network, back.x)
+        drive = back.phase.drive if differentiable is model else differentiable.dynamics.prepare(model.network, back.x)
         assumptions = check_assumptions(differentiable, back.x, drive, duality.dt, back.states, states, gradients, beta)
         assumptions += [] if differentiable is model else [rate_model_assumption(differentiable)]
         assumptions += [] if rates is None else [check_slow_weights(states, at_fixed_weights)]

@@ -12,7 +12,6 @@ As the rate goes to 0, the increments converge to those above.
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,16 +19,15 @@ from torch import Tensor, nn
 from eqprop._core.checks import non_negative
 from eqprop._core.precision import full_precision
 from eqprop._core.state import State, Units
-from eqprop.dynamics.base import Drive
 from eqprop.estimators.continual import check_finite
 from eqprop.estimators.rates import as_rates, rates_by_parameter
 from eqprop.models.model import Model
-from eqprop.network import Activities
+from eqprop.network import Contrast
+from eqprop.solvers.phase import Phase
 from eqprop.solvers.settle import Settle, Solution, settle
 from eqprop.theorem.gradients import trainable_parameters
 
 __all__ = [
-    "Contrast",
     "NudgedPhase",
     "continual_increments",
     "contrast_gradient",
@@ -42,25 +40,15 @@ NudgedPhase = tuple[float, tuple[State, ...]]
 """A nudging strength, and the states 0 .. K of its phase."""
 
 
-class Contrast(NamedTuple):
-    """Two states to compare by `Network.contrast`, the state where untied weights have their currents, and the divisor."""
-
-    free: Activities
-    a: Activities
-    b: Activities
-    norm: float
-
-
 @torch.no_grad()
 def nudged_phases(
-    model: Model, drive: Drive, target: Tensor, free: Solution, steps: int, betas: Sequence[float]
+    model: Model, phase: Phase, target: Tensor, free: Solution, steps: int, betas: Sequence[float]
 ) -> list[NudgedPhase]:
-    """Run a nudged phase of ``steps`` steps from the free state for each nudging strength."""
+    """Run a nudged phase of ``steps`` steps from the free state for each nudging strength; ``phase`` is the free one."""
 
     def run(beta: float) -> tuple[State, ...]:
         force = model.cost.nudging_force(target, beta)
-        end = settle(model.network, model.dynamics, drive, free.state, Settle(steps), force=force, trajectory=True)
-        return end.trajectory or ()
+        return settle(phase.nudged(force), free.state, Settle(steps), trajectory=True).trajectory or ()
 
     return [(beta, run(beta)) for beta in betas]
 

@@ -19,10 +19,11 @@ from eqprop._core.checks import ArgumentError, nonzero, positive_int
 from eqprop._core.state import State
 from eqprop.estimators.ep import nudging_strengths
 from eqprop.models.model import Model
+from eqprop.network import Contrast
 from eqprop.solvers.settle import Settle, Solution, settle
 from eqprop.theorem.gdu import check_betas, rate_states
 from eqprop.theorem.gradients import step_gradients, trainable_parameters
-from eqprop.theorem.increments import Contrast, NudgedPhase, contrast_gradient, nudged_phases
+from eqprop.theorem.increments import NudgedPhase, contrast_gradient, nudged_phases
 from eqprop.theorem.series import Series
 
 __all__ = ["Cell", "Grid", "cheapest", "tune"]
@@ -153,13 +154,13 @@ def _average(cells: Sequence[Cell]) -> Cell:
 def _measure_batch(model: Model, x: Tensor, y: Tensor, grid: Grid) -> Iterator[Cell]:
     """Yield a cell for every setting on one batch."""
     with torch.no_grad():
-        drive, state, target = model.prepare_batch(x, y)
+        phase, state, target = model.prepare_batch(x, y)
     states: tuple[State, ...] = (state,)
     rate_model = model.rate_model()
     for steps in grid.free_steps:
         with torch.no_grad():
             more = Settle(steps + 1 - len(states))
-            free = settle(model.network, model.dynamics, drive, states[-1], more, trajectory=True)
+            free = settle(phase, states[-1], more, trajectory=True)
         states += (free.trajectory or ())[1:]
         trajectory = states
         if rate_model is not model:
@@ -168,7 +169,7 @@ def _measure_batch(model: Model, x: Tensor, y: Tensor, grid: Grid) -> Iterator[C
         shorter = [k for k in grid.nudged_steps if k <= steps]
         for beta in grid.betas if shorter else ():
             betas = nudging_strengths(grid.nudging, beta, None)
-            phases = nudged_phases(model, drive, target, free, shorter[-1], betas)
+            phases = nudged_phases(model, phase, target, free, shorter[-1], betas)
             for k in shorter:
                 yield _compare_gradients(grid, (steps, k, beta), free, _ep_gradient(model, x, free, phases, k), bptt)
 
