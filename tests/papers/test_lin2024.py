@@ -281,7 +281,7 @@ def step(estimator):
     return training_step(model, estimator, SPIKING.optimizer.build(model), x, y % 10)
 
 
-@pytest.mark.parametrize("estimator", [phases(8, 4, 0.5), BPTT(8, surrogate=True)], ids=["ep", "bptt"])
+@pytest.mark.parametrize("estimator", [phases(8, 4, 0.5), ep.BPTT(8, surrogate=True)], ids=["ep", "bptt"])
 def test_the_peak_is_that_of_the_allocator(estimator):
     """Torch's own allocator, by its profiler, has the same up to scratch space within an operation."""
     ours = peak_bytes(step(estimator))

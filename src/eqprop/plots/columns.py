@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eqprop._core.checks import non_negative_int, positive_int
 from eqprop.plots.canvas import canvas, save, small_print
-from eqprop.plots.curves import IncrementReport, Panel, choose, draw_panel, keys
+from eqprop.plots.curves import Panel, choose, draw_panel, keys
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ __all__ = ["side_by_side"]
 
 
 def side_by_side(
-    reports: Mapping[str, IncrementReport], path: Path, *, components: int = 5, seed: int = 0, title: str = ""
+    reports: Mapping[str, Any], path: Path, *, components: int = 5, seed: int = 0, title: str = ""
 ) -> None:
     """EP's increments (dashed) on minus BPTT's gradients (solid), a column for each report (Ernoult et al. 2020, Figure 5b).
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,69 +14,11 @@ from eqprop.plots.canvas import PALETTE, canvas, placed, save, scientific, small
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["IncrementReport", "Panel", "choose", "draw_panel", "increments", "keys"]
-
-
-class StepSeries(Protocol):
-    """EP's increments and BPTT's gradients of one population ``(K, B, ...)`` or one parameter ``(K, ...)``."""
-
-    @property
-    def ep(self) -> Tensor:
-        """EP's increments."""
-        ...
-
-    @property
-    def bptt(self) -> Tensor:
-        """BPTT's gradients."""
-        ...
-
-
-class IncrementReport(Protocol):
-    """The data of a plot of increments, such as an `eqprop.GDUReport`; a protocol, so that plots do not import the theorem."""
-
-    @property
-    def populations(self) -> Mapping[str, StepSeries]:
-        """Series of each population, by name."""
-        ...
-
-    @property
-    def weights(self) -> Mapping[str, StepSeries]:
-        """Series of each weight, by name."""
-        ...
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """Short name of each weight."""
-        ...
-
-    @property
-    def against(self) -> str:
-        """ "dL/ds" or "dL/du"."""
-        ...
-
-    @property
-    def nudging(self) -> str:
-        """ "one-sided" or "centred"."""
-        ...
-
-    @property
-    def beta(self) -> float:
-        """Nudging strength."""
-        ...
-
-    @property
-    def steps(self) -> int:
-        """T."""
-        ...
-
-    @property
-    def nudged_steps(self) -> int:
-        """K."""
-        ...
+__all__ = ["Panel", "choose", "draw_panel", "increments", "keys"]
 
 
 def increments(
-    report: IncrementReport,
+    report: Any,
     path: Path,
     *,
     components: int | Mapping[str, Sequence[int]] = 5,
@@ -89,7 +31,7 @@ def increments(
     Each color is one component. Of populations the batch means are drawn, as the papers do.
 
     Args:
-        report: what `eqprop.gdu` found.
+        report: an `eqprop.GDUReport`, or an object with its attributes; plots do not import the theorem.
         path: where to write, without an ending.
         components: how many components to draw at random in each panel, those first for which BPTT's gradient is not zero
             throughout (many pixels are always black); or the components themselves, as places in the flattened population or
@@ -128,7 +70,7 @@ class Panel:
         return Panel(self.title, self.ep.cumsum(0), self.bptt.cumsum(0))
 
 
-def choose(report: IncrementReport, components: int | Mapping[str, Sequence[int]], seed: int) -> list[list[Panel]]:
+def choose(report: Any, components: int | Mapping[str, Sequence[int]], seed: int) -> list[list[Panel]]:
     """Return the panels of the populations, averaged over the batch, and those of the weights."""
     populations = {name: (series.ep.mean(1), series.bptt.mean(1)) for name, series in report.populations.items()}
     weights = {name: (series.ep, series.bptt) for name, series in report.weights.items()}
@@ -169,13 +111,13 @@ def inside(name: str, places: Sequence[int], n: int) -> list[int]:
     return [*places]
 
 
-def settings(report: IncrementReport) -> str:
+def settings(report: Any) -> str:
     """Beta, T and K."""
     sign = r"\pm" if report.nudging == "centred" else ""
     return rf"$\beta = {sign}{scientific(report.beta)}$, $T = {report.steps}$, $K = {report.nudged_steps}$"
 
 
-def signs(report: IncrementReport, accumulated: bool) -> list[str]:
+def signs(report: Any, accumulated: bool) -> list[str]:
     """What the heights are, for populations and for weights."""
     total = r"\sum" if accumulated else ""
     by = "u" if report.against == "dL/du" else "s"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import floor, nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from eqprop.plots.canvas import canvas, placed, save, scientific, small_print, wrapped
 
@@ -21,38 +21,7 @@ COLOURS = "cividis"
 FRAME = "#D55E00"
 
 
-class Cell(Protocol):
-    """One setting of a grid, such as an `eqprop.theorem.tuning.Cell`; a protocol, so that plots do not import the theorem."""
-
-    @property
-    def free_steps(self) -> int:
-        """T."""
-        ...
-
-    @property
-    def nudged_steps(self) -> int:
-        """K."""
-        ...
-
-    @property
-    def beta(self) -> float:
-        """Nudging strength."""
-        ...
-
-    @property
-    def same_sign(self) -> float:
-        """Fraction of equal signs."""
-        ...
-
-    @property
-    def cosine(self) -> float:
-        """Cosine of EP's and BPTT's gradient."""
-        ...
-
-
-def agreement_map(
-    cells: Sequence[Cell], path: Path, *, wanted: float, chosen: Cell | None = None, title: str = ""
-) -> None:
+def agreement_map(cells: Sequence[Any], path: Path, *, wanted: float, chosen: Any = None, title: str = "") -> None:
     """The cosine between EP's and BPTT's gradient over K and beta, a panel for each T; bold where enough signs agree.
 
     Args:
@@ -74,7 +43,7 @@ def agreement_map(
         save(draw_map(cells, wanted, chosen, title), path)
 
 
-def draw_map(cells: Sequence[Cell], wanted: float, chosen: Cell | None, title: str) -> "Figure":
+def draw_map(cells: Sequence[Any], wanted: float, chosen: Any, title: str) -> "Figure":
     """A panel for each T, one scale of colors for all."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -101,13 +70,13 @@ def draw_map(cells: Sequence[Cell], wanted: float, chosen: Cell | None, title: s
     return figure
 
 
-def lowest(cells: Sequence[Cell]) -> float:
+def lowest(cells: Sequence[Any]) -> float:
     """Where the scale of colors begins: the lowest cosine, rounded down to a tenth."""
     return min(0.9, floor(10 * min(cell.cosine for cell in cells)) / 10)
 
 
 def draw_cells(
-    axes: Any, cells: Sequence[Cell], grid: tuple[Sequence[int], Sequence[float]], scale: Any, wanted: float
+    axes: Any, cells: Sequence[Any], grid: tuple[Sequence[int], Sequence[float]], scale: Any, wanted: float
 ) -> None:
     """A colored square with its number for each cell, K to the right and beta upwards."""
     steps, betas = grid
@@ -143,7 +112,7 @@ def frame(axes: Any, x: int, y: int) -> None:
     )
 
 
-def explain(figure: "Figure", wanted: float, chosen: Cell | None) -> None:
+def explain(figure: "Figure", wanted: float, chosen: Any) -> None:
     """What bold letters and the frame mean."""
     from matplotlib.patches import Patch
 

@@ -24,9 +24,9 @@ class GDUReport:
         neurons: a `Series` ``(K, B, *shape)`` for each relaxing population, input-first (index 0 is the first hidden
             population, the last one the output): ``Delta_s(t)``, and ``dL/ds_{T-t}`` or ``dL/du_{T-t}`` of each sample's own loss,
             see ``against``.
-        parameters: a `Series` ``(K, *shape)`` for each trainable parameter, keyed as ``named_parameters()``: ``Delta_theta(t)``, and
-            the gradient of the batch-mean loss for the copy of theta in step T - t. The gradient of a readout, which EP and BPTT
-            share, is at t = 0 in both.
+        parameters: a `Series` ``(K, *shape)`` for each trainable parameter, keyed as ``named_parameters()``: ``Delta_theta(t)``,
+            and the gradient of the batch-mean loss for the copy of theta in step T - t. The gradient of
+            a readout, the same for EP and BPTT, is at t = 0 in both.
         free: motion without a nudge, ``(K, B, *shape)`` for each population, over the last K free steps, scaled as ``Delta_s``.
         residual: ``max |s_T - s_{T-1}|``, ``(B,)``.
         steps: T, the number of free steps taken.
