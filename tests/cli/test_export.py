@@ -70,7 +70,7 @@ def test_mistakes(words, trained, here):
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        ("train digits", "must have spiking dynamics to be exported to NIR, got Prototypical("),
+        ("train digits", "must have spiking dynamics, got Prototypical("),
         ("train spiking-digits --model.dynamics.lam 0.5 --model.dynamics.coder bernoulli", "got Bernoulli()"),
     ],
 )

@@ -144,7 +144,7 @@ def test_operations_of_a_step_are_those_of_its_phases():
 
 def test_decoding_before_the_synapses_has_no_synops():
     model, (x, _) = mlp(decode="before"), batch()
-    with pytest.raises(ValueError, match='synaptic operations are undefined with decode="before"'):
+    with pytest.raises(ValueError, match='synaptic operations need decode="after"'):
         operations(model, record(model, x, 5))
 
 
@@ -193,7 +193,7 @@ def test_memory_does_not_grow_with_the_ticks():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"units": {3: [0]}}, "`units` names population 3, but the spiking ones are 0, 1, 2"),
+        ({"units": {3: [0]}}, r"`units` must name spiking populations, \[0, 1, 2\], got 3"),
         ({"units": {1: [7]}}, r"`units` of population 1 must be from 0 to 6, got \[7\]"),
         ({"units": -1}, "`units` must be a whole number of at least 0"),
         ({"beta": 0.5}, "there is no target"),

@@ -205,8 +205,8 @@ def pooled(pool: str) -> ep.Model:
 
 
 REFUSED = {
-    "rates": (lambda: ep.mlp([4, 3]), r"must have spiking dynamics to be exported to NIR, got Prototypical\("),
-    "bernoulli": (lambda: ep.mlp([4, 3], dynamics=ep.Spiking(coder=Bernoulli())), r"`coder` must be `SigmaDelta\(\)`.* got Bernoulli\(\)"),
+    "rates": (lambda: ep.mlp([4, 3]), r"must have spiking dynamics, got Prototypical\("),
+    "bernoulli": (lambda: ep.mlp([4, 3], dynamics=ep.Spiking(coder=Bernoulli())), r"`coder` must be `SigmaDelta\(\)`.* got Bern"),
     "eps": (lambda: ep.mlp([4, 3], dynamics=ep.Spiking(eps=OSA(0.1))), r"`eps` must be a number.* got OSA\(target=0.1\)"),
     "lam": (lambda: ep.mlp([4, 3], dynamics=ep.Spiking(lam=Decay())), r"`lam` must be a number.* got Decay\("),
     "max": (lambda: pooled("max"), r"connection 0→1 has pooling 'max'.*use \"avg\" or None"),

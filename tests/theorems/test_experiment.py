@@ -111,7 +111,7 @@ def test_invalid_json_raises(change, message):
         ({"model": ep.mlp([64, 6, 10])}, r"`model` of a run must be an object of class MLP, ConvNet, Toy"),
         ({"model": MLP}, r"`model` of a run must be an object of class MLP, ConvNet, Toy"),
         ({"model": MLP((64, 10), ep.Activation(torch.atan, name="own"))}, r"a file cannot carry"),
-        ({"estimator": ep.BPTT(12, 4)}, r"`estimator` must be an EquilibriumProp or a ContinualSGD, got BPTT"),
+        ({"estimator": ep.BPTT(12, 4)}, r"`estimator` must be EquilibriumProp or ContinualSGD, got BPTT"),
         ({"estimator": ep.EquilibriumProp(12, 13, 0.1)}, r"`nudged_steps` must be at most the 12 free steps, got 13"),
         (
             {"estimator": ep.EquilibriumProp(ep.Settle(12, 1e-3), 13, 0.1)},
@@ -539,7 +539,7 @@ def test_continual_ep_needs_rates():
 
 
 def test_a_tolerance_in_the_nudged_phase_raises():
-    with pytest.raises(ValueError, match=r"`nudged_steps` must be a number of steps without a tolerance, got 4:0\.1"):
+    with pytest.raises(ValueError, match=r"`nudged_steps` must have no tolerance, got 4:0\.1"):
         small(estimator=ep.EquilibriumProp(12, ep.Settle(4, 0.1), 0.1))
 
 

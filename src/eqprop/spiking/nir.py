@@ -49,6 +49,7 @@ from eqprop.models.model import Model
 from eqprop.spiking.coders import SigmaDelta
 from eqprop.spiking.dynamics import Spiking
 from eqprop.spiking.nir_builder import NIRBuilder, forward_connection
+from eqprop.spiking.recording import spiking_dynamics
 from eqprop.spiking.step_sizes import step_size_at
 from eqprop.version import __version__
 
@@ -142,22 +143,12 @@ def import_nir() -> ModuleType:
 
 def _check_model(model: Model) -> Spiking:
     """Return the dynamics of a model, after checking that NIR can express every part."""
-    dynamics = instance("model", model, Model).dynamics
-    if not isinstance(dynamics, Spiking):
-        raise ArgumentError(
-            "model",
-            f"`model` must have spiking dynamics to be exported to NIR, got {dynamics!r}: use `Spiking()` dynamics",
-        )
+    dynamics = spiking_dynamics(instance("model", model, Model))
     for name in ("eps", "lam"):
         if not isinstance(getattr(dynamics, name), int | float):
-            raise ArgumentError(
-                name,
-                f"`{name}` must be a number, since NIR's time constants are fixed, got {getattr(dynamics, name)!r}",
-            )
+            raise ArgumentError(name, f"`{name}` must be a number to be exported, got {getattr(dynamics, name)!r}")
     if not isinstance(dynamics.coder, SigmaDelta):
-        raise ArgumentError(
-            "coder", f"`coder` must be `SigmaDelta()`, the only one that NIR can express, got {dynamics.coder!r}"
-        )
+        raise ArgumentError("coder", f"`coder` must be `SigmaDelta()` to be exported, got {dynamics.coder!r}")
     if isinstance(model.cost, nn.Module) and not isinstance(model.cost, CrossEntropyReadout):
         raise ArgumentError("cost", f"`cost` is a {type(model.cost).__name__}, whose weights NIR cannot express")
     for name, parameter in model.named_parameters():

@@ -60,8 +60,7 @@ def operations(model: Model, *phases: Recording) -> Operations:
     """
     if spiking_dynamics(model).decode == "before":
         raise ArgumentError(
-            "model",
-            'synaptic operations are undefined with decode="before", where synapses carry real values: use "after"',
+            "model", 'synaptic operations need decode="after": with "before" synapses carry real values'
         )
     fans = fan_out(model.network)
     totals = [fan.sum().item() for fan in fans]

@@ -161,13 +161,9 @@ def _select_units(units: UnitChoice, network: Network, dynamics: Spiking) -> dic
         return {n: _evenly_spaced(size, few) for n, size in sizes.items()} if few else {}
     for n, places in units.items():
         if n not in sizes:
-            raise ArgumentError(
-                "units", f"`units` names population {n}, but the spiking ones are {', '.join(map(str, sizes))}"
-            )
+            raise ArgumentError("units", f"`units` must name spiking populations, {[*sizes]}, got {n}")
         if not all(0 <= place < sizes[n] for place in places):
-            raise ArgumentError(
-                "units", f"`units` of population {n} must be from 0 to {sizes[n] - 1}, got {list(places)}"
-            )
+            raise ArgumentError("units", f"`units` of population {n} must be from 0 to {sizes[n] - 1}, got {[*places]}")
     return {n: tuple(places) for n, places in units.items()}
 
 

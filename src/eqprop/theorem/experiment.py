@@ -65,14 +65,12 @@ class Experiment:
         instance("name", self.name, str)
         instance("data", self.data, Data)
         for part in ("normalize", "augment"):
-            if self.data.name == RANDOM and getattr(self.data, part) is not None:
-                raise ArgumentError(
-                    part, f"`{part}` must be left out with {RANDOM} data, got {getattr(self.data, part)!r}"
-                )
+            if self.data.name == RANDOM and (value := getattr(self.data, part)) is not None:
+                raise ArgumentError(part, f"`{part}` must be left out with {RANDOM} data, got {value!r}")
         one_of_classes("model", self.model, MODELS)
         if not isinstance(self.estimator, EquilibriumProp | ContinualSGD):
             raise ArgumentError(
-                "estimator", f"`estimator` must be an EquilibriumProp or a ContinualSGD, got {self.estimator!r}"
+                "estimator", f"`estimator` must be EquilibriumProp or ContinualSGD, got {self.estimator!r}"
             )
         if isinstance(self.estimator, ContinualSGD) and self.estimator.rates is None:
             raise ArgumentError("rates", "`rates` must be given: a check has no optimizer to take them from")
@@ -83,8 +81,7 @@ class Experiment:
             raise ArgumentError("nudged_steps", f"`nudged_steps` must be at most the {free} free steps, got {nudged}")
         if isinstance(nudge := self.estimator.nudged_steps, Settle) and nudge.tol is not None:
             raise ArgumentError(
-                "nudged_steps",
-                f"`nudged_steps` must be a number of steps without a tolerance, got {nudge.steps}:{nudge.tol:g}",
+                "nudged_steps", f"`nudged_steps` must have no tolerance, got {nudge.steps}:{nudge.tol:g}"
             )
         one_of("dtype", self.dtype, ("float32", "float64"))
         non_negative_int("seed", self.seed)
@@ -108,8 +105,7 @@ class Experiment:
             estimator = ContinualSGD(free, nudged, beta, run.optimizer.rates, nudging)
         if not isinstance(estimator, EquilibriumProp | ContinualSGD):
             raise ArgumentError(
-                "estimator",
-                f"the theorem is about EP, but this run trains by {type(estimator).__name__}: name another run",
+                "estimator", f"a check needs a run by EP, this run trains by {type(estimator).__name__}"
             )
         phases = {name: synchronous_equivalent(getattr(estimator, name)) for name in ("free_steps", "nudged_steps")}
         estimator = replace(estimator, **phases)

@@ -57,11 +57,8 @@ class Grid:
             if not values:
                 raise ArgumentError(name, f"`{name}` must name at least one value")
             object.__setattr__(self, name, tuple(sorted({check(name, value) for value in values})))
-        if self.nudged_steps[0] > self.free_steps[-1]:
-            raise ArgumentError(
-                "nudged_steps",
-                f"`nudged_steps` must be at most the {self.free_steps[-1]} free steps, got {self.nudged_steps[0]}",
-            )
+        if (least := self.nudged_steps[0]) > (most := self.free_steps[-1]):
+            raise ArgumentError("nudged_steps", f"`nudged_steps` must be at most the {most} free steps, got {least}")
 
     def settings(self) -> Iterator[tuple[int, int, float]]:
         """Iterate over ``(T, K, beta)``."""
