@@ -122,7 +122,7 @@ def test_settings_assumptions_and_verdict_are_printed(drawn):
     folder, said = drawn
     summary = report(folder)["summary"]
     assert "T = 12, K = 4, beta = 0.2, centred; 20 samples, float32, initial weights" in said
-    assert "dt = 1, against dL/ds of pre-activations, dL/du" in said  # nudged inside: theorem 1 is about these
+    assert "dt = 1, compared with dL/ds of pre-activations, dL/du" in said  # nudged inside: theorem 1 is about these
     assert f"{summary['residual']:.1e}" in said
     for assumption in summary["assumptions"]:
         word = "holds" if assumption["holds"] else "FAILS"
@@ -142,7 +142,7 @@ def test_an_incomplete_free_phase_is_reported(here):
     said = call(f"{TOY} {PLAIN}").done()
     assert re.search(r"^FAILS: steady state: .* of the motion of population \d is present without a nudge", said, re.M)
     assert "1 sample, " in said
-    assert "against dL/ds; " in said
+    assert "compared with dL/ds; " in said
     assert [line[0] for line in cells(said)[1:]] == [
         "s1", "s2 (output)", *(f"{ends} {part}" for ends in ("0→1", "0→2", "1→2") for part in ("weight", "bias")),
     ]  # fmt: skip

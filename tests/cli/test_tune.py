@@ -77,7 +77,7 @@ def test_the_table_agrees_with_the_file(drawn):
     assert "means over 2 batches, initial weights, centred." in said
     for row, cell in zip(table(said), facts(folder)["cells"], strict=True):
         assert int(row["T"]) == cell["free_steps"]
-        assert int(row["steps a batch"]) == cell["cost"] == cell["free_steps"] + 2 * cell["nudged_steps"]
+        assert int(row["steps per batch"]) == cell["cost"] == cell["free_steps"] + 2 * cell["nudged_steps"]
         assert row["same sign"] == f"{100 * cell['same_sign']:.1f}%"
         assert row["worst layer"] == f"{100 * cell['lowest']:.1f}%"
         assert float(row["relative error"]) == pytest.approx(cell["relative_error"], rel=0.01)
@@ -126,7 +126,7 @@ def test_the_recommended_options_train(wanted, drawn, here):
     best = cheapest_by_hand(facts(folder)["cells"], wanted)
     said = call(f"{SMALL} {GRID} --wanted {wanted} {PLAIN}").done()
     setting = f"T = {best['free_steps']}, K = {best['nudged_steps']}, beta = {best['beta']}"
-    line = f"Cheapest with at least {100 * wanted:g}% of the signs: {setting} ({best['cost']} steps a batch, "
+    line = f"Cheapest with at least {100 * wanted:g}% of the signs: {setting} ({best['cost']} steps per batch, "
     assert f"{line}{best['same_sign']:.1%})" in said
     call("train digits --model.sizes 64 6 10 --epochs 1 --no-plots --out run", *command(said)).done()
     assert read_run(here / "run").estimator == ep.EquilibriumProp(

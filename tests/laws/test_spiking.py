@@ -203,8 +203,8 @@ def recurrent(model):
 @pytest.mark.parametrize("lam", [0.3, 0.1])
 @pytest.mark.parametrize("name", ["chain", "deep-chain", "skip"])
 def test_the_distance_to_the_steady_state_of_the_rate_model_is_bounded(name, lam, sent):
-    """With d the largest distance of a potential in the last ticks, every input is within ``|A| (d + 2 phi lam) + |W| 2 phi lam`` of
-    its steady value, phi the largest residual in these ticks, and a potential deviates no more than its input: solved for d."""
+    """With d the largest distance of a potential in the last ticks, every input is within ``|A| (d + 2 phi lam) + |W| 2 phi lam``
+    of its steady value, phi the largest residual in these ticks, and a potential deviates no more than its input: solved for d."""
     model = zoo.spiking(name, Spiking(lam=lam, input=sent), scale=0.25)
     x, _ = zoo.batch(model)
     A, W = (m.abs().sum(1).max().item() for m in recurrent(model))

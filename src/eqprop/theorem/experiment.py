@@ -33,14 +33,14 @@ class Experiment:
     """Model, batch, phases and nudging of one check of the theorem.
 
     Args:
-        name: of the recipe it came from.
+        name: name of the recipe.
         data: data set and batch size; the first training batch is used. "random" draws inputs and a class, which are neither
             normalized nor augmented.
         model: specification of the network.
         estimator: T, K, beta and nudging of EP or continual EP; "random-sign" counts as "one-sided". Continual EP needs its rates.
             The last states are used, even where a phase averages its last steps.
         dtype: "float32" or "float64".
-        seed: of weights and batch.
+        seed: seed of weights and batch.
         threads: number of CPU threads.
 
     Raises:

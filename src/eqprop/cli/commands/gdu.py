@@ -166,7 +166,7 @@ def _remarks(result: Result) -> list[str]:
     return [
         f"T = {s['free_steps']}, K = {s['nudged_steps']}, beta = {s['beta']:g}, {s['nudging']}; {samples}, "
         f"{s['dtype']}, {result.weights} weights; {result.seconds:.1f} s",
-        f"neurons: (s(t+1) - s(t)) / (beta dt), dt = {s['dt']:g}, against {against}; largest residual {s['residual']:.1e}",
+        f"neurons: (s(t+1) - s(t)) / (beta dt), dt = {s['dt']:g}, compared with {against}; largest residual {s['residual']:.1e}",
         f"angle of the total update: {s['angle']:.3g} degrees ({s['angle_without_first']:.3g} without t = 0)",
         *_averaging_note(result.experiment),
         *(f"{'holds' if a['holds'] else 'FAILS'}: {a['name']}: {a['detail']}" for a in s["assumptions"]),

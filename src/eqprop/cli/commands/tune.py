@@ -33,7 +33,7 @@ from eqprop.training.session import prepare, read_run, threads
 
 __all__ = ["Tune", "main"]
 
-HEAD = ("T", "K", "beta", "steps a batch", "residual", "same sign", "worst layer", "relative error", "cosine")
+HEAD = ("T", "K", "beta", "steps per batch", "residual", "same sign", "worst layer", "relative error", "cosine")
 LEGEND = """\
 EP's gradient compared with that of BPTT over all T steps, means over {batches}, {weights} weights, {nudging}.
 Same sign: fraction of weights and biases; worst layer: same sign in the layer where it is lowest; relative error: of the whole
@@ -197,7 +197,7 @@ def _is_unchanged(run: Run) -> bool:
 
 def _describe(cell: Cell) -> str:
     setting = f"T = {cell.free_steps}, K = {cell.nudged_steps}, beta = {cell.beta:g}"
-    return f"{setting} ({cell.cost} steps a batch, {cell.same_sign:.1%})"
+    return f"{setting} ({cell.cost} steps per batch, {cell.same_sign:.1%})"
 
 
 def _to_json(options: Tune, grid: Grid, cells: Sequence[Cell], weights: str) -> str:
