@@ -161,8 +161,9 @@ def test_beta_is_printed_in_full():
 def test_the_closest_setting_is_named_if_none_agrees_enough():
     said = call(f"{SMALL} --free-steps 4 --nudged-steps 1 2 --betas 0.1 --wanted 0.9999 {PLAIN}").done()
     top = max(table(said), key=lambda row: float(row["same sign"].rstrip("%")))
-    assert f"No setting agrees in 99.99% of the signs: T = {top['T']}, K = {top['K']}, beta = 0.1 (" in said
-    assert "The closest is" in said
+    assert (
+        f"No setting agrees in 99.99% of the signs. The closest is T = {top['T']}, K = {top['K']}, beta = 0.1 (" in said
+    )
     assert "eqprop train" not in said
 
 
