@@ -15,7 +15,6 @@ from eqprop._core.memory import peak_bytes
 from eqprop._core.state import mean_distance
 from eqprop.connections.dense import Dense
 from eqprop.dynamics.energy import EnergyDescent
-from eqprop.estimators import BPTT
 from eqprop.models.convnet import ConvNet
 from eqprop.models.mlp import MLP
 from eqprop.network import Network, Population
