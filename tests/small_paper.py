@@ -10,7 +10,7 @@ from eqprop.papers.catalog import PAPERS
 from eqprop.papers.registry import RECIPES, Published, baseline
 from eqprop.papers.reproduction.paper import Check, Paper, Row
 from eqprop.theorem.experiment import RANDOM, Experiment
-from eqprop.theorem.result import conduct, write
+from eqprop.theorem.result import run_experiment, write_result
 from eqprop.training import SGD, Data, Run, create_run, train_run
 
 INSIDE = ep.Prototypical(nudge="inside")
@@ -64,7 +64,7 @@ def undrawn(patch) -> None:
 def keep(one: Experiment, folder, betas=(), **options) -> None:
     """The result of an experiment in a folder."""
     model = one.build()
-    write(conduct(one, model, one.batch(model), betas, **options)[1], folder)
+    write_result(run_experiment(one, model, one.batch(model), betas, **options)[1], folder)
 
 
 def begin(run: Run, folder, *, end: bool = True) -> None:

@@ -20,7 +20,7 @@ from eqprop._core.files import write_atomic
 from eqprop.papers.registry import RECIPES, recipe
 from eqprop.papers.reproduction.records import in_folders
 from eqprop.spiking import Spiking
-from eqprop.theorem.result import read
+from eqprop.theorem.result import read_result
 from eqprop.training.config.run import Run
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.session import is_finished, read_run
@@ -57,7 +57,7 @@ def rule(run: Run) -> str:
 
 def check(folder: Path) -> Path:
     """A check of the theorem, with its pictures."""
-    result = read(folder)
+    result = read_result(folder)
     if result is None:
         sys.exit(f"{folder} is not finished")
     committed(result.environment, folder)

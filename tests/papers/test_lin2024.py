@@ -28,7 +28,7 @@ from eqprop.papers.reproduction.records import Training, study_in
 from eqprop.papers.reproduction.tables import Findings, training_tables
 from eqprop.solvers.settle import Settle
 from eqprop.spiking import Spiking
-from eqprop.theorem.alignment import agreement, bptt_at_rest, gradient, gradient_of, layers
+from eqprop.theorem.alignment import align_layers, bptt_at_rest, estimate_gradient, layer_vectors, loss_gradient
 from eqprop.training import SGD, Data, Run
 from eqprop.training.session import read_run
 from picture_files import check
@@ -64,11 +64,11 @@ def built(**options) -> ep.Model:
 
 def test_a_gradient_agrees_with_itself_and_not_with_its_negative():
     model = built()
-    found = gradient(ep.BPTT(20), model, *batch())
+    found = estimate_gradient(ep.BPTT(20), model, *batch())
     edges = ["0→1", "1→2", "2→3", "3→4"]
-    assert list(agreement(model, found, found)) == edges == list(layers(model, found))
+    assert list(align_layers(model, found, found)) == edges == list(layer_vectors(model, found))
     for factor, cosine in ((1.0, 1.0), (3.0, 1.0), (-0.5, -1.0)):
-        for both in agreement(model, {name: factor * g for name, g in found.items()}, found).values():
+        for both in align_layers(model, {name: factor * g for name, g in found.items()}, found).values():
             assert (both.cosine, both.ratio) == (pytest.approx(cosine), pytest.approx(abs(factor)))
     assert layer_names(model) == ["conv 0→1", "conv 1→2", "dense 2→3", "dense 3→4"]
 
@@ -79,26 +79,26 @@ def test_agreement_is_that_of_all_parameters_of_a_connection():
     names = [name for name, _ in model.named_parameters()]
     of = dict(zip(names, (torch.tensor([[1.0, 2.0, 2.0]]), torch.tensor([0.0])), strict=True))
     to = dict(zip(names, (torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([2.0])), strict=True))
-    both = agreement(model, of, to)["0→1"]
+    both = align_layers(model, of, to)["0→1"]
     assert (both.cosine, both.ratio) == (pytest.approx(2 / 72**0.5), pytest.approx(3 / 8**0.5))
     nothing = {name: torch.zeros_like(g) for name, g in to.items()}
-    assert agreement(model, nothing, to)["0→1"].cosine == 0
-    with pytest.raises(ValueError, match="gradient `to` is zero in layer 0→1: leave this batch out"):
-        agreement(model, of, nothing)
+    assert align_layers(model, nothing, to)["0→1"].cosine == 0
+    with pytest.raises(ValueError, match="`reference` is zero in layer 0→1: leave this batch out"):
+        align_layers(model, of, nothing)
     with pytest.raises(ValueError, match=r"has no 'network.connections.0.bias'"):
-        agreement(model, {names[0]: of[names[0]]}, to)
+        align_layers(model, {names[0]: of[names[0]]}, to)
 
 
 def test_a_gradient_is_taken_without_a_trace():
     model, (x, y) = built(), batch()
-    found = gradient(ep.BPTT(20), model, x, y)
+    found = estimate_gradient(ep.BPTT(20), model, x, y)
     assert all(p.grad is None for p in model.parameters())
     for loss in ep.BPTT(20)(model, x, y):
         loss.backward()
     for name, p in model.named_parameters():
         torch.testing.assert_close(found[name], p.grad)
-    with pytest.raises(ValueError, match="must yield one loss a batch, ContinualEP yielded"):
-        gradient(ep.ContinualEP(5, 3, 0.5), model, x, y)
+    with pytest.raises(ValueError, match="must yield one loss for each batch, ContinualEP yielded"):
+        estimate_gradient(ep.ContinualEP(5, 3, 0.5), model, x, y)
 
 
 def test_bptt_at_rest_is_bptt_of_a_phase_that_has_come_to_rest():
@@ -107,7 +107,7 @@ def test_bptt_at_rest_is_bptt_of_a_phase_that_has_come_to_rest():
     x = x.double()
     start = model.dynamics.init(model.network, x)
     found = bptt_at_rest(model, x, y, start, rest=Settle(200), unrolled_steps=7)
-    against = gradient(ep.BPTT(207, 7), model, x, y)
+    against = estimate_gradient(ep.BPTT(207, 7), model, x, y)
     assert list(found) == list(against)
     for name in found:
         torch.testing.assert_close(found[name], against[name])
@@ -134,12 +134,12 @@ def test_ep_from_a_state_is_ep_where_that_state_is_zero_and_goes_on_from_any_oth
     estimator = ep.EquilibriumProp(6, 4, 0.5, "centred")
     zero = model.dynamics.init(model.network, x)
     (loss,) = estimator.from_state(model, x, y, zero)
-    whole = gradient(ep.EquilibriumProp(9, 4, 0.5, "centred"), model, x, y)
+    whole = estimate_gradient(ep.EquilibriumProp(9, 4, 0.5, "centred"), model, x, y)
     half = ep.relax(model, x, 3).state
     (later,) = estimator.from_state(model, x, y, half)
-    for name, g in gradient_of(loss, model).items():
-        torch.testing.assert_close(g, gradient(estimator, model, x, y)[name], rtol=0, atol=0)
-    for name, g in gradient_of(later, model).items():
+    for name, g in loss_gradient(loss, model).items():
+        torch.testing.assert_close(g, estimate_gradient(estimator, model, x, y)[name], rtol=0, atol=0)
+    for name, g in loss_gradient(later, model).items():
         torch.testing.assert_close(g, whole[name], rtol=0, atol=0)
     with pytest.raises(ValueError, match="`state` must hold"):
         list(estimator.from_state(model, x, y, zero[:1]))
@@ -174,7 +174,7 @@ def test_the_alignment_of_a_study_is_that_of_its_parts():
     training = TRAININGS["avg"]
     model = VARIANTS["average"].build(training, training.trained("cpu"))
     x, y = training.samples(4, 1, "cpu")[0]
-    ours, theirs = (gradient(ALIGNMENT.estimator, m, x, y) for m in (model, model.rate_model()))
+    ours, theirs = (estimate_gradient(ALIGNMENT.estimator, m, x, y) for m in (model, model.rate_model()))
     for n, name in enumerate(layer_names(model)):
         keys = [f"network.connections.{n}.{part}" for part in ("weight", "bias")]
         g, h = (torch.cat([one[key].flatten() for key in keys]) for one in (ours, theirs))

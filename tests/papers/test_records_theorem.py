@@ -10,7 +10,7 @@ import pytest
 from eqprop.papers.catalog import PAPERS
 from eqprop.papers.registry import EXPERIMENTS
 from eqprop.papers.reproduction.records import find_result, study_in
-from eqprop.theorem.result import INITIAL, read
+from eqprop.theorem.result import INITIAL, read_result
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -20,7 +20,7 @@ FOLDERS = sorted(path.parent for path in (ROOT / "records/theorem").rglob("exper
 
 @pytest.mark.parametrize(("name", "cells"), ROWS)
 def test_a_row_of_the_readme_is_that_of_the_records(name, cells):
-    result = read(ROOT / "records/theorem" / name)
+    result = read_result(ROOT / "records/theorem" / name)
     assert result is not None
     s = result.summary
     populations = max(facts["relative_error"] for facts in s["populations"].values())
@@ -33,7 +33,7 @@ def test_a_row_of_the_readme_is_that_of_the_records(name, cells):
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_a_record_is_of_the_recipe_of_its_name(folder):
-    result = read(folder)
+    result = read_result(folder)
     assert result is not None
     assert result.experiment == EXPERIMENTS[folder.name]()
     assert result.weights == INITIAL
@@ -57,7 +57,7 @@ def test_the_angles_that_the_readme_quotes():
 def test_the_errors_at_the_smallest_beta_that_the_readme_quotes():
     largest = []
     for name in ("toy-exact", "eb-1h-exact", "p-1h-exact"):
-        result = read(ROOT / "records/theorem" / name)
+        result = read_result(ROOT / "records/theorem" / name)
         assert result is not None
         least = min(result.betas, key=lambda summary: summary["beta"])
         assert least["beta"] == 1e-5

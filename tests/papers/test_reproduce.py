@@ -19,7 +19,7 @@ from eqprop.papers.registry import baseline
 from eqprop.papers.reproduction.paper import Row
 from eqprop.theorem.experiment import Experiment
 from eqprop.theorem.report import layer_errors
-from eqprop.theorem.result import conduct, read
+from eqprop.theorem.result import read_result, run_experiment
 from eqprop.training import SGD, create_run
 from eqprop.training.progress.callbacks import PlainLines
 from eqprop.training.run_folder import RunFolder
@@ -115,7 +115,7 @@ def test_what_is_there_in_the_end(drawn):
 def test_the_experiments_are_the_papers(drawn):
     folder, _ = drawn
     for check in (TOY, EXACT):
-        result = read(folder / "theorem" / check.experiment.name)
+        result = read_result(folder / "theorem" / check.experiment.name)
         assert result.experiment == check.experiment
         model = check.experiment.build()
         x, y = check.experiment.batch(model)
@@ -140,7 +140,7 @@ def test_the_account_has_what_was_measured(drawn):
     results, runs, *_ = tables(account(folder))
     assert [row["experiment"] for row in results] == ["tiny-toy", "tiny-exact"]
     for row, run, check in zip(results, runs, (TOY, EXACT), strict=True):
-        result, (free, nudged) = read(folder / "theorem" / row["experiment"]), check.experiment.phases
+        result, (free, nudged) = read_result(folder / "theorem" / row["experiment"]), check.experiment.phases
         assert (row["paper"], row["T"], row["K"], row["beta"]) == (check.place, str(free), str(nudged), "0.01")
         assert row["batch"] == str(check.experiment.data.batch_size)
         assert float(row["residual"]) == pytest.approx(result.summary["residual"], rel=0.1)
@@ -254,7 +254,7 @@ def test_the_account_names_nobody(drawn, tmp_path):
 def test_called_again_nothing_is_done_again(whole, here, monkeypatch):
     shutil.copytree(whole, here / "out")
     before, contents, said = moments(here / "out"), files(here / "out"), account(here / "out")
-    for name in ("conduct", "carry_out", "start", "draw"):
+    for name in ("run_experiment", "carry_out", "start", "draw"):
         monkeypatch.setattr(f"eqprop.cli.reproduction.{name}", forbidden)
     lines = call(TRAIN).done().splitlines()
     assert [line.split(": ")[1] for line in lines[:4]] == ["is there"] * 4
@@ -316,10 +316,10 @@ def test_stopped_in_an_experiment_and_called_again(whole, here, monkeypatch):
     def stops(one, *arguments, **options):
         if one.name == "tiny-exact":
             raise KeyboardInterrupt
-        return conduct(one, *arguments, **options)
+        return run_experiment(one, *arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr("eqprop.cli.reproduction.conduct", stops)
+        patch.setattr("eqprop.cli.reproduction.run_experiment", stops)
         answer = call(TRAIN)
     assert (answer.code, answer.err) == (130, "stopped\n")
     assert sorted(path.name for path in (here / "out" / "theorem").iterdir()) == ["tiny-toy"]
@@ -385,7 +385,7 @@ DAMAGES = {
 @pytest.mark.parametrize("name", ["report", "experiment", "environment"])
 def test_a_damaged_result_is_done_again(name, damage, here):
     call(CALL).done()
-    sound = {key: value for key, value in vars(read(here / "out" / "theorem" / "tiny-toy")).items() if key != "seconds"}
+    sound = {key: value for key, value in vars(read_result(here / "out" / "theorem" / "tiny-toy")).items() if key != "seconds"}
     file = here / "out" / "theorem" / "tiny-toy" / f"{name}.json"
     if DAMAGES[damage] is None:
         file.unlink()
@@ -394,7 +394,7 @@ def test_a_damaged_result_is_done_again(name, damage, here):
     first, second, *_ = call(CALL).done().splitlines()
     assert re.fullmatch(r"theorem 1/2, tiny-toy: done in \d\.\d s", first)
     assert second == "theorem 2/2, tiny-exact: is there"
-    again = vars(read(here / "out" / "theorem" / "tiny-toy"))
+    again = vars(read_result(here / "out" / "theorem" / "tiny-toy"))
     assert {key: value for key, value in again.items() if key != "seconds"} == sound
 
 
@@ -404,8 +404,8 @@ def test_the_result_of_another_experiment_is_done_again(here):
     keep(EXACT.experiment, here / "out" / "theorem" / "tiny-exact", betas=(0.1,))  # one strength is missing
     lines = call(CALL).done().splitlines()
     assert all(": done in " in line for line in lines[:2])
-    assert read(here / "out" / "theorem" / "tiny-toy").experiment == TOY.experiment
-    assert [summary["beta"] for summary in read(here / "out" / "theorem" / "tiny-exact").betas] == [0.1, 0.001]
+    assert read_result(here / "out" / "theorem" / "tiny-toy").experiment == TOY.experiment
+    assert [summary["beta"] for summary in read_result(here / "out" / "theorem" / "tiny-exact").betas] == [0.1, 0.001]
 
 
 def test_a_training_of_another_configuration_is_not_gone_on_with(here, monkeypatch):

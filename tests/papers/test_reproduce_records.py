@@ -17,7 +17,7 @@ from eqprop.papers.registry import baseline, experiment, recipe
 from eqprop.papers.reproduction.paper import Check, Paper, Row
 from eqprop.papers.reproduction.records import find_result, find_trainings, result_in
 from eqprop.theorem.experiment import RANDOM
-from eqprop.theorem.result import read
+from eqprop.theorem.result import read_result
 from eqprop.training import SGD, Data, Run
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.session import read_run
@@ -66,14 +66,14 @@ def records(tmp_path_factory):
 
 
 def test_records_are_taken(records, here, monkeypatch):
-    for name in ("conduct", "carry_out", "start"):
+    for name in ("run_experiment", "carry_out", "start"):
         monkeypatch.setattr(f"eqprop.cli.reproduction.{name}", forbidden)
     before = files(records)
     said = call(f"reproduce tiny2026 --records {records} --train tiny --seeds 1 --out out").done()
     assert [line.split(": ")[1] for line in said.splitlines()[:4]] == ["taken from the records"] * 2 + ["is there"] * 2
     assert files(records) == before
     for n, check in enumerate((TOY, EXACT)):
-        assert read(here / "out" / "theorem" / check.experiment.name) == read(records / "checks" / str(n))
+        assert read_result(here / "out" / "theorem" / check.experiment.name) == read_result(records / "checks" / str(n))
     *_, errors, runs = tables(account(here / "out"))
     assert [row["seeds"] for row in errors] == ["1", "1"]
     assert [row["seeds"] for row in runs] == ["0", "0"]
@@ -294,7 +294,7 @@ def test_where_data_are_missing_the_records_help(records, here, tmp_path, monkey
     assert re.search(r"tiny-mnist: not run: mnist was not found .*; taken from the records", said)
     checks, *_ = tables(account(here / "out"))
     assert "not run" not in checks[1]["residual"]
-    assert read(here / "out" / "theorem" / "tiny-mnist").experiment == check.experiment
+    assert read_result(here / "out" / "theorem" / "tiny-mnist").experiment == check.experiment
 
 
 def test_damaged_data_are_not_called_missing(here, monkeypatch):
@@ -353,7 +353,7 @@ def test_the_commands_of_the_experiments_do_them(here, monkeypatch):
         asked.append(options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("eqprop.cli.commands.gdu.found", noted)
+    monkeypatch.setattr("eqprop.cli.commands.gdu._run", noted)
     for check in ERNOULT2019.checks:
         betas = " --betas " + " ".join(map(str, check.betas)) if check.betas else ""
         assert call(f"gdu {check.experiment.name}{betas}").code == 130

@@ -7,7 +7,7 @@ import eqprop as ep
 from eqprop import plots
 from eqprop.cli.figures import draw_run
 from eqprop.spiking import Bernoulli, record
-from eqprop.spiking.recording import lively
+from eqprop.spiking.recording import active_units
 from eqprop.training import SGD, Data, Run, create_run, train_run
 from picture_files import check
 
@@ -132,9 +132,9 @@ def test_units_that_fire_are_chosen_where_there_are_enough():
     x = torch.zeros(2, 5)
     x[1, 1:4] = 0.7
     found = record(of, x, 20)
-    assert lively(found, 1, 2)[0] == (1, 3)
-    assert lively(found, 0, 5)[0] == (0, 1, 2, 3, 4)
-    assert lively(found, 1, 10)[2] == (0, 1, 2, 3)
+    assert active_units(found, 1, 2)[0] == (1, 3)
+    assert active_units(found, 0, 5)[0] == (0, 1, 2, 3, 4)
+    assert active_units(found, 1, 10)[2] == (0, 1, 2, 3)
 
 
 @pytest.mark.parametrize(

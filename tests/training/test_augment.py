@@ -95,7 +95,7 @@ def test_parts_of_another_class_are_refused(options, message):
 
 @pytest.mark.parametrize("part", ["normalize", "augment"])
 def test_a_drawn_batch_is_not_changed(part):
-    with pytest.raises(ValueError, match=f"`{part}` must be left out where the batch is random, got "):
+    with pytest.raises(ValueError, match=f"`{part}` must be left out with random data, got "):
         Experiment(
             "mine", replace(Data(RANDOM), **{part: getattr(CHANGED, part)}), MODEL, ep.EquilibriumProp(6, 3, 0.2)
         )
@@ -122,7 +122,7 @@ def test_without_them_nothing_is_changed(root):
 
 
 def test_a_check_of_the_theorem_takes_the_first_training_batch(root):
-    experiment = replace(Experiment.of_run(run(seed=3)), dtype="float64")
+    experiment = replace(Experiment.from_run(run(seed=3)), dtype="float64")
     x, y = experiment.batch(experiment.build())
     a, b = next(iter(prepare(run(seed=3)).train))
     assert torch.equal(x, a.double())

@@ -9,7 +9,7 @@ from torch import Tensor
 from eqprop import plots
 from eqprop.models.model import Model
 from eqprop.spiking import Recording, Spiking, operations
-from eqprop.spiking.recording import Choice, lively
+from eqprop.spiking.recording import UnitChoice, active_units
 from eqprop.training.config.run import Run
 from eqprop.training.diagnostics import names_of_angles
 from eqprop.training.rng import REST, seeded
@@ -65,12 +65,12 @@ def draw_run(folder: Path, device: str | None, root: str | None) -> None:
 def draw_spikes(run: Run, model: Model, x: Tensor, y: Tensor, folder: Path) -> None:
     """What units send in a free phase and in the nudged one at beta that follows: of the first sample, and of all on average."""
 
-    def followed(x: Tensor, y: Tensor, units: Choice = 0) -> tuple[Recording, ...]:
+    def followed(x: Tensor, y: Tensor, units: UnitChoice = 0) -> tuple[Recording, ...]:
         with seeded(0, REST):  # the same spikes again for the same inputs
             free, *nudged = phases(model, run.estimator, run.estimator.free_steps, x, y, units)
         return free, *nudged[-1:]
 
-    units = lively(followed(x[:1], y[:1])[0], 0, UNITS)
+    units = active_units(followed(x[:1], y[:1])[0], 0, UNITS)
     one, all_ = followed(x[:1], y[:1], units), followed(x, y)
     plots.raster(one, folder / "raster", title=run.title)
     plots.decoding(one, folder / "decoding", title=run.title)

@@ -17,7 +17,7 @@ from eqprop.models.toy import Toy
 from eqprop.papers.registry import baseline, surrogate
 from eqprop.solvers.settle import as_settle
 from eqprop.spiking import Spiking
-from eqprop.theorem.experiment import in_step
+from eqprop.theorem.experiment import synchronous_equivalent
 from eqprop.training.config.optimizers import SGD, Adam, AdamW
 from eqprop.training.config.quantized import QuantizedSGD
 from eqprop.training.config.run import Run
@@ -70,7 +70,7 @@ def by_nudging(run: Run, kind: type[EquilibriumProp | ContinualEP | ContinualSGD
     now = run.estimator
     if not isinstance(now, NudgedEstimator) or type(now) is kind:
         return run
-    nudged = as_settle("nudged_steps", in_step(now.nudged_steps)).steps
+    nudged = as_settle("nudged_steps", synchronous_equivalent(now.nudged_steps)).steps
     return replace(run, estimator=kind(now.free_steps, nudged, now.beta, nudging=now.nudging))
 
 

@@ -27,7 +27,7 @@ from eqprop.report import html, markdown
 from eqprop.theorem import GDUReport
 from eqprop.theorem.experiment import RANDOM
 from eqprop.theorem.report import layer_errors
-from eqprop.theorem.result import Result, conduct, write
+from eqprop.theorem.result import Result, run_experiment, write_result
 from eqprop.training.environment import environment
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.session import create_run, read_run
@@ -103,7 +103,7 @@ def carried_out(check: Check, place: Path, work: Work) -> str:
     report, result = conducted(check, work)
     if drawable():
         draw(report, result, place)
-    write(result, place)
+    write_result(result, place)
     return f"done in {result.seconds:.1f} s"
 
 
@@ -113,7 +113,7 @@ def conducted(check: Check, work: Work) -> tuple[GDUReport, Result]:
     model = asked.build(work.device)
     batch = asked.batch(model, download_progress(asked.data.name))
     with counting(f"{asked.name}, free phase") as progress:
-        return conduct(asked, model, batch, check.betas, progress=progress)
+        return run_experiment(asked, model, batch, check.betas, progress=progress)
 
 
 def columns(paper: Paper, work: Work) -> None:

@@ -84,7 +84,7 @@ def exact_of(name: str) -> Experiment:
 
 def as_trained(name: str) -> Experiment:
     """The check of a training recipe's own model and phases."""
-    return replace(Experiment.of_run(RECIPES[name]()), name=f"{name}{AS_TRAINED}")
+    return replace(Experiment.from_run(RECIPES[name]()), name=f"{name}{AS_TRAINED}")
 
 
 FIGURES: dict[str, Callable[[], Experiment]] = {

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eqprop._core.checks import non_negative_int, positive_int
 from eqprop.plots.canvas import canvas, save, small_print
 from eqprop.plots.curves import Panel, choose, draw_panel, keys
-from eqprop.theorem.report import GDUReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,7 +15,7 @@ __all__ = ["side_by_side"]
 
 
 def side_by_side(
-    reports: Mapping[str, GDUReport], path: Path, *, components: int = 5, seed: int = 0, title: str = ""
+    reports: Mapping[str, Any], path: Path, *, components: int = 5, seed: int = 0, title: str = ""
 ) -> None:
     """EP's increments (dashed) on minus BPTT's gradients (solid), a column for each report (Ernoult et al. 2020, Figure 5b).
 
@@ -63,6 +62,6 @@ def draw_columns(columns: Mapping[str, Mapping[str, Panel]], title: str) -> "Fig
             if line == max(n for n, row in enumerate(rows) if row in panels):
                 axes.set_xlabel("step $t$")
     figure.suptitle(title)
-    steps = len(next(iter(next(iter(columns.values())).values())).process.ep)
+    steps = len(next(iter(next(iter(columns.values())).values())).ep)
     figure.legend(handles=keys(steps), loc="outside lower center", ncols=2, frameon=False)
     return figure

@@ -10,8 +10,6 @@ from eqprop.plots.canvas import canvas, placed, save, scientific, small_print, w
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from eqprop.theorem.tuning import Cell
-
 __all__ = ["agreement_map"]
 
 WIDTH = 6.0
@@ -23,9 +21,7 @@ COLOURS = "cividis"
 FRAME = "#D55E00"
 
 
-def agreement_map(
-    cells: Sequence["Cell"], path: Path, *, wanted: float, chosen: "Cell | None" = None, title: str = ""
-) -> None:
+def agreement_map(cells: Sequence[Any], path: Path, *, wanted: float, chosen: Any = None, title: str = "") -> None:
     """The cosine between EP's and BPTT's gradient over K and beta, a panel for each T; bold where enough signs agree.
 
     Args:
@@ -47,7 +43,7 @@ def agreement_map(
         save(draw_map(cells, wanted, chosen, title), path)
 
 
-def draw_map(cells: Sequence["Cell"], wanted: float, chosen: "Cell | None", title: str) -> "Figure":
+def draw_map(cells: Sequence[Any], wanted: float, chosen: Any, title: str) -> "Figure":
     """A panel for each T, one scale of colors for all."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -74,13 +70,13 @@ def draw_map(cells: Sequence["Cell"], wanted: float, chosen: "Cell | None", titl
     return figure
 
 
-def lowest(cells: Sequence["Cell"]) -> float:
+def lowest(cells: Sequence[Any]) -> float:
     """Where the scale of colors begins: the lowest cosine, rounded down to a tenth."""
     return min(0.9, floor(10 * min(cell.cosine for cell in cells)) / 10)
 
 
 def draw_cells(
-    axes: Any, cells: Sequence["Cell"], grid: tuple[Sequence[int], Sequence[float]], scale: Any, wanted: float
+    axes: Any, cells: Sequence[Any], grid: tuple[Sequence[int], Sequence[float]], scale: Any, wanted: float
 ) -> None:
     """A colored square with its number for each cell, K to the right and beta upwards."""
     steps, betas = grid
@@ -116,7 +112,7 @@ def frame(axes: Any, x: int, y: int) -> None:
     )
 
 
-def explain(figure: "Figure", wanted: float, chosen: "Cell | None") -> None:
+def explain(figure: "Figure", wanted: float, chosen: Any) -> None:
     """What bold letters and the frame mean."""
     from matplotlib.patches import Patch
 

@@ -87,7 +87,7 @@ def warn_if_stuck(rows: Sequence[Row], classes: int, samples: int) -> None:
 
 
 def warn_if_late(rows: Sequence[Row]) -> None:
-    """Warn once, in the first epoch in which many coders of a population are late (`eqprop.spiking.late`)."""
+    """Warn once, in the first epoch in which many coders of a population are lagging (`eqprop.spiking.lagging`)."""
     many = [max(row.get("late") or [0.0]) > LATE for row in rows]
     if not many or not many[-1] or any(many[:-1]):
         return

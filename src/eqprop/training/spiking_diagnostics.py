@@ -13,8 +13,8 @@ from eqprop.estimators.base import Estimator
 from eqprop.estimators.ep import NudgedEstimator, nudging_strengths
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Settle
-from eqprop.spiking import Recording, Spiking, late, operations, record, saturation
-from eqprop.spiking.recording import Choice, spiking
+from eqprop.spiking import Recording, Spiking, lagging, operations, record, saturation
+from eqprop.spiking.recording import UnitChoice, spiking_dynamics
 from eqprop.training.diagnostics import Diagnostics
 from eqprop.training.rng import ESTIMATOR, REST, generator, seeded
 
@@ -39,7 +39,7 @@ def activity_of(model: Model, free_steps: int | Settle, x: Tensor, y: Tensor) ->
         synops_per_step: the same of the free and the nudged phases; None without nudged phases.
         wound_up: share of all coders with ``|phi| > 1/2`` at the end of the free phase.
         late: of each population the share of those with something to send that are decoded more than lambda off for it
-            (`eqprop.spiking.late`).
+            (`eqprop.spiking.lagging`).
     """
     if not isinstance(model.dynamics, Spiking):
         return None
@@ -65,7 +65,7 @@ NAMES = (
 
 
 def phases(
-    model: Model, estimator: Estimator, free_steps: int | Settle, x: Tensor, y: Tensor, units: Choice = 0
+    model: Model, estimator: Estimator, free_steps: int | Settle, x: Tensor, y: Tensor, units: UnitChoice = 0
 ) -> tuple[Recording, ...]:
     """The free phase, and the nudged ones of EP, each from its end, under weights at rest."""
     free = record(model, x, free_steps, units=units)
@@ -85,7 +85,7 @@ def numbers(model: Model, found: Sequence[Recording], x: Tensor) -> Numbers:
         synops_or_none(model, free),
         synops_or_none(model, *found) if nudged else None,
         saturation(free.state).total,
-        list(late(spiking(model), free.state, sent)),
+        list(lagging(spiking_dynamics(model), free.state, sent)),
     )
     return dict(zip(NAMES, values, strict=True))
 

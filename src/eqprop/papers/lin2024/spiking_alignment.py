@@ -16,7 +16,14 @@ from eqprop.papers.lin2024.rate_training import RateTraining, Variant, counter, 
 from eqprop.papers.reproduction.studies import Tell
 from eqprop.report import Table
 from eqprop.solvers.settle import Solution
-from eqprop.theorem.alignment import Gradient, agreement, bptt_at_rest, gradient, gradient_of, layers
+from eqprop.theorem.alignment import (
+    Gradient,
+    align_layers,
+    bptt_at_rest,
+    estimate_gradient,
+    layer_vectors,
+    loss_gradient,
+)
 from eqprop.training.config.run import CONFIG_CLASSES
 from eqprop.training.config.serialization import to_json
 from eqprop.training.rng import REST, seeded
@@ -115,10 +122,10 @@ class SpikingAlignment:
                  for kind in (RATE, BASIN, BPTT, CEILING)}  # fmt: skip
         for x, y in samples:
             for kind, of, to in self.pairs(model, x, y):
-                if any(not g.any() for g in layers(model, to).values()):
+                if any(not g.any() for g in layer_vectors(model, to).values()):
                     found[kind]["left out"] += 1
                     continue
-                for name, both in zip(names, agreement(model, of, to).values(), strict=True):
+                for name, both in zip(names, align_layers(model, of, to).values(), strict=True):
                     found[kind]["layers"][name]["cosine"].append(both.cosine)
                     found[kind]["layers"][name]["ratio"].append(both.ratio)
             count(WEIGHT_OF_A_BATCH)
@@ -127,12 +134,12 @@ class SpikingAlignment:
     def pairs(self, model: Model, x: Tensor, y: Tensor) -> Iterator[tuple[str, Gradient, Gradient]]:
         """Each comparison on one batch: its name, and the two gradients."""
         free: list[Solution] = []
-        spiking, twin = gradient(self.estimator, model, x, y, on_free_phase=free.append), model.rate_model()
+        spiking, twin = estimate_gradient(self.estimator, model, x, y, on_free_phase=free.append), model.rate_model()
         ended = model.dynamics.units(free[0].state)
         (loss,) = self.estimator.from_state(twin, x, y, ended)
-        own = gradient_of(loss, twin)
+        own = loss_gradient(loss, twin)
         back = bptt_at_rest(model, x, y, ended, unrolled_steps=self.unrolled_steps)
-        yield RATE, spiking, gradient(self.estimator, twin, x, y)
+        yield RATE, spiking, estimate_gradient(self.estimator, twin, x, y)
         yield BASIN, spiking, own
         yield BPTT, spiking, back
         yield CEILING, own, back

@@ -11,7 +11,7 @@ from eqprop._core.files import DamagedError
 from eqprop.papers.reproduction.paper import Check, Row
 from eqprop.papers.reproduction.studies import Study
 from eqprop.theorem.experiment import Experiment
-from eqprop.theorem.result import INITIAL, Result, read
+from eqprop.theorem.result import INITIAL, Result, read_result
 from eqprop.training.config.run import Run
 from eqprop.training.history import Row as Epoch
 from eqprop.training.run_folder import RunFolder
@@ -44,7 +44,7 @@ def find_result(check: Check, root: Path) -> Path | None:
 def result_in(folder: Path, check: Check) -> Result | None:
     """The result of a folder, if it is sound and of just this check."""
     try:
-        result = read(folder)
+        result = read_result(folder)
     except DamagedError:
         return None
     return result if result is not None and answers(result, check) else None

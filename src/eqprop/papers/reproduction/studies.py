@@ -118,7 +118,7 @@ class UpdateAngles:
             tell(n, len(asked))
             model, x, y = made(rule, device, root)
             with threads(rule.threads):
-                back = rule.backward(model, x, y)
+                back = rule.run_backward(model, x, y)
                 report = compare(model, back, rule.estimator.beta, rule.nudging, rule.rates)
             found[label]["angle"].append(report.angle())
             found[label]["without_first"].append(report.angle(first=False))
@@ -168,7 +168,7 @@ class RateStudy:
         """For every weight matrix, by its label, ``|Delta_CEP - Delta_EP| / |Delta_EP|`` at each scale."""
         model, x, y = made(self.rule, device, root)
         with threads(self.rule.threads):
-            back = self.rule.backward(model, x, y)
+            back = self.rule.run_backward(model, x, y)
             still = compare(model, back, self.rule.estimator.beta, self.rule.nudging)
             weights = {name: p.ep.sum(0) for name, p in still.parameters.items() if p.ep.dim() > 2}
             found: dict[str, Any] = {still.labels[name]: [] for name in weights}
