@@ -1,4 +1,4 @@
-"""The work of ``eqprop reproduce``: each item is found finished, copied from the records, or computed; then the report is written."""
+"""The work of ``eqprop reproduce``: each item is found finished, copied from the records or computed, then reported."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from eqprop.cli.figures import drawable
 from eqprop.cli.runs import ExecutionOptions, carry_out
 from eqprop.cli.targets import can_draw
 from eqprop.data import DataError, load
-from eqprop.papers.reproduction.paper import Check, CheckFigure, Paper, Row
+from eqprop.papers.reproduction.paper import Check, Paper, Row
 from eqprop.papers.reproduction.records import (
     Findings,
     Records,
@@ -162,7 +162,9 @@ class Reproduction:
             if not RunFolder(folder).config.exists():
                 create_run(row.with_seed(seed), folder, self.device)
             elif read_run(folder).to_json() != row.with_seed(seed).to_json():
-                raise FileExistsError(f"{folder} holds a training with another configuration: set another folder with --out")
+                raise FileExistsError(
+                    f"{folder} holds a training with another configuration: set another folder with --out"
+                )
         options, diverged, left = ExecutionOptions(device=self.device, plots=False), [], folders
         while left:
             try:

@@ -28,7 +28,9 @@ from eqprop.training.config.schedules import Cosine
 __all__ = ["PUBLISHED", "RECIPES"]
 
 _TABLE = "Ernoult et al. 2019, Table 1"
-_ACTIVATION = "the published activation is uncertain: the recipe uses the hard sigmoid, the paper's commands the sigmoid"
+_ACTIVATION = (
+    "the published activation is uncertain: the recipe uses the hard sigmoid, the paper's commands the sigmoid"
+)
 
 PUBLISHED = (
     Published("eb-1h", "EP", 2.06, 0.17, 0.13, _TABLE, _ACTIVATION),

@@ -23,7 +23,9 @@ _BATCH = 20  # for the relative errors; the paper's curves show one sample
 
 
 def _mnist(name: str, hidden: int, dynamics: Dynamics, estimator: EquilibriumProp) -> Experiment:
-    return Experiment(name, Data("mnist", _BATCH), MLP((784, *[512] * hidden, 10), "tanh", dynamics=dynamics), estimator)
+    return Experiment(
+        name, Data("mnist", _BATCH), MLP((784, *[512] * hidden, 10), "tanh", dynamics=dynamics), estimator
+    )
 
 
 def _energy() -> EnergyDescent:

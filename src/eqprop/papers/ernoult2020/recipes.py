@@ -23,7 +23,7 @@ from eqprop.training.config.optimizers import SGD
 from eqprop.training.config.run import Data, EstimatorSpec, Run
 from eqprop.training.config.schedules import StepDecay
 
-__all__ = ["ANGLES", "PUBLISHED", "UPDATE_ANGLES", "RECIPES"]
+__all__ = ["ANGLES", "PUBLISHED", "RECIPES", "UPDATE_ANGLES"]
 
 _FIGURE_4 = "Ernoult et al. 2020, Fig. 4"
 _FIGURE_5A = "Ernoult et al. 2020, Fig. 5a"

@@ -31,9 +31,9 @@ def initial_angles() -> Sweep:
         "cvf-1h-angles",
         "Error over the initial angle of the weights",
         "initial angle of feedback to forward weights (degrees)",
-        f"Test error of C-VF-1h after {_EPOCHS} of the 100 published epochs, with feedback weights that start at nine angles to the "
-        "forward weights. The published errors are after 100 epochs, over five runs (Ernoult et al. 2020, Fig. 4, from memory). "
-        "Compare the angle beyond which the network does not learn, not the errors.",
+        f"Test error of C-VF-1h after {_EPOCHS} of the 100 published epochs, with feedback weights that start at nine angles to "
+        "the forward weights. The published errors are after 100 epochs, over five runs (Ernoult et al. 2020, Fig. 4, from "
+        "memory). Compare the angle beyond which the network does not learn, not the errors.",
         {f"here, {_EPOCHS} epochs": {angle: _row_at("cvf-1h", angle, _EPOCHS) for angle in ANGLES}},
         {"published, 100 epochs": known},
     )
@@ -75,10 +75,10 @@ def _point(known: PublishedAngle) -> AnglePoint:
 ERNOULT2020 = Paper(
     "ernoult2020",
     "Ernoult, Grollier, Querlioz, Bengio, Scellier 2020: Equilibrium Propagation with Continual Weight Updates",
-    "Weights can be updated at every step of the nudged phase (C-EP), so that a synapse needs only its current and previous inputs. "
-    "For slow weights and weak nudging, the increments still equal minus BPTT's gradients. Feedback weights can differ from the "
-    "forward weights (C-VF); the theorem then no longer holds. The closer a rule's update is to BPTT's gradient, the lower is the "
-    "error after training.",
+    "Weights can be updated at every step of the nudged phase (C-EP), so that a synapse needs only its current and previous "
+    "inputs. For slow weights and weak nudging, the increments still equal minus BPTT's gradients. Feedback weights can differ "
+    "from the forward weights (C-VF); the theorem then no longer holds. The closer a rule's update is to BPTT's gradient, the "
+    "lower is the error after training.",
     checks=tuple(Check(experiment(name), place) for name, place in _FIGURES.items()),
     rows=tuple(map(recipe_row, ("p-1h", "p-2h", "cep-1h", "cep-2h", "cvf-1h", "cvf-1h-decay", "cvf-2h"))),
     quick_checks=("ep-p-1h", "cep-p-1h", "cvf-p-1h"),
@@ -86,8 +86,8 @@ ERNOULT2020 = Paper(
     check_figures=(
         CheckFigure(
             "columns-real-time",
-            "Real time, as in Figure 5b of the paper: EP, C-EP, and C-VF from an angle of 45 degrees; increments (dashed) and minus "
-            "BPTT's gradients (solid), some units and synapses.",
+            "Real time, as in Figure 5b of the paper: EP, C-EP, and C-VF from an angle of 45 degrees; increments (dashed) and "
+            "minus BPTT's gradients (solid), some units and synapses.",
             {"EP": "ep-eb-1h", "C-EP": "cep-eb-1h", "C-VF": "cvf-eb-1h"},
         ),
         CheckFigure(

@@ -33,7 +33,7 @@ def hardware_sweeps() -> tuple[Sweep, ...]:
             "hardware-mismatch",
             "Analog hardware: feedback weights that differ from the forward weights",
             "relative standard deviation of a synapse's feedback weight",
-            "The feedback weight of each synapse is its forward weight times a factor, drawn once; the rule does not use the factor.",
+            "The feedback weight of each synapse is its forward weight times a factor, drawn once; the rule ignores it.",
             with_mismatch,
             {std: f"--model.mismatch {std:g}" for std in MISMATCH},
         ),

@@ -2,8 +2,8 @@
 
 "Scaling Equilibrium Propagation to Deep ConvNets by Drastically Reducing its Gradient Estimator Bias". Centred EP; the readout is
 not part of the relaxing system. The nudge enters inside the activation ``clamp(u / 2, 0, 1)``. SGD with momentum and weight decay;
-images are shifted by up to four pixels and mirrored. The paper's cosine schedule ends after 100 of its 120 epochs; here it spans all
-epochs. ``laborieux-cifar10-small`` is for two cores and for tests.
+images are shifted by up to four pixels and mirrored. The paper's cosine schedule ends after 100 of its 120 epochs; here it spans
+all epochs. ``laborieux-cifar10-small`` is for two cores and for tests.
 """
 
 from dataclasses import replace

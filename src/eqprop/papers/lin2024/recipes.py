@@ -2,8 +2,8 @@
 
 "Scaling SNNs Trained Using Equilibrium Propagation to Convolutional Architectures": average pooling, centred EP. Only abstract and
 first page of the paper were available: architecture by name, estimator, pooling and errors. Layer sizes, phases, rates and the
-decoder's lambda were found by trial, starting from O'Connor, Gavves and Welling (2019), whose dense network is ``spiking-dense``. T and
-K are in ticks; the contrast uses means over the last ticks of a phase. ``NAME-small`` is for two cores and for tests,
+decoder's lambda were found by trial, starting from O'Connor, Gavves and Welling (2019), whose dense network is ``spiking-dense``. T
+and K are in ticks; the contrast uses means over the last ticks of a phase. ``NAME-small`` is for two cores and for tests,
 ``spiking-digits`` for the demo page.
 
 ``--dynamics energy`` trains the rate model, ``--estimator surrogate-bptt`` the spiking network by BPTT through its spikes.
@@ -24,7 +24,9 @@ from eqprop.training.config.schedules import Cosine
 __all__ = ["OTHERS", "PUBLISHED", "RECIPES"]
 
 _ABSTRACT = "Lin et al. 2024, abstract"
-_SETTINGS = "only the architecture's name, the estimator and the pooling are the paper's; the other settings are this library's"
+_SETTINGS = (
+    "only the architecture's name, the estimator and the pooling are the paper's; the other settings are this library's"
+)
 _OCONNOR = "O'Connor et al. 2019, code"
 
 PUBLISHED = (

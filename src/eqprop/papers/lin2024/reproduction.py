@@ -116,14 +116,14 @@ LIN2024 = Paper(
     quick_rows=spiking_rows("spiking-digits")[:2],
     studies=_studies(),
     quick_studies=_quick_studies(),
-    training_text="Errors are in percent after the last epoch, mean ± standard deviation over seeds; “last five epochs” is the mean of "
-    "the test errors after each of the last five epochs. Only abstract and first page of the paper were available: the "
+    training_text="Errors are in percent after the last epoch, mean ± standard deviation over seeds; “last five epochs” is the "
+    "mean of the test errors after each of the last five epochs. Only abstract and first page of the paper were available: the "
     "architecture by name (2C2FC), average pooling, the centred estimator, and the two test errors. Layer sizes, step "
-    "sizes, phases, beta, learning rates and epochs were not, and those of the recipes are choices of this library. *Spikes*: units "
-    "exchange bits, T and K are in ticks. *Rates*: the rate model, with real values and as many Euler steps of the same size. *BPTT* "
-    "goes back over the last K + 1 steps. *BPTT through spikes* replaces the slope of each threshold by that of an arctangent and "
-    "uses a tenth of the learning rates, because its gradient grows from tick to tick. `-small` recipes are for two cores: 8 and 16 "
-    "channels, 64 and 10 units, three epochs; nothing was published for them.",
+    "sizes, phases, beta, learning rates and epochs were not, and those of the recipes are choices of this library. *Spikes*: "
+    "units exchange bits, T and K are in ticks. *Rates*: the rate model, with real values and as many Euler steps of the same "
+    "size. *BPTT* goes back over the last K + 1 steps. *BPTT through spikes* replaces the slope of each threshold by that of an "
+    "arctangent and uses a tenth of the learning rates, because its gradient grows from tick to tick. `-small` recipes are for two "
+    "cores: 8 and 16 channels, 64 and 10 units, three epochs; nothing was published for them.",
     other_results=Table(
         ("other networks trained by EP on MNIST", "network", "test error", "source"),
         [[work, network, f"{error:.2f} %", source] for work, network, error, source in OTHERS],

@@ -28,8 +28,8 @@ _COST_OF_A_BATCH = 30  # in batches of a training
 
 _TEXT = (
     "Cosine of the angle between spiking EP's gradient and a reference gradient, layer by layer; in brackets the ratio of their "
-    "norms. Mean ± standard deviation over {batches} batches of {size} test images of {data}. Spiking EP: {phases}. *Rate EP* is EP "
-    "in the rate model, from zero, with the same phases, where a tick is a step of size eps. *Own basin* is the same from "
+    "norms. Mean ± standard deviation over {batches} batches of {size} test images of {data}. Spiking EP: {phases}. *Rate EP* is "
+    "EP in the rate model, from zero, with the same phases, where a tick is a step of size eps. *Own basin* is the same from "
     "where the spiking free phase ended, because networks with max pooling have several steady states. *BPTT* goes back "
     "{unrolled} steps of the rate model at the steady state next to that point. *Rate EP to BPTT* is the best that spiking EP can "
     "reach: its distance to 1 is due to the finite beta. Batches in which the reference gradient vanishes in a layer, for example "

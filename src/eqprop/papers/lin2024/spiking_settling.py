@@ -22,10 +22,10 @@ _OWN, _ZERO = "own", "zero"  # keys of the results: the rate model starts from t
 
 _TEXT = (
     "Mean distance |u - s\\*| over all units between the potentials and a steady state s\\* of the rate model, for {images} test "
-    "images of {data}, tick by tick. The rate model has the same weights and exchanges real values instead of spikes; s\\* is where "
-    "it settles from the last potentials. The dotted lines and the last column are of the steady state that it reaches from zero. "
-    "Networks with max pooling have many steady states: a small distance to the first and a large one to the second means another "
-    "basin of attraction, not an error. The weights are those of a rate model with the same pooling, after {training}."
+    "images of {data}, tick by tick. The rate model has the same weights and exchanges real values instead of spikes; s\\* is "
+    "where it settles from the last potentials. The dotted lines and the last column are of the steady state that it reaches from "
+    "zero. Networks with max pooling have many steady states: a small distance to the first and a large one to the second means "
+    "another basin of attraction, not an error. The weights are those of a rate model with the same pooling, after {training}."
 )
 
 
@@ -68,7 +68,9 @@ class SpikingSettling(SpikingStudy):
 
     def cells(self) -> list[Cell]:
         """Return all networks, with trained weights."""
-        return [(panel, label, v, "trained") for panel, variants in self.panels.items() for label, v in variants.items()]
+        return [
+            (panel, label, v, "trained") for panel, variants in self.panels.items() for label, v in variants.items()
+        ]
 
     def measure(
         self, model: Model, batches: list[tuple[Tensor, Tensor]], count: Callable[[int], None] = lambda n: None

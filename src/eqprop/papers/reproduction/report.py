@@ -134,7 +134,9 @@ def _theorem_pictures(paper: Paper, found: Findings, checks: list[Check]) -> Ite
             yield from _picture(found, f"theorem/{name}/plots/betas", caption)
         else:
             where = f" ({check.place} of the paper)" if check.place != "–" else ""
-            caption = f"{name}{where}: EP's increments (dashed) and minus BPTT's gradients (solid), some units and synapses."
+            caption = (
+                f"{name}{where}: EP's increments (dashed) and minus BPTT's gradients (solid), some units and synapses."
+            )
             yield from _picture(found, f"theorem/{name}/plots/increments", caption)
 
 
@@ -169,12 +171,18 @@ def _sweep_parts(paper: Paper, sweep: Sweep, found: Findings) -> list[Part]:
 
 
 def _angle_parts(paper: Paper, figure: ErrorByAngle, found: Findings) -> list[Part]:
-    parts: list[Part] = [figure.text, angle_table(figure, found), *_picture(found, f"plots/{figure.name}", figure.title)]
+    parts: list[Part] = [
+        figure.text,
+        angle_table(figure, found),
+        *_picture(found, f"plots/{figure.name}", figure.title),
+    ]
     if figure.study not in found.studies:
         parts.append(f"No points found here: the study of their angles is {NOT_RUN}.")
     elif missing := rules_without_training(figure, found):
         command = f"eqprop reproduce {paper.name} --train {figure.name}"
-        parts.append(f"Rules without a point, because their training is {NOT_RUN}: {missing}. `{command}` trains one seed of each.")
+        parts.append(
+            f"Rules without a point, because their training is {NOT_RUN}: {missing}. `{command}` trains one seed of each."
+        )
     return parts
 
 

@@ -1,10 +1,10 @@
 """Training recipes of Scellier et al. (2023): deep convolutional Hopfield networks (DCHN).
 
-Scellier, Ernoult, Kendall and Kumar, "Energy-Based Learning Algorithms for Analog Computing: A Comparative Study": four convolutions
-with max pooling, hard sigmoid, a linear output, squared error, centred EP, asynchronous updates in two groups. MNIST and
-Fashion-MNIST have the settings of the paper's comparison, CIFAR-10 those of its best result. The paper pads images of 28 x 28 to
-32 x 32; here the first convolution has a larger padding. The initial weights are uniform within ``gain / sqrt(inputs)``, as in the
-paper's code. The initial biases are within half of ``1 / sqrt(inputs)`` there, and within ``gain / sqrt(inputs)`` here.
+Scellier, Ernoult, Kendall and Kumar, "Energy-Based Learning Algorithms for Analog Computing: A Comparative Study": four
+convolutions with max pooling, hard sigmoid, a linear output, squared error, centred EP, asynchronous updates in two groups. MNIST
+and Fashion-MNIST have the settings of the paper's comparison, CIFAR-10 those of its best result. The paper pads images of 28 x 28
+to 32 x 32; here the first convolution has a larger padding. The initial weights are uniform within ``gain / sqrt(inputs)``, as in
+the paper's code. The initial biases are within half of ``1 / sqrt(inputs)`` there, and within ``gain / sqrt(inputs)`` here.
 
 ``NAME-small`` is for two cores and for tests. Its gain is 1: with the published gains, little of the input reaches the last layer
 at first.
