@@ -89,7 +89,7 @@ def _surrogate_row(run: Run, command: str) -> Row:
 
 
 def _rate_run(run: Run) -> Run:
-    dynamics = run.model.dynamics.twin()
+    dynamics = run.model.dynamics.differentiable_equivalent()
     assert isinstance(dynamics, EnergyDescent)
     return replace(run, model=replace(run.model, dynamics=dynamics))
 

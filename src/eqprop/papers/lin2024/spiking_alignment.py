@@ -114,7 +114,7 @@ class SpikingAlignment(SpikingStudy):
     def _pairs(self, model: Model, x: Tensor, y: Tensor) -> Iterator[tuple[str, Gradient, Gradient]]:
         # each comparison on one batch: its name, the gradient and the reference
         free: list[Solution] = []
-        spiking, rates = gradient(self.estimator, model, x, y, on_free_phase=free.append), model.twin()
+        spiking, rates = gradient(self.estimator, model, x, y, on_free_phase=free.append), model.rate_model()
         end = model.dynamics.units(free[0].state)
         (loss,) = self.estimator.from_state(rates, x, y, end)
         own = gradient_of(loss, rates)

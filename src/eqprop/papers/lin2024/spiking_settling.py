@@ -78,7 +78,7 @@ class SpikingSettling(SpikingStudy):
         """Return the distances at each tick to both steady states, and the distance between these two."""
         ((x, _),) = batches
         potentials = list(_potentials(model, x, self.ticks))
-        rates = model.twin()
+        rates = model.rate_model()
         own, zero = relax(rates, x, AT_REST, state=potentials[-1]).state, relax(rates, x, AT_REST).state
         count(self.cost)
         return {

@@ -99,7 +99,7 @@ class TrainingMemory(Study):
     def step(self, estimator: Estimator, *, rates: bool, device: str) -> Callable[[], None]:
         """Return one training step of a new model on random data, to be called."""
         model = self.run.build().to(device)
-        model = model.twin() if rates else model
+        model = model.rate_model() if rates else model
         source = generator(self.run.seed, BATCH)
         x = torch.rand(self.batch, *model.network.populations[0].shape, generator=source).to(device)
         classes = model.cost.width(model.network.populations[-1].shape)
