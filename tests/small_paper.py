@@ -7,7 +7,7 @@ import eqprop as ep
 from eqprop.models.mlp import MLP
 from eqprop.models.toy import Toy
 from eqprop.papers.catalog import PAPERS
-from eqprop.papers.registry import RECIPES, Published, baseline
+from eqprop.papers import RECIPES, Published, baseline
 from eqprop.papers.reproduction.paper import Check, Paper, Row
 from eqprop.theorem.experiment import RANDOM, Experiment
 from eqprop.theorem.result import conduct, write

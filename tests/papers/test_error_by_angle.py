@@ -12,13 +12,13 @@ from command import call
 from eqprop import plots
 from eqprop.models.mlp import MLP
 from eqprop.papers.catalog import PAPERS
-from eqprop.papers.ernoult2020.error_by_angle import angle_table, panels, untrained
+from eqprop.papers.reproduction.tables import angle_panels, angle_table, rules_without_training
 from eqprop.papers.ernoult2020.recipes import UPDATE_ANGLES
 from eqprop.papers.ernoult2020.reproduction import ERNOULT2020
 from eqprop.papers.registry import PUBLISHED, recipe
 from eqprop.papers.reproduction.paper import AnglePoint, ErrorByAngle, Paper, Row
 from eqprop.papers.reproduction.records import Training
-from eqprop.papers.reproduction.tables import Findings
+from eqprop.papers.reproduction.records import Findings
 from eqprop.report import Table
 from eqprop.training import SGD, Data, Run
 from eqprop.training.run_folder import RunFolder
@@ -83,14 +83,14 @@ def findings(errors: dict[int, list[float]], angles: dict | None = ANGLES) -> Fi
 
 
 def test_a_point_is_where_there_are_an_angle_and_a_training():
-    drawn = panels(FIGURE, findings({0: [0.02, 0.04], 2: [0.5]}))
+    drawn = angle_panels(FIGURE, findings({0: [0.02, 0.04], 2: [0.5]}))
     assert list(drawn) == [WHOLE, REST]
     assert drawn[WHOLE][0] == {"EP-t": [([10.0, 20.0], [2.0, 4.0])], "VF-t": [([90.0, 91.0], [50.0])]}
     assert drawn[REST][0] == {"EP-t": [([30.0, 50.0], [2.0, 4.0])], "VF-t": [([95.0, 96.0], [50.0])]}
 
 
 def test_what_was_published_stands_by_its_own_definition_of_the_angle():
-    drawn = panels(FIGURE, findings({0: [0.02]}))
+    drawn = angle_panels(FIGURE, findings({0: [0.02]}))
     assert drawn[WHOLE][1] == {}
     assert drawn[REST][1] == {
         "EP-t": [((11.0, 1.5), (2.25, 0.5))],
@@ -100,7 +100,7 @@ def test_what_was_published_stands_by_its_own_definition_of_the_angle():
 
 @pytest.mark.parametrize("angles", [None, {}, {"VF-t, 0°": ANGLES["VF-t, 0°"]}])
 def test_a_training_without_an_angle_has_no_point(angles):
-    assert panels(FIGURE, findings({0: [0.02]}, angles))[WHOLE][0] == {}
+    assert angle_panels(FIGURE, findings({0: [0.02]}, angles))[WHOLE][0] == {}
 
 
 def test_the_table_has_what_there_is():
@@ -117,9 +117,9 @@ def test_the_table_has_what_there_is():
 
 
 def test_what_is_missing_is_named():
-    assert untrained(FIGURE, findings({})) == "EP-t; VF-t from 0°, 90°"
-    assert untrained(FIGURE, findings({0: [0.1], 1: [0.1]})) == "VF-t from 90°"
-    assert untrained(FIGURE, findings({0: [0.1], 1: [0.1], 2: [0.1]})) == ""
+    assert rules_without_training(FIGURE, findings({})) == "EP-t; VF-t from 0°, 90°"
+    assert rules_without_training(FIGURE, findings({0: [0.1], 1: [0.1]})) == "VF-t from 90°"
+    assert rules_without_training(FIGURE, findings({0: [0.1], 1: [0.1], 2: [0.1]})) == ""
 
 
 # the picture
@@ -136,7 +136,7 @@ PANELS = {"left": (OWN, {}), "right": (OWN, PUBLISHED_ONES)}
 def drawn(monkeypatch):
     """The figures, instead of files."""
     figures = []
-    for module in (plots.by_angle, plots.sweeps):
+    for module in (plots.angle_figures, plots.sweeps):
         monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
     return figures
 
@@ -246,7 +246,7 @@ def test_angles_here_stand_against_published_ones(tmp_path, drawn):
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     isolate(tmp_path, monkeypatch)
-    paper = Paper("angles2026", "Angles 2026", "A claim.", (), (), (), studies=(Known(key=[]),), by_angle=(FIGURE,))  # type: ignore[arg-type]
+    paper = Paper("angles2026", "Angles 2026", "A claim.", (), (), (), studies=(Known(key=[]),), angle_figures=(FIGURE,))  # type: ignore[arg-type]
     monkeypatch.setitem(PAPERS, paper.name, paper)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -293,7 +293,7 @@ def test_the_published_figure():
     assert {(p.recipe, p.angle) for p in UPDATE_ANGLES if p.recipe[0] == "c"} == {
         (p.recipe, p.angle) for p in PUBLISHED if p.source.startswith("Ernoult et al. 2020")
     }
-    (figure,) = ERNOULT2020.by_angle
+    (figure,) = ERNOULT2020.angle_figures
     names = [point.name for point in figure.points]
     assert names[:4] == ["EP-1h", "EP-2h", "C-EP-1h", "C-EP-2h"]
     turned = ("0", "22.5", "45", "67.5", "90", "112.5", "135", "157.5", "180")

@@ -10,7 +10,7 @@ import eqprop as ep
 from command import call
 from eqprop.papers.hardware import recipes as hardware
 from eqprop.papers.hardware.recipes import BITS, MISMATCH, NOISE, with_bits, with_mismatch, with_noise
-from eqprop.papers.registry import published, recipe
+from eqprop.papers import published_errors, recipe
 from eqprop.training import SGD, QuantizedSGD, Run, Trainer, checkpoint, create_run, load, train_run
 from eqprop.training.diagnostics import diagnostics_of
 from eqprop.training.run_folder import RunFolder
@@ -42,7 +42,7 @@ def test_the_recipes_are_ideal(name):
     assert run.model.dynamics == ep.Noisy(ep.Prototypical(nudge="inside"), 0.0)
     assert run.model.mismatch == 0
     assert type(run.optimizer) is SGD
-    assert published(run) == ()
+    assert published_errors(run) == ()
 
 
 @pytest.mark.parametrize("name", RULES)

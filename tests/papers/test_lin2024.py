@@ -19,14 +19,15 @@ from eqprop.estimators import SurrogateBPTT
 from eqprop.models.convnet import ConvNet
 from eqprop.models.mlp import MLP
 from eqprop.network import Network, Population
-from eqprop.papers.lin2024.rate_training import RateTraining, Variant, counter
+from eqprop.papers.lin2024.spiking_studies import RateTraining, Variant, count_progress
 from eqprop.papers.lin2024.recipes import OTHERS
-from eqprop.papers.lin2024.reproduction import LIN2024, phases, rows_of
-from eqprop.papers.lin2024.spiking_alignment import BASIN, BPTT, CEILING, RATE, SpikingAlignment, layer_names
+from eqprop.papers.lin2024.reproduction import LIN2024, centred_phases, spiking_rows
+from eqprop.papers.lin2024.spiking_alignment import BASIN, BPTT, CEILING, RATE, SpikingAlignment, _layer_names
 from eqprop.papers.lin2024.spiking_settling import SpikingSettling
-from eqprop.papers.lin2024.training_memory import SKIP, TrainingMemory, training_step
-from eqprop.papers.reproduction.records import Training, study_in
-from eqprop.papers.reproduction.tables import Findings, training_tables
+from eqprop.papers.lin2024.training_memory import TrainingMemory, training_step
+from eqprop.papers.reproduction.records import Training, load_study
+from eqprop.papers.reproduction.records import Findings
+from eqprop.papers.reproduction.tables import training_tables
 from eqprop.solvers.settle import Settle
 from eqprop.spiking import Spiking
 from eqprop.theorem.alignment import agreement, bptt_at_rest, gradient, gradient_of, layers
@@ -40,7 +41,7 @@ RUN = Run("tiny", Data("digits", 20), NET, ep.EquilibriumProp(10, 4, 0.5, "centr
 MAX = replace(RUN, model=replace(NET, pool="max"))
 TRAININGS = {"avg": RateTraining(RUN, 2), "max": RateTraining(MAX, 2)}
 VARIANTS = {"average": Variant("avg", Spiking()), "max": Variant("max", Spiking())}
-ALIGNMENT = SpikingAlignment(TRAININGS, VARIANTS, phases(12, 8, 0.5), batches=1, size=4, unrolled_steps=5)
+ALIGNMENT = SpikingAlignment(TRAININGS, VARIANTS, centred_phases(12, 8, 0.5), batches=1, size=4, unrolled_steps=5)
 
 
 def ignore(*numbers: int) -> None:
@@ -71,7 +72,7 @@ def test_a_gradient_agrees_with_itself_and_not_with_its_negative():
     for factor, cosine in ((1.0, 1.0), (3.0, 1.0), (-0.5, -1.0)):
         for both in agreement(model, {name: factor * g for name, g in found.items()}, found).values():
             assert (both.cosine, both.ratio) == (pytest.approx(cosine), pytest.approx(abs(factor)))
-    assert layer_names(model) == ["conv 0→1", "conv 1→2", "dense 2→3", "dense 3→4"]
+    assert _layer_names(model) == ["conv 0→1", "conv 1→2", "dense 2→3", "dense 3→4"]
 
 
 def test_agreement_is_that_of_all_parameters_of_a_connection():
@@ -148,7 +149,7 @@ def test_ep_from_a_state_is_ep_where_that_state_is_zero_and_goes_on_from_any_oth
 
 def test_a_rate_network_aligns_with_itself():
     """Without spikes the twin is the network itself: in the study's terms cosine and ratio 1 to rate EP."""
-    found = ALIGNMENT.of(built(), [batch()])
+    found = ALIGNMENT.measure(built(), [batch()])
     assert list(found) == [RATE, BASIN, BPTT, CEILING]
     for both in found[RATE]["layers"].values():
         assert (both["cosine"], both["ratio"]) == (pytest.approx([1.0]), pytest.approx([1.0]))
@@ -161,7 +162,7 @@ def test_batches_with_nothing_to_learn_are_left_out_and_counted():
     with torch.no_grad():
         for p in model.parameters():
             p.zero_()
-    found = ALIGNMENT.of(model, [batch(), batch()])
+    found = ALIGNMENT.measure(model, [batch(), batch()])
     assert [facts["left out"] for facts in found.values()] == [2, 2, 2, 2]
     assert found[BPTT]["layers"]["conv 0→1"] == {"cosine": [], "ratio": []}
 
@@ -173,18 +174,18 @@ def test_the_alignment_of_a_study_is_that_of_its_parts():
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     assert told[-1][0] == told[-1][1]
     training = TRAININGS["avg"]
-    model = VARIANTS["average"].build(training, training.trained("cpu"))
-    x, y = training.samples(4, 1, "cpu")[0]
+    model = VARIANTS["average"].build(training, training.trained_weights("cpu"))
+    x, y = training.test_batches(4, 1, "cpu")[0]
     ours, theirs = (gradient(ALIGNMENT.estimator, m, x, y) for m in (model, model.rate_model()))
-    for n, name in enumerate(layer_names(model)):
+    for n, name in enumerate(_layer_names(model)):
         keys = [f"network.connections.{n}.{part}" for part in ("weight", "bias")]
         g, h = (torch.cat([one[key].flatten() for key in keys]) for one in (ours, theirs))
         cosine = torch.nn.functional.cosine_similarity(g, h, dim=0).item()
         assert found["trained"]["average"][RATE]["layers"][name]["cosine"][0] == pytest.approx(cosine, abs=1e-5)
     table = ALIGNMENT.table(json.loads(json.dumps(found)))
     assert len(table.rows) == 2 * 2 * 4
-    assert table.head[3:7] == tuple(layer_names(model))
-    assert len(list(ALIGNMENT.short(found))) == 2
+    assert table.head[3:7] == tuple(_layer_names(model))
+    assert len(list(ALIGNMENT.summary(found))) == 2
     assert "T 12, K 8, beta 0.5" in ALIGNMENT.text
 
 
@@ -199,7 +200,7 @@ def test_the_training_of_a_twin_is_the_trainers():
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    for name, value in TRAININGS["avg"].trained("cpu").items():
+    for name, value in TRAININGS["avg"].trained_weights("cpu").items():
         torch.testing.assert_close(value, session.model.state_dict()[name], rtol=0, atol=0)
 
 
@@ -209,8 +210,8 @@ SETTLING = SpikingSettling(TRAININGS, {"pooling": VARIANTS}, (2, 5, 100), images
 def test_distances_are_those_of_the_states():
     found = json.loads(json.dumps(SETTLING.compute("cpu", None, ignore)))
     training = TRAININGS["avg"]
-    model = VARIANTS["average"].build(training, training.trained("cpu"))
-    x, _ = training.samples(3, 1, "cpu")[0]
+    model = VARIANTS["average"].build(training, training.trained_weights("cpu"))
+    x, _ = training.test_batches(3, 1, "cpu")[0]
     rest = ep.relax(model.rate_model(), x, 600).state
     for n, tick in enumerate(SETTLING.ticks):
         u = model.dynamics.units(ep.relax(model, x, tick).state)
@@ -219,7 +220,7 @@ def test_distances_are_those_of_the_states():
             assert found["pooling"]["average"][which][n] == pytest.approx(apart, rel=1e-3, abs=1e-6)
     assert found["pooling"]["average"]["apart"] < 1e-6  # average pooling of small weights has one steady state
     assert len(SETTLING.table(found).rows) == 2
-    (said,) = SETTLING.short(found)
+    (said,) = SETTLING.summary(found)
     assert "after 100 ticks" in said
 
 
@@ -281,7 +282,7 @@ def step(estimator):
     return training_step(model, estimator, SPIKING.optimizer.build(model), x, y % 10)
 
 
-@pytest.mark.parametrize("estimator", [phases(8, 4, 0.5), SurrogateBPTT(8)], ids=["ep", "bptt"])
+@pytest.mark.parametrize("estimator", [centred_phases(8, 4, 0.5), SurrogateBPTT(8)], ids=["ep", "bptt"])
 def test_the_peak_is_that_of_the_allocator(estimator):
     """Torch's own allocator, by its profiler, has the same up to scratch space within an operation."""
     ours = peak_bytes(step(estimator))
@@ -304,26 +305,26 @@ def test_eps_peak_does_not_grow_and_bptts_does():
             assert max(peaks) <= 1.02 * min(peaks), label
         else:
             assert peaks[2] - peaks[1] == pytest.approx(2 * (peaks[1] - peaks[0]), rel=0.02), label
-    again = study.step(study.contenders(8)["EP, spikes"][0], rates=False, device="cpu")
+    again = study.step(study.candidates(8)["EP, spikes"][0], rates=False, device="cpu")
     assert found["peaks"]["EP, spikes"][0] == peak_bytes(again)
     assert study.table(found).rows[0][1].endswith("MiB (1x)")
-    assert "+0.0 % against T = 8" in next(iter(study.short(found)))
+    assert "+0.0 % against T = 8" in next(iter(study.summary(found)))
 
 
 def test_cells_without_room_are_left_out(monkeypatch, tmp_path):
-    monkeypatch.setattr("eqprop.papers.lin2024.training_memory.free_bytes", lambda device: 1)
+    monkeypatch.setattr("eqprop.papers.lin2024.training_memory._free_bytes", lambda device: 1)
     study = TrainingMemory(SPIKING, (8, 16), average=2, batch=4)
     found = study.compute("cpu", None, ignore)
     assert [peaks[1] for peaks in found["peaks"].values()] == [None] * 4
     assert study.table(found).rows[2][2] == "left out"
-    assert list(study.short(found))
+    assert list(study.summary(found))
     study.draw(found, tmp_path / "picture")
     assert SKIP.format(share=0.6) in study.text
 
 
 def test_told_of_progress():
     told = []
-    count = counter(lambda done, total: told.append((done, total)), 5)
+    count = count_progress(lambda done, total: told.append((done, total)), 5)
     for more in (2, 3, 4):
         count(more)
     assert told == [(2, 5), (5, 5), (5, 5)]
@@ -337,8 +338,8 @@ def test_a_study_is_found_by_what_decides_it(tmp_path):
         (TrainingMemory(SPIKING), TrainingMemory(SPIKING, batch=4)),
     ):
         file.write_text(json.dumps({"key": study.key, "found": {}}))
-        assert study_in(file, study) is not None
-        assert study_in(file, other) is None
+        assert load_study(file, study) is not None
+        assert load_study(file, other) is None
 
 
 def test_the_pictures(tmp_path):
@@ -357,16 +358,16 @@ def test_the_pictures(tmp_path):
 
 
 def test_rows_of_one_recipe_are_told_apart_and_others_stand_beside():
-    rows = rows_of("spiking-mnist")
-    assert [row.by for row in rows] == ["EP, spikes", "EP, rates", "BPTT, rates", "BPTT through spikes"]
+    rows = spiking_rows("spiking-mnist")
+    assert [row.method for row in rows] == ["EP, spikes", "EP, rates", "BPTT, rates", "BPTT through spikes"]
     epochs = [{"test_error": 0.0123, "train_error": 0.01, "seconds": 1.0}] * 6
     found = Findings(Path("nowhere"), trainings={rows[0].command: [Training(rows[0].run, epochs, {})]})
     results, runs = training_tables(rows, found)
     assert results.rows[0][:4] == ["spiking-mnist", "EP, spikes", "0.97 %", "1.23 %"]
-    assert [row[1] for row in results.rows] == [row.by for row in rows]
+    assert [row[1] for row in results.rows] == [row.method for row in rows]
     assert len({row[0] for row in runs.rows}) == 4
-    assert LIN2024.others is not None
-    assert [row[0] for row in LIN2024.others.rows] == [work for work, *_ in OTHERS]
+    assert LIN2024.other_results is not None
+    assert [row[0] for row in LIN2024.other_results.rows] == [work for work, *_ in OTHERS]
 
 
 def test_the_commands_of_its_trainings_train_them(tmp_path, monkeypatch):
@@ -381,5 +382,5 @@ def test_the_commands_of_its_trainings_train_them(tmp_path, monkeypatch):
 
 
 def test_the_dense_network_is_one_of_its_rows():
-    (row, *_) = rows_of("spiking-dense")
+    (row, *_) = spiking_rows("spiking-dense")
     assert isinstance(row.run.model, MLP)

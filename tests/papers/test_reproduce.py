@@ -92,7 +92,7 @@ def test_all_is_done_and_told(drawn):
     assert [line for line in lines if line.startswith("training ")] == [
         "training 1/2, tiny by EP: trained", "training 2/2, tiny by BPTT: trained",
     ]  # fmt: skip
-    assert lines[-1] == f"account in {folder / 'report.html'} and {folder / 'report.md'}"
+    assert lines[-1] == f"report in {folder / 'report.html'} and {folder / 'report.md'}"
     assert "not run yet" not in said
 
 
@@ -141,7 +141,7 @@ def test_the_account_has_what_was_measured(drawn):
     assert [row["experiment"] for row in results] == ["tiny-toy", "tiny-exact"]
     for row, run, check in zip(results, runs, (TOY, EXACT), strict=True):
         result, (free, nudged) = read(folder / "theorem" / row["experiment"]), check.experiment.phases
-        assert (row["paper"], row["T"], row["K"], row["beta"]) == (check.place, str(free), str(nudged), "0.01")
+        assert (row["figure"], row["T"], row["K"], row["beta"]) == (check.place, str(free), str(nudged), "0.01")
         assert row["batch"] == str(check.experiment.data.batch_size)
         assert float(row["residual"]) == pytest.approx(result.summary["residual"], rel=0.1)
         for name, error in layer_errors(result.summary).items():
@@ -151,8 +151,8 @@ def test_the_account_has_what_was_measured(drawn):
         assert row["angle"].endswith("°")
         assert float(row["angle"][:-1]) == pytest.approx(result.summary["angle"], rel=0.1)
         broken = [a["name"] for a in result.summary["assumptions"] if not a["holds"]]
-        assert row["assumptions that fail"] == (", ".join(broken) or "none")
-        assert run["line"] == row["experiment"]
+        assert row["violated assumptions"] == (", ".join(broken) or "none")
+        assert run["entry"] == row["experiment"]
         assert "thread" in run["hardware"]
     assert runs[0]["command"] == "`eqprop gdu tiny-toy`"
     assert runs[1]["command"] == "`eqprop gdu tiny-exact --betas 0.1 0.001`"
@@ -161,7 +161,7 @@ def test_the_account_has_what_was_measured(drawn):
 def test_published_figures_stand_beside_our_own(drawn):
     folder, _ = drawn
     *_, errors, runs = tables(account(folder))
-    assert [(row["recipe"], row["by"]) for row in errors] == [("tiny", "EP"), ("tiny", "BPTT")]
+    assert [(row["recipe"], row["method"]) for row in errors] == [("tiny", "EP"), ("tiny", "BPTT")]
     assert [row["published test error"] for row in errors] == ["12.34 ± 0.56 %", "0.01 ± 0.02 %"]
     assert [row["published training error"] for row in errors] == ["7.89 %", "–"]
     for row, run, command, method in zip(errors, runs, ROWS, ("ep", "bptt"), strict=True):
@@ -171,12 +171,12 @@ def test_published_figures_stand_beside_our_own(drawn):
         assert row["training error here"] == summary.train.percent()
         assert row["seeds"] == "2"
         assert (run["command"], run["seeds"]) == (f"`{command}`", "0, 1")
-        assert re.fullmatch(r"\S+ (s|min)", run["time a run"])
+        assert re.fullmatch(r"\S+ (s|min)", run["time per run"])
         assert "thread" in run["hardware"]
 
 
 def test_in_short(drawn):
-    text = account(drawn[0]).split("## In short")[1].split("##")[0]
+    text = account(drawn[0]).split("## Summary")[1].split("##")[0]
     assert "2 of 2 experiments run" in text
     assert "2 of 2 rows of the table run" in text
     assert re.search(r"`tiny` by EP: test error .* over 2 seeds, published 12\.34 ± 0\.56 %", text)
@@ -190,7 +190,7 @@ def test_claim_titles_and_remarks(drawn):
     assert text.startswith(f"# {PAPER.title} – reproduced with eqprop {ep.__version__}\n")
     assert PAPER.claim in text
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
-        "## The claim", "## In short", "## The theorem", "## Training", "## How to make this again",
+        "## Claim", "## Summary", "## Theorem", "## Training", "## How to repeat this",
     ]  # fmt: skip
     assert "- tiny: the published figure is made up." in text
 
@@ -257,7 +257,7 @@ def test_called_again_nothing_is_done_again(whole, here, monkeypatch):
     for name in ("conduct", "carry_out", "start", "draw"):
         monkeypatch.setattr(f"eqprop.cli.reproduction.{name}", forbidden)
     lines = call(TRAIN).done().splitlines()
-    assert [line.split(": ")[1] for line in lines[:4]] == ["is there"] * 4
+    assert [line.split(": ")[1] for line in lines[:4]] == ["already finished"] * 4
     now = moments(here / "out")
     written = {name for name in before if now[name] != before[name]}
     assert written == {"report.md", "report.html"}
@@ -325,7 +325,7 @@ def test_stopped_in_an_experiment_and_called_again(whole, here, monkeypatch):
     assert sorted(path.name for path in (here / "out" / "theorem").iterdir()) == ["tiny-toy"]
     assert not (here / "out" / "report.md").exists()
     lines = call(TRAIN).done().splitlines()
-    assert lines[0] == "theorem 1/2, tiny-toy: is there"
+    assert lines[0] == "theorem 1/2, tiny-toy: already finished"
     assert timeless(account(here / "out")) == timeless(account(whole))
 
 
@@ -393,7 +393,7 @@ def test_a_damaged_result_is_done_again(name, damage, here):
         file.write_bytes(DAMAGES[damage](file.read_bytes()))
     first, second, *_ = call(CALL).done().splitlines()
     assert re.fullmatch(r"theorem 1/2, tiny-toy: done in \d\.\d s", first)
-    assert second == "theorem 2/2, tiny-exact: is there"
+    assert second == "theorem 2/2, tiny-exact: already finished"
     again = vars(read(here / "out" / "theorem" / "tiny-toy"))
     assert {key: value for key, value in again.items() if key != "seconds"} == sound
 
@@ -429,12 +429,12 @@ MISTAKES = {
     "reproduce tiny2026 --quik": "did you mean --quick",
     "reproduce tiny2026 --train p-1h": "'p-1h'",
     "reproduce tiny2026 --train tiny tinny": "'tinny': did you mean 'tiny'",
-    "reproduce tiny2026 --quick --train tiny": "--train is for the whole reproduction: leave --quick out",
+    "reproduce tiny2026 --quick --train tiny": "--train applies to the full reproduction: leave --quick out",
     "reproduce tiny2026 --seeds 0": "--seeds must be a whole number of at least 1, got 0",
     "reproduce tiny2026 --device nonsense": "'nonsense'",
-    "reproduce tiny2026 --records missing": "--records must name a folder, got 'missing'",
+    "reproduce tiny2026 --records missing": "--records must be an existing folder, got 'missing'",
     "reproduce tiny2026 --records file": "'file'",
-    "reproduce tiny2026 --data.root missing": "--data.root must name a folder, got 'missing'",
+    "reproduce tiny2026 --data.root missing": "--data.root must be an existing folder, got 'missing'",
     "reproduce tiny2026 --out file": "file",
     "reproduce tiny2026 --out file/below": "file",
     "reproduce tiny2026 --out dangling": "dangling",
@@ -477,7 +477,7 @@ def test_a_full_disk_and_called_again(where, whole, here, monkeypatch):
     assert answer.broadcast() == "eqprop: out: No space left on device: make room, then call it again\n"
     assert not (here / "out" / "report.md").exists()
     lines = call(TRAIN).done().splitlines()
-    assert ("is there" in lines[0]) == (where == "eqprop.cli.reproduction")
+    assert ("already finished" in lines[0]) == (where == "eqprop.cli.reproduction")
     assert timeless(account(here / "out")) == timeless(account(whole))
 
 

@@ -19,7 +19,7 @@ FIGURES = {
     "sweeps": (
         Sweep("by-rate", "By rate", "rate", "Two.", {"own": {1e6: Row(WILD, COMMAND), 1.0: Row(TINY, ROWS[0])}}),
     ),
-    "by_angle": (ErrorByAngle("by-angle", "By angle", "One.", "angles", (POINT,)),),
+    "angle_figures": (ErrorByAngle("by-angle", "By angle", "One.", "angles", (POINT,)),),
 }
 WITH_WILD = replace(PAPER, rows=(Row(WILD, COMMAND), *PAPER.rows), **FIGURES)
 NAMED = "seeds 0, 1 diverged"
@@ -97,7 +97,7 @@ def test_called_again_it_is_tried_again_and_nothing_else(here):
     before = files(here / "out" / "trainings" / "tiny")
     said = call(f"{CALL} --train wild tiny --seeds 1").done()
     assert "wild by EP: seed 0 diverged: epoch 1, batch" in said
-    assert said.count(": is there") == 4
+    assert said.count(": already finished") == 4
     assert files(here / "out" / "trainings" / "tiny") == before
     call(CALL).done()
     assert tables(account(here / "out"))[2][0]["test error here"] == "not run yet"

@@ -15,7 +15,7 @@ from eqprop.models.toy import Toy
 from eqprop.papers.ernoult2019.reproduction import ERNOULT2019
 from eqprop.papers.registry import baseline, experiment, recipe
 from eqprop.papers.reproduction.paper import Check, Paper, Row
-from eqprop.papers.reproduction.records import find_result, find_trainings, result_in
+from eqprop.papers.reproduction.records import find_result, find_trainings, load_result
 from eqprop.theorem.experiment import RANDOM
 from eqprop.theorem.result import read
 from eqprop.training import SGD, Data, Run
@@ -70,7 +70,7 @@ def test_records_are_taken(records, here, monkeypatch):
         monkeypatch.setattr(f"eqprop.cli.reproduction.{name}", forbidden)
     before = files(records)
     said = call(f"reproduce tiny2026 --records {records} --train tiny --seeds 1 --out out").done()
-    assert [line.split(": ")[1] for line in said.splitlines()[:4]] == ["taken from the records"] * 2 + ["is there"] * 2
+    assert [line.split(": ")[1] for line in said.splitlines()[:4]] == ["copied from the records"] * 2 + ["already finished"] * 2
     assert files(records) == before
     for n, check in enumerate((TOY, EXACT)):
         assert read(here / "out" / "theorem" / check.experiment.name) == read(records / "checks" / str(n))
@@ -115,7 +115,7 @@ def test_a_recorded_experiment_of_another_configuration_is_not_taken(change, tmp
     """Whatever its folder is called."""
     keep(replace(TOY.experiment, **CHANGES[change]), tmp_path / "theorem" / "tiny-toy")
     assert find_result(TOY, tmp_path) is None
-    assert result_in(tmp_path / "theorem" / "tiny-toy", TOY) is None
+    assert load_result(tmp_path / "theorem" / "tiny-toy", TOY) is None
     keep(TOY.experiment, tmp_path / "x")
     assert find_result(TOY, tmp_path) == tmp_path / "x"
 
@@ -186,11 +186,11 @@ def test_a_damaged_training_is_passed_over(file, damage, tmp_path, records):
 @pytest.mark.skipif(not CHECKOUT, reason="the package is not in its checkout, as when it is installed")
 def test_the_records_of_the_checkout_are_where_they_are_looked_for():
     """Left out, `--records` is the folder beside the package; there are trainings of this paper in it."""
-    from eqprop.cli.commands.reproduce import recorded
+    from eqprop.cli.commands.reproduce import record_folders
 
-    (folder,) = recorded(Reproduce())
+    (folder,) = record_folders(Reproduce())
     assert (folder / "README.md").is_file()
-    assert recorded(Reproduce(fresh=True)) == []
+    assert record_folders(Reproduce(fresh=True)) == []
     rows = {row.command: row for row in ERNOULT2019.rows}
     assert [t.run.seed for t in find_trainings(rows["eqprop train p-1h"], [folder])] == [0, 1, 2, 3, 4]
 
@@ -229,7 +229,7 @@ def test_quick_and_the_whole_do_not_get_in_each_others_way(here):
     assert [row["seeds"] for row in tables(account(here / "out"))[2]] == ["1", "1"]
     before = moments(here / "out" / "trainings")
     said = call("reproduce tiny2026 --quick --fresh --out out").done()
-    assert said.count("is there") == 3
+    assert said.count("already finished") == 3
     assert moments(here / "out" / "trainings") == before
 
 
@@ -291,7 +291,7 @@ def test_where_data_are_missing_the_records_help(records, here, tmp_path, monkey
             here / "rec" / "a",
         )
     said = call("reproduce tiny2026 --quick --records rec --out out").done()
-    assert re.search(r"tiny-mnist: not run: mnist was not found .*; taken from the records", said)
+    assert re.search(r"tiny-mnist: not run: mnist was not found .*; copied from the records", said)
     checks, *_ = tables(account(here / "out"))
     assert "not run" not in checks[1]["residual"]
     assert read(here / "out" / "theorem" / "tiny-mnist").experiment == check.experiment
@@ -306,7 +306,7 @@ def test_damaged_data_are_not_called_missing(here, monkeypatch):
     said = call(f"{CALL} --data.root root").done()
     assert "train-images-idx3-ubyte.gz is damaged" in said
     checks, *_ = tables(account(here / "out"))
-    assert checks[1]["residual"] == "not run: mnist could not be read or fetched (`eqprop data` tells more)"
+    assert checks[1]["residual"] == "not run: mnist could not be read or fetched (`eqprop data` shows details)"
     assert str(here) not in account(here / "out")
 
 

@@ -15,9 +15,10 @@ from eqprop.models.toy import Toy
 from eqprop.papers.catalog import PAPERS
 from eqprop.papers.ernoult2020.reproduction import ERNOULT2020, initial_angles
 from eqprop.papers.registry import CONTINUAL, PUBLISHED
-from eqprop.papers.reproduction.paper import Check, Columns, Paper, Row, Sweep
-from eqprop.papers.reproduction.records import key, study_in, trainings_in
-from eqprop.papers.reproduction.studies import RateStudy, UpdateAngles
+from eqprop.papers.reproduction.paper import Check, CheckFigure, Paper, Row, Sweep
+from eqprop.papers.reproduction.records import config_key, load_study, load_trainings
+from eqprop.papers.ernoult2020.studies import RateDependence, UpdateAngles
+from eqprop.papers.reproduction.studies import Study
 from eqprop.report import Table
 from eqprop.theorem.experiment import RANDOM, Experiment
 from eqprop.training import SGD, Data, Run, create_run, train_run
@@ -69,7 +70,7 @@ class Count:
         plots.proportional([1.0, 2.0], {"a": [1.0, 2.0]}, path, ("x", "y"))
 
 
-COLUMNS = Columns("beside", "Both rules.", {"EP": "tiny-ep", "C-EP": "tiny-cep"})
+COLUMNS = CheckFigure("beside", "Both rules.", {"EP": "tiny-ep", "C-EP": "tiny-cep"})
 PAPER = Paper(
     "parts2026", "Parts 2026", "A claim.", tuple(TOYS.values()), (), (), (), (COLUMNS,), (SWEEP,), (Count(key=[]),)  # type: ignore[arg-type]
 )  # fmt: skip
@@ -124,7 +125,7 @@ def test_what_is_not_trained_says_so_and_what_is_stands_beside_the_published(rep
     assert "count: done in" in first
     assert "2 of 2 trainings are not run yet: `eqprop reproduce parts2026 --train tiny-rates`" in reproduced.untrained
     assert "| 0.5  | –   | 12.50 ± 1.00 % |" in reproduced.untrained
-    assert "count: is there" in second
+    assert "count: already finished" in second
     assert reproduced.done == ["count"]
     rates = {"0-5": 0.5, "1-0": 1.0}
     folders = [f"out/trainings/tiny-optimizer-rates-{name}/ep/seed-{seed}" for name in rates for seed in (0, 1)]
@@ -148,7 +149,7 @@ def test_its_pictures_are_in_the_account(reproduced):
 
 def test_nothing_is_done_twice(reproduced):
     *lines, _ = reproduced.said[2].splitlines()
-    assert [line.split(": ")[1] for line in lines] == ["is there"] * 5
+    assert [line.split(": ")[1] for line in lines] == ["already finished"] * 5
     assert files(reproduced.here / "out") == reproduced.left
 
 
@@ -158,16 +159,16 @@ def test_an_unknown_figure_is_named(here):
 
 
 def test_packed_trainings_are_found(here):
-    run = RATES[0.5].seed(3)
+    run = RATES[0.5].with_seed(3)
     create_run(run, here / "run")
     rows = train_run(here / "run")
     facts = {"config": json.loads(run.to_json()), "rows": rows, "environment": {"gpu": None}}
     (here / "pack").mkdir()
     (here / "pack/trainings.jsonl").write_text(json.dumps(facts) + "\nnot JSON\n")
     for root in ("pack", "run"):
-        (found,) = trainings_in([here / root])[key(run)]
+        (found,) = load_trainings([here / root])[config_key(run)]
         assert (found.run, found.epochs) == (run, rows)
-    assert len(trainings_in([here / "run", here / "pack"])[key(run)]) == 1
+    assert len(load_trainings([here / "run", here / "pack"])[config_key(run)]) == 1
 
 
 def test_a_training_half_done_is_none(here):
@@ -176,7 +177,7 @@ def test_a_training_half_done_is_none(here):
     train_run(here / "run")
     lines = (here / "run/metrics.jsonl").read_text().splitlines()
     (here / "run/metrics.jsonl").write_text(lines[0] + "\n")
-    assert trainings_in([here]) == {}
+    assert load_trainings([here]) == {}
 
 
 def on_digits(**options) -> Experiment:
@@ -185,7 +186,7 @@ def on_digits(**options) -> Experiment:
 
 
 def test_the_distance_falls_with_the_rate():
-    study = RateStudy(on_digits(), scales=(1.0, 1e-3, 1e-4))
+    study = RateDependence(on_digits(), scales=(1.0, 1e-3, 1e-4))
     found = study.compute("cpu", None, lambda done, total: None)
     assert list(found) == ["0→1 weight", "1→2 weight"]
     for apart in found.values():
@@ -207,13 +208,13 @@ def test_the_angles_are_those_of_gdu():
 
 
 def test_a_study_of_another_configuration_is_not_taken(here):
-    study = RateStudy(on_digits())
+    study = RateDependence(on_digits())
     file = here / "study.json"
-    for text, taken in ((study.key, True), ([*study.key, "more"], False), (RateStudy(on_digits(seed=1)).key, False)):
+    for text, taken in ((study.key, True), ([*study.key, "more"], False), (RateDependence(on_digits(seed=1)).key, False)):
         file.write_text(json.dumps({"key": text, "found": {}}))
-        assert (study_in(file, study) is not None) == taken
+        assert (load_study(file, study) is not None) == taken
     file.write_text("damaged")
-    assert study_in(file, study) is None
+    assert load_study(file, study) is None
 
 
 def test_the_paper_of_2020():
@@ -231,15 +232,15 @@ def test_the_paper_of_2020():
     known = {p.angle: (p.test, p.spread) for p in PUBLISHED if p.recipe == "cvf-1h"}
     (curve,) = initial_angles().curves.values()
     assert list(curve) == [0.0, 22.5, 45.0, 67.5, 90.0, 112.5, 135.0, 157.5, 180.0] == sorted(known)
-    assert list(initial_angles().known.values()) == [known]
+    assert list(initial_angles().published.values()) == [known]
     names = {check.experiment.name for check in ERNOULT2020.checks}
-    assert all(set(columns.checks.values()) <= names for columns in ERNOULT2020.columns)
+    assert all(set(columns.checks.values()) <= names for columns in ERNOULT2020.check_figures)
 
 
 def test_the_commands_of_its_trainings_train_them(here, monkeypatch):
     monkeypatch.setattr("eqprop.cli.commands.train.carry_out", lambda *arguments: None)
     monkeypatch.setattr("eqprop.cli.runs.prepare", lambda *arguments: None)
-    rows = [*ERNOULT2020.rows, *ERNOULT2020.quick_rows, *ERNOULT2020.figured()]
+    rows = [*ERNOULT2020.rows, *ERNOULT2020.quick_rows, *ERNOULT2020.figure_rows()]
     for n, row in enumerate({row.command: row for row in rows}.values()):
         call(row.command.removeprefix("eqprop "), f"--no-plots --out {n}").done()
         assert read_run(here / str(n)) == row.run, row.command
