@@ -1,7 +1,7 @@
 """Errors against angles of first updates: which points there are, where they stand, and that what is missing is named."""
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from eqprop.papers.ernoult2020.recipes import UPDATE_ANGLES
 from eqprop.papers.ernoult2020.reproduction import ERNOULT2020
 from eqprop.papers.registry import PUBLISHED, recipe
 from eqprop.papers.reproduction.paper import AnglePoint, ErrorByAngle, Paper, Row
-from eqprop.papers.reproduction.records import Training
-from eqprop.papers.reproduction.records import Findings
+from eqprop.papers.reproduction.records import Findings, Training
+from eqprop.papers.reproduction.studies import Study
 from eqprop.report import Table
 from eqprop.training import SGD, Data, Run
 from eqprop.training.run_folder import RunFolder
@@ -49,17 +49,16 @@ ANGLES = {
     "VF-t, 0°": {"angle": [60.0, 61.0], "without_first": [70.0, 72.0]},
     "VF-t, 90°": {"angle": [90.0, 91.0], "without_first": [95.0, 96.0]},
 }
-WHOLE, REST = "whole update", "t = 0 left out, as published"
+WHOLE, REST = "whole update", "without t = 0, as published"
 
 
-@dataclass(frozen=True)
-class Known:
-    """A study that knows its angles."""
+class Known(Study):
+    """A study with fixed angles."""
 
-    name: str = "angles"
-    title: str = "Angles"
-    text: str = "Known ones."
-    key: Any = ()
+    name = "angles"
+    title = "Angles"
+    text = "Fixed angles."
+    key = []
 
     def compute(self, device: str, root: str | None, tell: Any) -> dict[str, Any]:
         return ANGLES
@@ -136,7 +135,7 @@ PANELS = {"left": (OWN, {}), "right": (OWN, PUBLISHED_ONES)}
 def drawn(monkeypatch):
     """The figures, instead of files."""
     figures = []
-    for module in (plots.angle_figures, plots.sweeps):
+    for module in (plots.by_angle, plots.sweeps):
         monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
     return figures
 
@@ -246,7 +245,7 @@ def test_angles_here_stand_against_published_ones(tmp_path, drawn):
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     isolate(tmp_path, monkeypatch)
-    paper = Paper("angles2026", "Angles 2026", "A claim.", (), (), (), studies=(Known(key=[]),), angle_figures=(FIGURE,))  # type: ignore[arg-type]
+    paper = Paper("angles2026", "Angles 2026", "A claim.", (), (), (), studies=(Known(),), angle_figures=(FIGURE,))
     monkeypatch.setitem(PAPERS, paper.name, paper)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -264,24 +263,24 @@ def test_the_account_has_the_figure_and_names_what_is_missing(here):
     call(CALL).done()
     text = account(here).split("## Error by angle")[1]
     missing = (
-        "for want of a whole training: EP-t; VF-t from 0°, 90°. `eqprop reproduce angles2026 --train tiny-by-angle`"
+        "because their training is not run yet: EP-t; VF-t from 0°, 90°. `eqprop reproduce angles2026 --train tiny-by-angle`"
     )
     assert missing in text
     assert "![" not in text
     call(f"{CALL} --train tiny-by-angle").done()
     text = account(here).split("## Error by angle")[1]
-    assert "for want of" not in text
+    assert "because their training" not in text
     assert "](plots/tiny-by-angle.png)" in text
     folders = [here / "out/trainings" / row.folder / "seed-0" for row in ROWS]
     for row, folder in zip(FIGURE.points, folders, strict=True):
         assert f"{100 * RunFolder(folder).rows()[-1]['test_error']:.2f} %" in text.split(row.name)[1].splitlines()[0]
-    assert "published (recalled, digitised)" in (here / "out/plots/tiny-by-angle.svg").read_text()
+    assert "published (from memory and the figure)" in (here / "out/plots/tiny-by-angle.svg").read_text()
 
 
 def test_without_the_study_it_says_so(here):
     call(f"{CALL} --quick").done()
     text = account(here).split("## Error by angle")[1]
-    assert "No points of our own: their angles are not run yet." in text
+    assert "No points found here: the study of their angles is not run yet." in text
     assert "| VF-t, 0°" in text
 
 

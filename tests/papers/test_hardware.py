@@ -8,7 +8,6 @@ import torch
 
 import eqprop as ep
 from command import call
-from eqprop.papers.hardware import recipes as hardware
 from eqprop.papers.hardware.recipes import BITS, MISMATCH, NOISE, with_bits, with_mismatch, with_noise
 from eqprop.papers import published_errors, recipe
 from eqprop.training import SGD, QuantizedSGD, Run, Trainer, checkpoint, create_run, load, train_run
@@ -62,7 +61,7 @@ def test_every_level_comes_back_from_a_file(name, worse):
 
 def test_bits_are_of_weights_and_of_updates():
     assert with_bits(recipe("hardware-cep"), 4).optimizer == QuantizedSGD(
-        recipe("hardware-cep").optimizer.rates, weight_bits=4, update_bits=4, span=hardware.SPAN
+        recipe("hardware-cep").optimizer.rates, weight_bits=4, update_bits=4, span=1.0
     )
 
 
@@ -73,7 +72,7 @@ def test_levels_go_from_ideal_to_worse():
 
 
 def test_a_model_without_mismatch():
-    with pytest.raises(ValueError, match="`run` must have an MLP for a model, got Toy"):
+    with pytest.raises(ValueError, match="`run` must have an MLP as its model, got Toy"):
         with_mismatch(replace(recipe("hardware-ep"), model=ep.Toy(64)), 0.1)
 
 
