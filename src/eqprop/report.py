@@ -87,7 +87,7 @@ def render_html(text: str, folder: Path) -> str:
     """
     from markdown_it import MarkdownIt  # here, because every command imports this module and few write HTML
 
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser = MarkdownIt("commonmark", {"html": False, "xhtmlOut": False}).enable("table")
     tokens = parser.parse(text)
     for image in (child for token in tokens for child in token.children or () if child.type == "image"):
         file = folder / unquote(str(image.attrs["src"]))

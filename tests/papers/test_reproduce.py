@@ -180,7 +180,7 @@ def test_in_short(drawn):
     assert "2 of 2 experiments run" in text
     assert "2 of 2 rows of the table run" in text
     assert re.search(r"`tiny` by EP: test error .* over 2 seeds, published 12\.34 ± 0\.56 %", text)
-    assert re.search(r"`tiny` by BPTT: .* published 0\.01 ± 0\.02 %: \*\*not reached\*\*\.", text)
+    assert re.search(r"`tiny` by BPTT: .* published 0\.01 ± 0\.02 % \(Tiny 2026, Table 1, from memory\): \*\*not reached\*\*\.", text)
     high, low = re.search(r"`tiny-exact`: .* is (\S+) at beta = 0\.1 and (\S+) at beta = 0\.001", text).groups()
     assert float(low) == pytest.approx(float(high) / 100, rel=0.3)
 
@@ -254,7 +254,7 @@ def test_the_account_names_nobody(drawn, tmp_path):
 def test_called_again_nothing_is_done_again(whole, here, monkeypatch):
     shutil.copytree(whole, here / "out")
     before, contents, said = moments(here / "out"), files(here / "out"), account(here / "out")
-    for name in ("conduct", "carry_out", "start", "draw"):
+    for name in ("conduct", "carry_out", "create_run", "draw"):
         monkeypatch.setattr(f"eqprop.cli.reproduction.{name}", forbidden)
     lines = call(TRAIN).done().splitlines()
     assert [line.split(": ")[1] for line in lines[:4]] == ["already finished"] * 4
@@ -415,7 +415,7 @@ def test_a_training_of_another_configuration_is_not_gone_on_with(here, monkeypat
     before = files(here / "out" / "trainings")
     answer = call(TRAIN)
     assert answer.code == 2
-    assert "trainings/tiny/ep/seed-0 holds another training: name another folder" in answer.broadcast()
+    assert "trainings/tiny/ep/seed-0 holds a training with another configuration: set another folder" in answer.broadcast()
     assert files(here / "out" / "trainings") == before
 
 

@@ -15,7 +15,7 @@ from eqprop.models.toy import Toy
 from eqprop.papers.ernoult2019.reproduction import ERNOULT2019
 from eqprop.papers.registry import baseline, experiment, recipe
 from eqprop.papers.reproduction.paper import Check, Paper, Row
-from eqprop.papers.reproduction.records import find_result, find_trainings, load_result
+from eqprop.papers.reproduction.records import config_key, find_result, load_result, load_trainings
 from eqprop.theorem.experiment import RANDOM
 from eqprop.theorem.result import read
 from eqprop.training import SGD, Data, Run
@@ -62,11 +62,16 @@ def records(tmp_path_factory):
     return folder
 
 
+def finished(row, *roots):
+    """The finished trainings of a row below some folders."""
+    return load_trainings(roots).get(config_key(row.run), [])
+
+
 # records
 
 
 def test_records_are_taken(records, here, monkeypatch):
-    for name in ("conduct", "carry_out", "start"):
+    for name in ("conduct", "carry_out", "create_run"):
         monkeypatch.setattr(f"eqprop.cli.reproduction.{name}", forbidden)
     before = files(records)
     said = call(f"reproduce tiny2026 --records {records} --train tiny --seeds 1 --out out").done()
@@ -158,18 +163,18 @@ RUNS = {
 def test_a_recorded_training_of_another_configuration_is_not_taken(change, tmp_path, records):
     shutil.copytree(records / "trained-0", tmp_path / "ep-seed-0")
     row = Row(TINY, ROWS[0])
-    assert [training.run for training in find_trainings(row, [tmp_path])] == [TINY]
+    assert [training.run for training in finished(row, tmp_path)] == [TINY]
     RunFolder(tmp_path / "ep-seed-0").config.write_text(replace(TINY, **RUNS[change]).to_json())
-    assert find_trainings(row, [tmp_path]) == []
+    assert finished(row, tmp_path) == []
 
 
 def test_seeds_are_found_in_their_order_and_each_once(tmp_path, records):
     for n, seed in enumerate((3, 0, 3, 1)):
         shutil.copytree(records / "trained-0", tmp_path / str(n))
         RunFolder(tmp_path / str(n)).config.write_text(replace(TINY, seed=seed).to_json())
-    found = find_trainings(Row(TINY, ROWS[0]), [tmp_path, records])
-    assert [training.run.seed for training in found] == [0, 1, 3]
-    assert found[0].epochs == RunFolder(records / "trained-0").rows()
+    trainings = finished(Row(TINY, ROWS[0]), tmp_path, records)
+    assert [training.run.seed for training in trainings] == [0, 1, 3]
+    assert trainings[0].epochs == RunFolder(records / "trained-0").rows()
 
 
 @pytest.mark.parametrize("file", ["config.json", "metrics.jsonl", "environment.json"])
@@ -180,7 +185,7 @@ def test_a_damaged_training_is_passed_over(file, damage, tmp_path, records):
     path.unlink()
     if damage is not None:
         path.write_bytes(damage)
-    assert find_trainings(Row(TINY, ROWS[0]), [tmp_path]) == []
+    assert finished(Row(TINY, ROWS[0]), tmp_path) == []
 
 
 @pytest.mark.skipif(not CHECKOUT, reason="the package is not in its checkout, as when it is installed")
@@ -192,7 +197,7 @@ def test_the_records_of_the_checkout_are_where_they_are_looked_for():
     assert (folder / "README.md").is_file()
     assert record_folders(Reproduce(fresh=True)) == []
     rows = {row.command: row for row in ERNOULT2019.rows}
-    assert [t.run.seed for t in find_trainings(rows["eqprop train p-1h"], [folder])] == [0, 1, 2, 3, 4]
+    assert [t.run.seed for t in finished(rows["eqprop train p-1h"], folder)] == [0, 1, 2, 3, 4]
 
 
 # a reduced version
