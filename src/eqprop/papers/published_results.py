@@ -4,8 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from eqprop._core.checks import ArgumentError
-from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, SurrogateBPTT
-from eqprop.solvers.settle import as_settle
+from eqprop.estimators import BPTT
 from eqprop.training.config.run import Run
 
 __all__ = ["Published", "PublishedAngle", "baseline", "surrogate_baseline"]
@@ -73,13 +72,12 @@ def baseline(run: Run) -> Run:
         ArgumentError: if the run's estimator has no nudged phase.
     """
     estimator = run.estimator
-    if not isinstance(estimator, EquilibriumProp | ContinualEP | ContinualSGD):
+    if not estimator.nudges:
         raise ArgumentError(
             "run", f"`run` must be trained by EP to have a BPTT baseline, got one trained by {type(estimator).__name__}"
         )
-    free = as_settle("free_steps", estimator.free_steps).steps
-    last = as_settle("nudged_steps", estimator.nudged_steps).steps + 1
-    return replace(run, estimator=BPTT(estimator.free_steps, min(last, free)))
+    free, nudged = estimator.phases.values()
+    return replace(run, estimator=BPTT(estimator.free_steps, min(nudged.steps + 1, free.steps)))
 
 
 def surrogate_baseline(run: Run) -> Run:
@@ -88,6 +86,4 @@ def surrogate_baseline(run: Run) -> Run:
     Raises:
         ArgumentError: if the run's estimator has no nudged phase.
     """
-    exact = baseline(run).estimator
-    assert isinstance(exact, BPTT)
-    return replace(run, estimator=SurrogateBPTT(exact.free_steps, exact.unrolled_steps))
+    return replace(run, estimator=replace(baseline(run).estimator, surrogate=True))

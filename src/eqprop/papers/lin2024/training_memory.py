@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eqprop import plots
 from eqprop._core.memory import peak_bytes
-from eqprop.estimators import BPTT, EquilibriumProp, SurrogateBPTT
+from eqprop.estimators import BPTT, EquilibriumProp
 from eqprop.estimators.base import Estimator
 from eqprop.models.model import Model
 from eqprop.papers.reproduction.studies import Progress, Study
@@ -76,7 +76,7 @@ class TrainingMemory(Study):
             _EP_SPIKES: (ep, False),
             _EP_RATES: (ep, True),
             _BPTT_RATES: (BPTT(steps), True),
-            _BPTT_SPIKES: (SurrogateBPTT(steps), False),
+            _BPTT_SPIKES: (BPTT(steps, surrogate=True), False),
         }
 
     def compute(self, device: str, root: str | None, progress: Progress) -> dict[str, Any]:
