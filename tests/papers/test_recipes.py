@@ -153,7 +153,9 @@ def test_the_old_module_is_deprecated():
     from eqprop import recipes
 
     for old, new in (("RECIPES", "RECIPES"), ("published", "published_errors"), ("surrogate", "surrogate_baseline")):
-        with pytest.warns(DeprecationWarning, match=rf"`eqprop.recipes.{old}` is deprecated: use `eqprop.papers.{new}`"):
+        with pytest.warns(
+            DeprecationWarning, match=rf"`eqprop.recipes.{old}` is deprecated: use `eqprop.papers.{new}`"
+        ):
             assert getattr(recipes, old) is getattr(papers, new)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = recipes.nothing

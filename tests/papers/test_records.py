@@ -70,7 +70,12 @@ def check_diverged(file):
 def test_every_record_loads():
     """Written by any version; all failures are reported together."""
     failures, diverged = [], sorted(RECORDS.rglob("run.json"))
-    kinds = ((check_run, RUNS), (check_packed, PACKED), (check_experiment, EXPERIMENT_FOLDERS), (check_diverged, diverged))
+    kinds = (
+        (check_run, RUNS),
+        (check_packed, PACKED),
+        (check_experiment, EXPERIMENT_FOLDERS),
+        (check_diverged, diverged),
+    )
     for check, paths in kinds:
         assert paths
         for path in paths:

@@ -141,7 +141,8 @@ def test_the_page_declares_type_language_and_encoding(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["a < b & c > d", "<script>alert(1)</script>", "\"quotes\" and 'such'", "5 % – “RMSE” β → 0", "a|b", "2 * 3 * 4"]
+    "text",
+    ["a < b & c > d", "<script>alert(1)</script>", "\"quotes\" and 'such'", "5 % – “RMSE” β → 0", "a|b", "2 * 3 * 4"],
 )
 def test_text_is_escaped_everywhere(text, picture, tmp_path):
     """In a title, a paragraph, a list, a cell and a caption."""

@@ -127,8 +127,8 @@ class TrainingMemory(Study):
         )
         for label in (_BPTT_RATES, _BPTT_SPIKES):
             known = [n for n, peak in enumerate(peaks[label]) if peak is not None and own[n] is not None]
-            ratios = ", ".join(f"{peaks[label][n] / own[n]:.1f} at T = {self.lengths[n]}" for n in known)
-            yield f"{label}: ratio of its peak to spiking EP's {ratios}."
+            ratios = ", ".join(f"{peaks[label][n] / own[n]:.1f}x at T = {self.lengths[n]}" for n in known)
+            yield f"{label}, relative to spiking EP: {ratios}."
 
     def draw(self, found: Mapping[str, Any], path: Path) -> None:
         """Draw the peaks over T."""
