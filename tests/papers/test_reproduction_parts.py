@@ -97,7 +97,7 @@ class Reproduced:
     done: list[str]
 
     @property
-    def report_text(self) -> str:
+    def report(self) -> str:
         return (self.here / "out" / "report.md").read_text()
 
 

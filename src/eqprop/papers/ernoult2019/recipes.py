@@ -13,8 +13,8 @@ nudging, a tenth of the steps, twice the learning rates with a cosine schedule, 
 """
 
 from dataclasses import replace
+from functools import partial
 
-from eqprop.dynamics.base import Dynamics
 from eqprop.dynamics.energy import EnergyDescent
 from eqprop.dynamics.prototypical import Prototypical
 from eqprop.estimators import EquilibriumProp
@@ -49,69 +49,30 @@ PUBLISHED = (
 """Errors on MNIST over five runs."""
 
 
-def _mnist(
-    name: str,
-    hidden: int,
-    dynamics: Dynamics,
-    activation: str,
-    steps: tuple[int, int],
-    beta: float,
-    rates: tuple[float, ...],
-    epochs: int,
-) -> Run:
+_ENERGY = EnergyDescent(dt=0.2, clamp=True, output_derivative=False)  # the paper's code leaves rho' out at the output
+
+_DENSE = {  # hidden layers of 512 units, dynamics, activation, (T, K), beta, learning rates, epochs
+    "p-1h": (1, Prototypical(), "sigmoid", (30, 10), 0.1, (0.08, 0.04), 30),
+    "p-1h-readme": (1, Prototypical(), "sigmoid", (40, 15), 0.1, (0.08, 0.04), 30),
+    "p-2h": (2, Prototypical(), "sigmoid", (100, 20), 0.5, (0.2, 0.05, 0.005), 50),
+    "p-3h": (3, Prototypical(), "sigmoid", (180, 20), 0.5, (0.2, 0.05, 0.01, 0.002), 100),
+    "eb-1h": (1, _ENERGY, "hard_sigmoid", (100, 12), 0.5, (0.1, 0.05), 30),
+    "eb-1h-readme": (1, _ENERGY, "sigmoid", (100, 12), 0.5, (0.1, 0.05), 30),
+    "eb-2h": (2, _ENERGY, "hard_sigmoid", (500, 40), 0.5, (0.4, 0.1, 0.01), 50),
+    "eb-2h-readme": (2, _ENERGY, "sigmoid", (400, 40), 0.5, (0.4, 0.1, 0.01), 50),
+}
+
+
+def _dense(name: str) -> Run:
+    hidden, dynamics, activation, (T, K), beta, rates, epochs = _DENSE[name]
     return Run(
         name=name,
         data=Data("mnist", batch_size=20),
         model=MLP((784, *[512] * hidden, 10), activation, dynamics=dynamics),
-        estimator=EquilibriumProp(*steps, beta=beta),
+        estimator=EquilibriumProp(T, K, beta=beta),
         optimizer=SGD(rates),
         epochs=epochs,
     )
-
-
-def _energy() -> EnergyDescent:
-    # the paper's code leaves rho' out at the output
-    return EnergyDescent(dt=0.2, clamp=True, output_derivative=False)
-
-
-def p_1h() -> Run:
-    """P-1h: prototypical dynamics, one hidden layer; T 30, K 10."""
-    return _mnist("p-1h", 1, Prototypical(), "sigmoid", (30, 10), 0.1, (0.08, 0.04), 30)
-
-
-def p_1h_readme() -> Run:
-    """P-1h with the command of the paper's code: T 40, K 15."""
-    return _mnist("p-1h-readme", 1, Prototypical(), "sigmoid", (40, 15), 0.1, (0.08, 0.04), 30)
-
-
-def p_2h() -> Run:
-    """P-2h: prototypical dynamics, two hidden layers; T 100, K 20."""
-    return _mnist("p-2h", 2, Prototypical(), "sigmoid", (100, 20), 0.5, (0.2, 0.05, 0.005), 50)
-
-
-def p_3h() -> Run:
-    """P-3h: prototypical dynamics, three hidden layers; T 180, K 20."""
-    return _mnist("p-3h", 3, Prototypical(), "sigmoid", (180, 20), 0.5, (0.2, 0.05, 0.01, 0.002), 100)
-
-
-def eb_1h() -> Run:
-    """EB-1h: energy-based dynamics, one hidden layer; T 100, K 12."""
-    return _mnist("eb-1h", 1, _energy(), "hard_sigmoid", (100, 12), 0.5, (0.1, 0.05), 30)
-
-
-def eb_1h_readme() -> Run:
-    """EB-1h with the command of the paper's code: sigmoid."""
-    return _mnist("eb-1h-readme", 1, _energy(), "sigmoid", (100, 12), 0.5, (0.1, 0.05), 30)
-
-
-def eb_2h() -> Run:
-    """EB-2h: energy-based dynamics, two hidden layers; T 500, K 40."""
-    return _mnist("eb-2h", 2, _energy(), "hard_sigmoid", (500, 40), 0.5, (0.4, 0.1, 0.01), 50)
-
-
-def eb_2h_readme() -> Run:
-    """EB-2h with the command of the paper's code: sigmoid, T 400, K 40."""
-    return _mnist("eb-2h-readme", 2, _energy(), "sigmoid", (400, 40), 0.5, (0.4, 0.1, 0.01), 50)
 
 
 def p_conv() -> Run:
@@ -155,16 +116,9 @@ def _on_fashion(run: Run) -> Run:
 
 
 RECIPES = {
-    "p-1h": p_1h,
-    "p-1h-readme": p_1h_readme,
-    "p-2h": p_2h,
-    "p-3h": p_3h,
+    **{name: partial(_dense, name) for name in _DENSE},
     "p-conv": p_conv,
     "p-conv-small": p_conv_small,
     "p-conv-fashion": p_conv_fashion,
     "p-conv-fashion-small": p_conv_fashion_small,
-    "eb-1h": eb_1h,
-    "eb-1h-readme": eb_1h_readme,
-    "eb-2h": eb_2h,
-    "eb-2h-readme": eb_2h_readme,
 }

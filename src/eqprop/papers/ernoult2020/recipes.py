@@ -14,14 +14,14 @@ The official code never trains the bias of the layer next to the input in VF and
 nudged phase are the optimizer's (``rates`` of `ContinualSGD` is left out), so ``--optimizer.rates`` sets both.
 """
 
-from dataclasses import replace
+from functools import partial
 
 from eqprop.estimators import ContinualSGD, EquilibriumProp
 from eqprop.models.mlp import MLP
 from eqprop.papers.published_results import Published, PublishedAngle
 from eqprop.training.config.optimizers import SGD
-from eqprop.training.config.run import Data, EstimatorSpec, Run
-from eqprop.training.config.schedules import StepDecay
+from eqprop.training.config.run import Data, Run
+from eqprop.training.config.schedules import Constant, StepDecay
 
 __all__ = ["ANGLES", "PUBLISHED", "RECIPES", "UPDATE_ANGLES"]
 
@@ -87,64 +87,23 @@ UPDATE_ANGLES = (
 """Angles between first updates and BPTT's gradient, read off Figure 5a."""
 
 
-def _mnist(
-    name: str, hidden: int, estimator: EstimatorSpec, rates: tuple[float, ...], epochs: int, *, tied: bool = False
-) -> Run:
-    return Run(
-        name=name,
-        data=Data("mnist", batch_size=20),
-        model=MLP((784, *[512] * hidden, 10), "sigmoid", tied=tied),
-        estimator=estimator,
-        optimizer=SGD(rates),
-        epochs=epochs,
-    )
-
-
-def cep_1h() -> Run:
-    """C-EP-1h: one hidden layer, tied; T 40, K 15; random sign of beta."""
-    estimator = ContinualSGD(40, 15, beta=0.2, nudging="random-sign")
-    return _mnist("cep-1h", 1, estimator, (0.0056, 0.0028), 100, tied=True)
-
-
-def cep_1h_readme() -> Run:
-    """C-EP-1h with the command of the paper's code: beta is always positive."""
-    return replace(cep_1h(), name="cep-1h-readme", estimator=ContinualSGD(40, 15, beta=0.2))
-
-
-def cep_2h() -> Run:
-    """C-EP-2h: two hidden layers, tied; T 100, K 20."""
-    return _mnist("cep-2h", 2, ContinualSGD(100, 20, beta=0.5), (0.01, 0.0018, 0.00018), 150, tied=True)
-
-
-def cvf_1h() -> Run:
-    """C-VF-1h: one hidden layer, untied; T 40, K 15."""
-    return _mnist("cvf-1h", 1, ContinualSGD(40, 15, beta=0.2, nudging="random-sign"), (0.0076, 0.0038), 100)
-
-
-def cvf_1h_decay() -> Run:
-    """C-VF-1h with a tenth of the published rates from epoch 71 on.
-
-    With the published rates throughout, the states stop settling and training diverges (``records/``).
-    """
-    return replace(cvf_1h(), name="cvf-1h-decay", schedule=StepDecay(every=70))
-
-
-def cvf_2h() -> Run:
-    """C-VF-2h: two hidden layers, untied; T 100, K 20."""
-    return _mnist("cvf-2h", 2, ContinualSGD(100, 20, beta=0.35, nudging="random-sign"), (0.009, 0.0016, 0.00016), 150)
-
-
-def vf_1h() -> Run:
-    """VF-1h: one hidden layer, untied, one update a batch (``--former`` in an older version of the code); T 30, K 10."""
-    return _mnist("vf-1h", 1, EquilibriumProp(30, 10, beta=0.1), (0.15, 0.075), 30)
-
-
-RECIPES = {
-    "cep-1h": cep_1h,
-    "cep-1h-readme": cep_1h_readme,
-    "cep-2h": cep_2h,
-    "cvf-1h": cvf_1h,
-    "cvf-1h-decay": cvf_1h_decay,
-    "cvf-2h": cvf_2h,
-    "vf-1h": vf_1h,
+_SETTINGS = {  # hidden layers of 512 units, tied, estimator, learning rates, epochs, schedule
+    "cep-1h": (1, True, ContinualSGD(40, 15, 0.2, nudging="random-sign"), (0.0056, 0.0028), 100, Constant()),
+    "cep-1h-readme": (1, True, ContinualSGD(40, 15, 0.2), (0.0056, 0.0028), 100, Constant()),
+    "cep-2h": (2, True, ContinualSGD(100, 20, 0.5), (0.01, 0.0018, 0.00018), 150, Constant()),
+    "cvf-1h": (1, False, ContinualSGD(40, 15, 0.2, nudging="random-sign"), (0.0076, 0.0038), 100, Constant()),
+    # With the published rates throughout, the states stop settling and training diverges (records/).
+    "cvf-1h-decay": (1, False, ContinualSGD(40, 15, 0.2, nudging="random-sign"), (0.0076, 0.0038), 100, StepDecay(70)),
+    "cvf-2h": (2, False, ContinualSGD(100, 20, 0.35, nudging="random-sign"), (0.009, 0.0016, 0.00016), 150, Constant()),
+    # The command `--former` of an older version of the code.
+    "vf-1h": (1, False, EquilibriumProp(30, 10, 0.1), (0.15, 0.075), 30, Constant()),
 }
+
+
+def _build(name: str) -> Run:
+    hidden, tied, estimator, rates, epochs, schedule = _SETTINGS[name]
+    model = MLP((784, *[512] * hidden, 10), "sigmoid", tied=tied)
+    return Run(name, Data("mnist", batch_size=20), model, estimator, SGD(rates), schedule, epochs=epochs)
+
+
+RECIPES = {name: partial(_build, name) for name in _SETTINGS}
