@@ -49,7 +49,7 @@ ANGLES = {
     "VF-t, 0°": {"angle": [60.0, 61.0], "without_first": [70.0, 72.0]},
     "VF-t, 90°": {"angle": [90.0, 91.0], "without_first": [95.0, 96.0]},
 }
-WHOLE, REST = "whole update", "without t = 0, as published"
+WHOLE, REST = "total update", "without t = 0, as published"
 
 
 class Known(Study):

@@ -164,10 +164,10 @@ def test_batches_with_a_vanishing_gradient_are_left_out_and_counted():
 
 def test_the_alignment_of_the_study_equals_a_recomputation():
     """First batch of the test digits, trained weights; the gradients are concatenated by hand."""
-    told: list[tuple[int, int]] = []
-    found = ALIGNMENT.compute("cpu", None, lambda *both: told.append(both))
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert told[-1][0] == told[-1][1]
+    calls: list[tuple[int, int]] = []
+    found = ALIGNMENT.compute("cpu", None, lambda *both: calls.append(both))
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+    assert calls[-1][0] == calls[-1][1]
     training = TRAININGS["avg"]
     model = VARIANTS["average"].build(training, training.trained_weights("cpu"))
     x, y = training.test_batches(4, 1, "cpu")[0]
@@ -318,11 +318,11 @@ def test_cells_that_do_not_fit_in_memory_are_left_out(monkeypatch, tmp_path):
 
 
 def test_count_progress():
-    told = []
-    count = count_progress(lambda done, total: told.append((done, total)), 5)
+    calls = []
+    count = count_progress(lambda done, total: calls.append((done, total)), 5)
     for more in (2, 3, 4):
         count(more)
-    assert told == [(2, 5), (5, 5), (5, 5)]
+    assert calls == [(2, 5), (5, 5), (5, 5)]
 
 
 def test_a_study_is_found_by_its_key(tmp_path):

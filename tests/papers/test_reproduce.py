@@ -334,10 +334,10 @@ def test_interrupted_in_an_experiment_and_continued(whole, here, monkeypatch):
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_interrupted_in_a_training_and_continued(number, whole, here, monkeypatch):
     """In the first, second or third of four, after an epoch; the results equal those without interruption."""
-    told, begun = PlainLines.epoch, []
+    original, begun = PlainLines.epoch, []
 
     def stops(self, row):
-        told(self, row)
+        original(self, row)
         begun.append(row["epoch"])
         if begun.count(1) == number:
             signal.raise_signal(signal.SIGINT)
@@ -361,10 +361,10 @@ def test_interrupted_in_a_training_and_continued(number, whole, here, monkeypatc
 
 def test_continued_by_train_resume(whole, here, monkeypatch):
     """As the message of an interruption says."""
-    told = PlainLines.epoch
+    original = PlainLines.epoch
 
     def stops(self, row):
-        told(self, row)
+        original(self, row)
         signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:

@@ -41,7 +41,7 @@ _ANGLE_HEAD = (
     "test error here",
 )
 
-ANGLE_DEFINITIONS = {"whole update": "angle", "without t = 0, as published": "without_first"}
+_ANGLE_DEFINITIONS = {"total update": "angle", "without t = 0, as published": "without_first"}
 """Titles of the panels of an error-by-angle figure, and the key of the angle in the study's result."""
 
 
@@ -192,7 +192,7 @@ def angle_panels(figure: ErrorByAngle, found: Findings) -> dict[str, tuple[Point
         known.setdefault(p.rule, []).append((p.angle, p.error))
     return {
         title: (_points(figure, found, which), known if which == "without_first" else {})
-        for title, which in ANGLE_DEFINITIONS.items()
+        for title, which in _ANGLE_DEFINITIONS.items()
     }
 
 
