@@ -5,8 +5,8 @@
 
 A run folder is copied to records/RECIPE/METHOD-seed-S, or to rates-METHOD-seed-S if it trains the rate model of a spiking recipe:
 configuration, metrics and environment, without weights and figures. The folder of a theorem experiment is copied to
-records/theorem/NAME with all files, the file of a study to records/studies. ``--pack`` writes all finished runs below FOLDER into one
-file, records/NAME/trainings.jsonl, one training a line.
+records/theorem/NAME with all files, the file of a study to records/studies. ``--pack`` writes all finished runs below FOLDER
+into one file, records/NAME/trainings.jsonl, one training a line.
 
 Existing records are never overwritten. Work is refused if it is not finished, or if the code that it ran on was not committed.
 """
