@@ -9,7 +9,7 @@ import torch
 import eqprop as ep
 from command import call, files
 from eqprop.cli import constructors as kinds
-from eqprop.papers.registry import RECIPES, baseline, published, recipe, surrogate
+from eqprop.papers import RECIPES, baseline, published_errors, recipe, surrogate_baseline
 from eqprop.solvers.settle import Settle
 from eqprop.spiking import OSA, Bernoulli, Decay, SigmaDelta, Spiking
 from eqprop.training import SGD, Run, Trainer
@@ -183,10 +183,10 @@ def test_a_recipe(name):
         assert [s[0] for s in shapes] == ([8, 16, 64, 10] if small else [32, 64, 128, 10])
         assert [s[1:] for s in shapes[:2]] == [(12, 12), (4, 4)]
     assert Run.from_json(run.to_json()) == run
-    assert len(published(run)) == (name in ("spiking-mnist", "spiking-fashion", "spiking-dense"))
+    assert len(published_errors(run)) == (name in ("spiking-mnist", "spiking-fashion", "spiking-dense"))
     free = run.estimator.free_steps
-    assert surrogate(run).estimator == ep.BPTT(free, free // 2 + 1, surrogate=True)  # K + 1
-    assert replace(surrogate(run), estimator=run.estimator) == run
+    assert surrogate_baseline(run).estimator == ep.BPTT(free, free // 2 + 1, surrogate=True)  # K + 1
+    assert replace(surrogate_baseline(run), estimator=run.estimator) == run
     assert baseline(run).build().rate_model().dynamics == ep.EnergyDescent(dt=0.5)
 
 
@@ -194,7 +194,7 @@ def test_a_recipe(name):
     ("name", "error"), [("spiking-mnist", "0.97"), ("spiking-fashion", "8.89"), ("spiking-dense", "2.58")]
 )
 def test_published_figures(name, error):
-    (line,) = published(recipe(name))
+    (line,) = published_errors(recipe(name))
     assert (line.method, line.text) == ("EP", error)
     assert line.remark
 

@@ -14,7 +14,7 @@ from eqprop.dynamics.noisy import Noisy
 from eqprop.dynamics.prototypical import Prototypical
 from eqprop.estimators import ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, NudgedEstimator
 from eqprop.models.toy import Toy
-from eqprop.papers.registry import baseline, surrogate
+from eqprop.papers.published_results import baseline, surrogate_baseline
 from eqprop.solvers.settle import as_settle
 from eqprop.spiking import Spiking
 from eqprop.theorem.experiment import synchronous_equivalent
@@ -36,7 +36,7 @@ PARTS: dict[str, dict[str, Callable[[Run], Run]]] = {
         "continual-ep": lambda run: by_nudging(run, ContinualEP),
         "continual-sgd": lambda run: by_nudging(run, ContinualSGD),
         "bptt": baseline,
-        "surrogate-bptt": surrogate,
+        "surrogate-bptt": surrogate_baseline,
         "implicit": lambda run: replace(run, estimator=ImplicitDiff(run.estimator.free_steps)),
     },
     "optimizer": {

@@ -7,7 +7,7 @@ from pathlib import Path
 from eqprop._core.files import write_atomic
 from eqprop.cli.console import echo, table
 from eqprop.cli.figures import drawable
-from eqprop.papers.registry import published
+from eqprop.papers.registry import published_errors
 from eqprop.plots import error_curves
 from eqprop.report import markdown_table
 from eqprop.training.config.run import Run
@@ -38,7 +38,9 @@ def compare(out: Path, folders: Sequence[Path], *, plots: bool) -> None:
     """Print the table of all runs, and leave it and the picture in ``out``."""
     groups = group(folders)
     lines = [line(label, members) for label, members in groups.items()]
-    known = dict.fromkeys(p for members in groups.values() for run, _ in members for p in published(run) if p.remark)
+    known = dict.fromkeys(
+        p for members in groups.values() for run, _ in members for p in published_errors(run) if p.remark
+    )
     remarks = [REMARKS, *(f"{p.recipe}, {p.method}: {p.remark}." for p in known)]
     write_atomic(out / "comparison.md", "\n\n".join([markdown_table(HEAD, lines), *remarks]) + "\n")
     table(HEAD, lines)
@@ -78,7 +80,7 @@ def line(label: str, members: Members) -> list[str]:
         costs = Spread.of([rows[-1]["train_cost"] for _, rows in members])
         return [label, str(len(members)), str(len(members[0][1])), f"cost {costs.mean:.4g}", "", "", "", "", ""]
     errors = [s.percent() if s else "–" for s in (found.train, found.test, found.test_last, found.test_lowest)]
-    known = ", ".join(f"{p.text} %" for p in published(members[0][0]))
+    known = ", ".join(f"{p.text} %" for p in published_errors(members[0][0]))
     return [
         label,
         str(found.seeds),
