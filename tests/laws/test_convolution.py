@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 import eqprop as ep
 from eqprop.connections.base import Ends
-from eqprop.connections.pooling import PAIR
+from eqprop.connections.pooling import DEFAULT_POOL_SIZE
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 POOLS = ("max", "avg", "softmax", None)
@@ -38,7 +38,7 @@ def cases(draw, pools=POOLS):
     """A layer of any stride, padding and pooling on an image of any size that it fits, and states at its ends."""
     kernel, stride, padding = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(0, 2))
     pool = draw(st.sampled_from(pools))
-    size = draw(st.integers(1, 3)) if pool else PAIR
+    size = draw(st.integers(1, 3)) if pool else DEFAULT_POOL_SIZE
     least = kernel - 2 * padding + (size - 1) * stride if pool else kernel - 2 * padding
     height, width = (max(1, least) + draw(st.integers(0, 5)) for _ in "hw")
     torch.manual_seed(draw(st.integers(0, 1000)))

@@ -1,4 +1,4 @@
-"""Networks side by side against the same networks one after the other: gradients, and weights after 20 steps."""
+"""Batched networks against the same networks one by one: gradients, and weights after 20 steps."""
 
 import copy
 
@@ -181,7 +181,7 @@ def test_one_that_is_not_finite_does_not_touch_the_others():
      [ep.Dense(3, 2), ep.Untied(ep.Dense(3, 2))]],
 )  # fmt: skip
 def test_connections_that_are_not_alike_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"`connections` must be dense ones, all of one kind and the same sizes"):
+    with pytest.raises(ValueError, match=r"`connections` must be dense, all of one type and of the same sizes"):
         BatchedConnection(wrong)
 
 
@@ -207,6 +207,6 @@ def test_samples_that_cannot_be_shared_out_are_refused():
     for batch in (2, 8):
         x = torch.rand(batch, *joint.network.populations[0].shape, dtype=torch.double)
         with pytest.raises(
-            ValueError, match=rf"as many samples for each of 3 networks side by side, got {batch} in all"
+            ValueError, match=rf"same number of samples for each of the 3 batched networks, got {batch} in total"
         ):
             joint(x)

@@ -8,7 +8,7 @@ import torch
 import eqprop as ep
 import zoo
 from eqprop.connections.base import Ends
-from eqprop.connections.mismatched import Mismatched, both_ways
+from eqprop.connections.mismatched import Mismatched, forward_and_feedback
 
 LONG = ep.Settle(4000, tol=1e-15, check_every=50)
 ESTIMATORS = {
@@ -85,7 +85,7 @@ def test_the_deviations_law():
 
 @pytest.mark.parametrize("std", [0.1, 1.0])
 def test_the_angle_between_the_two_ways(std):
-    forward, feedback = (w.detach() for w in both_ways(Mismatched(ep.Dense(300, 200), std)))
+    forward, feedback = (w.detach() for w in forward_and_feedback(Mismatched(ep.Dense(300, 200), std)))
     cosine = (forward * feedback).sum() / forward.norm() / feedback.norm()
     assert math.acos(cosine) == pytest.approx(math.atan(std), rel=0.03)
 

@@ -122,10 +122,8 @@ def instance(name: str, value: object, kind: type[T]) -> T:
     """Return ``value`` if it is an instance of ``kind``; the message tells an instance from the class itself."""
     if isinstance(value, kind):
         return value
-    if isinstance(value, type):
-        got = f"the class {value.__name__} itself"
-    else:
-        got = f"an object of class {type(value).__name__}"
+    named = isinstance(value, type)
+    got = f"the class {value.__name__} itself" if named else f"an object of class {type(value).__name__}"
     raise ArgumentError(name, f"`{name}` must be an object of class {kind.__name__}, got {got}")
 
 

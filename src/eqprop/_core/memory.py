@@ -1,8 +1,9 @@
 """Peak memory of a computation, counted exactly and in the same way on every device.
 
-A dispatch mode sees every operation of torch. It counts each storage that an operation returns, autograd's own included, until the
-last tensor on that storage is freed. The peak is therefore independent of the machine and of the allocator's reserve. Not counted are
-storages that existed before, such as weights and the batch, and scratch memory that an operation frees before it returns.
+A dispatch mode sees every operation of torch. It counts each storage that an operation returns, autograd's own included, until
+the last tensor on that storage is freed. The peak is therefore independent of the machine and of the allocator's reserve. Not
+counted are storages that existed before, such as weights and the batch, and scratch memory that an operation frees before it
+returns.
 """
 
 import weakref

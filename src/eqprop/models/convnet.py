@@ -18,7 +18,7 @@ from eqprop.activations import Activation, as_activation
 from eqprop.connections.base import LinearConnection
 from eqprop.connections.conv import Conv2d
 from eqprop.connections.dense import Dense
-from eqprop.connections.pooling import PAIR, PoolName, check_pooling
+from eqprop.connections.pooling import DEFAULT_POOL_SIZE, PoolName, check_pooling
 from eqprop.connections.untied import Untied
 from eqprop.costs import Cost, SquaredError
 from eqprop.dynamics.base import Dynamics
@@ -77,7 +77,7 @@ class ConvNet:
     padding: int | Sequence[int] = 0
     stride: int | Sequence[int] = 1
     pool: PoolName | None = "max"
-    pool_size: int = PAIR
+    pool_size: int = DEFAULT_POOL_SIZE
     dense: Sequence[int] = (10,)
     skips: Sequence[tuple[int, int]] = ()
     gain: float | Sequence[float] = 1.0
@@ -258,7 +258,7 @@ def convnet(
     padding: int | Sequence[int] = 0,
     stride: int | Sequence[int] = 1,
     pool: PoolName | None = "max",
-    pool_size: int = PAIR,
+    pool_size: int = DEFAULT_POOL_SIZE,
     dense: Sequence[int] = (10,),
     skips: Sequence[tuple[int, int]] = (),
     gain: float | Sequence[float] = 1.0,

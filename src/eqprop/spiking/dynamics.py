@@ -29,7 +29,7 @@ from torch import Tensor
 
 from eqprop._core.checks import instance, one_of
 from eqprop._core.state import State, Units
-from eqprop.activations import NAMED
+from eqprop.activations import ACTIVATIONS
 from eqprop.dynamics.base import Duality, Dynamics, Force, zero_state
 from eqprop.dynamics.energy import EnergyDescent
 from eqprop.network import Activities, Drive, Network
@@ -105,7 +105,7 @@ class Spiking(Dynamics):
     def check_network(self, network: Network) -> None:
         """Refuse activations whose values are not those of a potential."""
         for n, population in enumerate(network.relaxing, start=1):
-            if population.activation is not NAMED["hard_sigmoid"]:
+            if population.activation is not ACTIVATIONS["hard_sigmoid"]:
                 raise ValueError(
                     f"spiking dynamics need hard sigmoids, since a rate of spikes is from 0 to 1, but population {n} has "
                     f'{population.activation!r}: take activation="hard_sigmoid"'
@@ -113,7 +113,7 @@ class Spiking(Dynamics):
 
     def encode(self, network: Network, x: Tensor) -> Tensor:
         """The input within [0, 1], exact and not as spikes: what the contrast takes."""
-        return NAMED["hard_sigmoid"].rho(x)
+        return ACTIVATIONS["hard_sigmoid"].rho(x)
 
     def prepare(self, network: Network, x: Tensor) -> Drive:
         """Wires for every spike train; biases, and the current of an input that does not spike, stand still."""
