@@ -95,7 +95,7 @@ def test_a_run_carries_it():
         ({"channels": (4, 0)}, "`channels` must be a whole number of at least 1, got 0"),
         ({"channels": 4}, "`channels` must be a list of whole numbers, got 4"),
         ({"dense": 10}, "`dense` must be a list of whole numbers, got 10"),
-        ({"kernel_size": (5, 5, 5)}, "`kernel_size` must be one value, or 2 of them, one a convolution, got 3"),
+        ({"kernel_size": (5, 5, 5)}, "`kernel_size` must be one value, or 2 of them, one per convolution, got 3"),
         ({"gain": (1.0, 1.0)}, "`gain` must be one value, or 3 of them"),
         ({"gain": 0.0}, "`gain` must be a finite number above 0, got 0.0"),
         ({"padding": -1}, "`padding` must be a whole number of at least 0, got -1"),

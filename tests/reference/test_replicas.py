@@ -187,9 +187,9 @@ def test_connections_that_are_not_alike_are_refused(wrong):
 
 def test_models_that_differ_in_more_than_their_weights_are_refused():
     for other in (models((4, 7, 3), n=1), models(dynamics=ep.EnergyDescent(), n=1), models(settle=5, n=1)):
-        with pytest.raises(ValueError, match=r"differ in nothing but their weights|the same sizes"):
+        with pytest.raises(ValueError, match=r"differ in their weights only|the same sizes"):
             batch_models([*models(n=2), *other])
-    with pytest.raises(ValueError, match=r"stand beside others: its cost, CrossEntropyReadout, has weights"):
+    with pytest.raises(ValueError, match=r"cannot be batched: its cost, CrossEntropyReadout, has weights"):
         batch_models(models((4, 6), cost=ep.CrossEntropyReadout(6, 3)))
 
 
@@ -197,7 +197,7 @@ def test_what_does_not_fit_is_told():
     assert unsupported_reason(models(n=1)[0]) is None
     assert unsupported_reason(models(n=1, angle=0.0)[0]) is None
     net = ep.convnet((1, 6, 6), [2], kernel_size=3, dense=(3,))
-    assert unsupported_reason(net) == "it has a connection of class Conv2d, and only dense ones go side by side"
+    assert unsupported_reason(net) == "it has a connection of class Conv2d, and only dense ones can be batched"
 
 
 def test_samples_that_cannot_be_shared_out_are_refused():
