@@ -20,9 +20,9 @@ Units: TypeAlias = tuple[Tensor, ...]
 
 
 def map_tensors(change: Callable[[Tensor], Tensor], state: State) -> State:
-    """The state with every tensor changed; the rest stays.
+    """Return the state with a function applied to every tensor; other entries are unchanged.
 
-    >>> mapped(torch.neg, (torch.ones(1), (torch.ones(1), 3)))
+    >>> map_tensors(torch.neg, (torch.ones(1), (torch.ones(1), 3)))
     (tensor([-1.]), (tensor([-1.]), 3))
     """
     parts = [
@@ -33,7 +33,7 @@ def map_tensors(change: Callable[[Tensor], Tensor], state: State) -> State:
 
 
 def iter_tensors(state: State) -> Iterator[Tensor]:
-    """Every tensor, in order."""
+    """Yield every tensor, in order."""
     for part in state:
         if isinstance(part, Tensor):
             yield part
@@ -42,14 +42,14 @@ def iter_tensors(state: State) -> Iterator[Tensor]:
 
 
 def repeat(state: State, n: int) -> State:
-    """The state of the batch repeated ``n`` times, for phases that run side by side: all that it holds, so that nothing differs."""
+    """Return the state of the batch repeated ``n`` times, for phases that run as one batch."""
     return map_tensors(lambda t: torch.cat([t] * n), state)
 
 
 def mean_distance(a: Units, b: Units) -> float:
-    """``mean |a - b|`` over all units of all populations and samples.
+    """Return ``mean |a - b|`` over all units of all populations and samples.
 
-    >>> distance((torch.zeros(1, 3), torch.zeros(1, 1)), (torch.ones(1, 3), torch.zeros(1, 1)))
+    >>> mean_distance((torch.zeros(1, 3), torch.zeros(1, 1)), (torch.ones(1, 3), torch.zeros(1, 1)))
     0.75
     """
     return torch.cat([(u - v).abs().flatten() for u, v in zip(a, b, strict=True)]).mean().item()
