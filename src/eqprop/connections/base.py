@@ -184,6 +184,15 @@ class LinearConnection(Connection):
     weight: nn.Parameter
     bias: nn.Parameter | None
 
+    @property
+    def forward_connection(self) -> "LinearConnection":
+        """The connection of the upward current: ``self``."""
+        return self
+
+    def feedback_weight(self) -> nn.Parameter:
+        """Return the weights of the downward current: ``weight``."""
+        return self.weight
+
     @abstractmethod
     def feedback_current(self, feedback: Tensor, post: Tensor, pre: Tensor | None) -> Tensor:
         """Return the current into pre through the weights ``feedback``, of the shape of ``weight``."""

@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 from eqprop._core.checks import ArgumentError
 from eqprop.connections.base import Connection, Ends
 from eqprop.connections.dense import Dense, PreparedDense
-from eqprop.connections.untied import Untied, feedback_weight, forward_connection
+from eqprop.connections.untied import Untied
 
 __all__ = ["BatchedConnection", "is_dense"]
 
@@ -101,8 +101,8 @@ class BatchedConnection(Connection):
     def _replica_parameters(self) -> tuple[list[Tensor], list[Tensor], list[Tensor | None]]:
         """Return forward weights, feedback weights (the same tensors if tied) and biases of the replicas."""
         replicas: list[Dense | Untied] = list(self.replicas)  # type: ignore[arg-type]
-        forward: list[Tensor] = [forward_connection(c).weight for c in replicas]
-        return forward, [feedback_weight(c) for c in replicas], [c.offset() for c in replicas]
+        forward: list[Tensor] = [c.forward_connection.weight for c in replicas]
+        return forward, [c.feedback_weight() for c in replicas], [c.offset() for c in replicas]
 
     def batch_offset(self, batch: int) -> Tensor | None:
         """Return the bias of the replica of each sample: ``(batch, n_post)``."""

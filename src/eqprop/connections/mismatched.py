@@ -13,20 +13,17 @@ The angle between ``W`` and ``V`` is ``arctan std``: 5.7 degrees at 0.1, 45 at 1
 of 2300 at 0.3 and in one of six at 1.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from eqprop._core.checks import ArgumentError, non_negative
-from eqprop.activations import Activation
-from eqprop.connections.base import Connection, Ends, LinearConnection, PreparedConnection
-from eqprop.connections.untied import Untied, feedback_weight, forward_connection
+from eqprop.connections.base import Ends, LinearConnection
+from eqprop.connections.untied import SeparateFeedback, Untied
 
 __all__ = ["Mismatched", "forward_and_feedback"]
 
 
-class Mismatched(Connection):
+class Mismatched(SeparateFeedback):
     """A tied or untied connection whose feedback weights deviate from the stored ones by a fixed factor per synapse.
 
     Args:
@@ -46,7 +43,6 @@ class Mismatched(Connection):
     torch.Size([2, 3])
     """
 
-    linear = True
     deviation: Tensor
 
     def __init__(self, written: LinearConnection | Untied, std: float) -> None:
@@ -57,57 +53,28 @@ class Mismatched(Connection):
             )
         self.written = written
         self.std = non_negative("std", std)
-        self.register_buffer("deviation", torch.randn_like(feedback_weight(written).detach()))
+        self.register_buffer("deviation", torch.randn_like(written.feedback_weight().detach()))
 
     def extra_repr(self) -> str:
         """Return the standard deviation for ``repr``."""
         return f"std={self.std}"
 
-    def feedback(self) -> Tensor:
+    @property
+    def forward_connection(self) -> LinearConnection:
+        """The stored connection of the upward current."""
+        return self.written.forward_connection
+
+    def feedback_weight(self) -> Tensor:
         """Return ``V``, the deviating feedback weights."""
-        return feedback_weight(self.written) * (1 + self.std * self.deviation)
-
-    def phi(self, pre: Tensor, post: Tensor) -> Tensor:
-        """Raise a ValueError: without symmetric weights there is no primitive function."""
-        raise ValueError(
-            "mismatched weights have no primitive function Phi: ask for `currents`, or leave out the mismatch"
-        )
-
-    def up(self, pre: Tensor, post: Tensor | None = None) -> Tensor:
-        """Return ``W pre + b``: ``(B, *post_shape)``."""
-        return self.written.up(pre)
-
-    def down(self, post: Tensor, pre: Tensor | None = None) -> Tensor:
-        """Return ``V^T post``. ``pre`` gives its shape and is required if it is an image."""
-        return forward_connection(self.written).feedback_current(self.feedback(), post, pre)
-
-    def both(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``(W pre + b, V^T post)``."""
-        return self.up(pre), self.down(post, pre)
+        return self.written.feedback_weight() * (1 + self.std * self.deviation)
 
     def contrast(self, free: Ends, a: Ends, b: Ends) -> Tensor:
         """Return the contrast of the stored weights, which do not know the deviation."""
         return self.written.contrast(free, a, b)
 
-    def fan_out(self, pre: Sequence[int], post: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return the fan-out of the stored connection."""
-        return self.written.fan_out(pre, post)
-
-    def offset(self) -> Tensor | None:
-        """Return the bias."""
-        return self.written.offset()
-
-    def check_activation(self, post: Activation) -> None:
-        """Check the activation for the stored connection."""
-        self.written.check_activation(post)
-
-    def prepare(self, pre: int, post: int, gains: Sequence[float]) -> PreparedConnection:
-        """Prepare the connection with ``W`` upward and ``V`` downward; ``V`` is computed once."""
-        return forward_connection(self.written).prepare_with_feedback(self.feedback(), pre, post, gains)
-
 
 def forward_and_feedback(connection: nn.Module) -> tuple[Tensor, Tensor] | None:
     """Return the effective forward and feedback weights, or None if they are the same."""
-    if isinstance(connection, Mismatched):
-        return forward_connection(connection.written).weight, connection.feedback()
-    return (connection.upward.weight, connection.feedback) if isinstance(connection, Untied) else None
+    if not isinstance(connection, SeparateFeedback):
+        return None
+    return connection.forward_connection.weight, connection.feedback_weight()

@@ -11,6 +11,7 @@ nudged states, the centred estimate would lose an order of beta.
 
 import copy
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -20,10 +21,58 @@ from eqprop._core.checks import ArgumentError, angle_in_degrees
 from eqprop.activations import Activation
 from eqprop.connections.base import Connection, Ends, LinearConnection, PreparedConnection
 
-__all__ = ["Untied", "feedback_weight", "forward_connection"]
+__all__ = ["SeparateFeedback", "Untied"]
 
 
-class Untied(Connection):
+class SeparateFeedback(Connection):
+    """Base class of connections whose downward current uses other weights than the upward one, so that there is no Phi."""
+
+    linear = True
+
+    @property
+    @abstractmethod
+    def forward_connection(self) -> LinearConnection:
+        """The connection of the upward current, including the bias."""
+
+    @abstractmethod
+    def feedback_weight(self) -> Tensor:
+        """Return the weights of the downward current, of the shape of the forward weights."""
+
+    def phi(self, pre: Tensor, post: Tensor) -> Tensor:
+        """Raise a ValueError: without symmetric weights there is no primitive function."""
+        name = type(self).__name__.lower()
+        raise ValueError(f"{name} weights have no primitive function Phi: ask for `currents`, or tie the weights")
+
+    def up(self, pre: Tensor, post: Tensor | None = None) -> Tensor:
+        """Return the current into post: ``(B, *post_shape)``."""
+        return self.forward_connection.up(pre)
+
+    def down(self, post: Tensor, pre: Tensor | None = None) -> Tensor:
+        """Return the current into pre. ``pre`` gives its shape and is required if it is an image."""
+        return self.forward_connection.feedback_current(self.feedback_weight(), post, pre)
+
+    def both(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``(up, down)``."""
+        return self.up(pre), self.down(post, pre)
+
+    def fan_out(self, pre: Sequence[int], post: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the fan-out of the forward connection."""
+        return self.forward_connection.fan_out(pre, post)
+
+    def offset(self) -> Tensor | None:
+        """Return the bias."""
+        return self.forward_connection.offset()
+
+    def check_activation(self, post: Activation) -> None:
+        """Check the activation for the forward connection."""
+        self.forward_connection.check_activation(post)
+
+    def prepare(self, pre: int, post: int, gains: Sequence[float]) -> PreparedConnection:
+        """Prepare the connection; the feedback weights are computed once."""
+        return self.forward_connection.prepare_with_feedback(self.feedback_weight(), pre, post, gains)
+
+
+class Untied(SeparateFeedback):
     """A dense connection or a convolution with separate feedback weights.
 
     The feedback weights are initialized to the forward weights with the sign of each entry flipped with probability
@@ -45,8 +94,6 @@ class Untied(Connection):
     torch.Size([2, 3])
     """
 
-    linear = True
-
     def __init__(self, forward: LinearConnection, angle: float = 0.0) -> None:
         super().__init__()
         angle_in_degrees("angle", angle)
@@ -55,51 +102,18 @@ class Untied(Connection):
         self.upward = copy.deepcopy(forward)
         self.feedback = nn.Parameter(_flip_signs(self.upward.weight.detach(), angle))
 
-    def phi(self, pre: Tensor, post: Tensor) -> Tensor:
-        """Raise a ValueError: without symmetric weights there is no primitive function."""
-        raise ValueError("untied weights have no primitive function Phi: ask for `currents`, or tie the weights")
+    @property
+    def forward_connection(self) -> LinearConnection:
+        """The connection of the upward current."""
+        return self.upward
 
-    def up(self, pre: Tensor, post: Tensor | None = None) -> Tensor:
-        """Return ``W_f pre + b``: ``(B, *post_shape)``."""
-        return self.upward.up(pre)
-
-    def down(self, post: Tensor, pre: Tensor | None = None) -> Tensor:
-        """Return ``W_b^T post``. ``pre`` gives its shape and is required if it is an image."""
-        return self.upward.feedback_current(self.feedback, post, pre)
-
-    def both(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``(W_f pre + b, W_b^T post)``."""
-        return self.up(pre), self.down(post, pre)
+    def feedback_weight(self) -> nn.Parameter:
+        """Return the feedback weights, ``W_b``."""
+        return self.feedback
 
     def contrast(self, free: Ends, a: Ends, b: Ends) -> Tensor:
         """Return a scalar with the gradient of ``<W_f pre* + b, post_a - post_b> + <W_b^T post*, pre_a - pre_b>``."""
         return self.upward.contrast_with_feedback(self.feedback, free, a, b)
-
-    def fan_out(self, pre: Sequence[int], post: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return the fan-out of the forward connection."""
-        return self.upward.fan_out(pre, post)
-
-    def offset(self) -> Tensor | None:
-        """Return the bias."""
-        return self.upward.offset()
-
-    def check_activation(self, post: Activation) -> None:
-        """Check the activation for the forward connection."""
-        self.upward.check_activation(post)
-
-    def prepare(self, pre: int, post: int, gains: Sequence[float]) -> PreparedConnection:
-        """Prepare the connection with separate weights for the two directions."""
-        return self.upward.prepare_with_feedback(self.feedback, pre, post, gains)
-
-
-def forward_connection(connection: LinearConnection | Untied) -> LinearConnection:
-    """Return the connection that sends the upward current."""
-    return connection.upward if isinstance(connection, Untied) else connection
-
-
-def feedback_weight(connection: LinearConnection | Untied) -> nn.Parameter:
-    """Return the weights of the downward current: the forward weights themselves if they are tied."""
-    return connection.feedback if isinstance(connection, Untied) else connection.weight
 
 
 def _flip_signs(weight: Tensor, angle: float) -> Tensor:

@@ -12,13 +12,13 @@ multiplied by ``rho'``. Steady states are stationary points of ``E(s) = sum G(s)
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
-from warnings import warn
 
 import torch
 from torch import Tensor
 
 from eqprop._core.checks import ArgumentError, one_of
 from eqprop._core.state import State
+from eqprop._core.warn import warn_user
 from eqprop.dynamics.base import BlockDynamics, Duality, Force, zero_state
 from eqprop.network import Activities, Drive, Network
 
@@ -137,4 +137,4 @@ class Prototypical(BlockDynamics):
         remedy = 'take a smaller one, or `Prototypical(nudge="inside")`'
         if abs(beta) >= 1:
             raise ArgumentError("beta", f"{reason} cannot settle; {remedy}")
-        warn(f"{reason} settles slowly; {remedy}", stacklevel=3)
+        warn_user(f"{reason} settles slowly; {remedy}")
