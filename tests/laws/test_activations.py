@@ -1,4 +1,4 @@
-"""Derivatives equal autograd's; potentials invert the activation; the affine part is folded exactly."""
+"""Activations: derivatives equal autograd's, potentials invert the activation."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def test_a_unit_at_rest_at_a_bound_can_leave_it(name, top):
     assert slope.tolist() == [1.0, 1.0]
 
 
-def test_an_activation_of_ones_own_needs_only_the_function():
+def test_a_custom_activation_needs_only_the_function():
     own = ep.Activation(torch.sin)
     torch.testing.assert_close(own.derivative(torch.ones(2)), torch.cos(torch.ones(2)))
     assert repr(own) == "Activation('custom')"
