@@ -1,8 +1,4 @@
-"""States: what a dynamics carries from one step to the next.
-
-Most carry one tensor ``(B, *shape)`` a relaxing population, input-first. Some carry more, in tuples within the tuple, named ones
-too; what is no tensor, such as a count of steps, holds for all samples.
-"""
+"""States: what a dynamics carries from one step to the next."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
@@ -12,15 +8,16 @@ from torch import Tensor
 
 __all__ = ["State", "Units", "iter_tensors", "map_tensors", "mean_distance", "repeat"]
 
-State: TypeAlias = tuple[Any, ...]
-"""Tensors whose first axis is the batch, and tuples of them."""
-
 Units: TypeAlias = tuple[Tensor, ...]
-"""One tensor ``(B, *shape)`` a relaxing population, input-first."""
+"""One tensor ``(B, *shape)`` for each relaxing population, input-first."""
+
+State: TypeAlias = tuple[Any, ...]
+"""`Units` for most dynamics. Others carry more: tensors whose first axis is the batch, named or plain tuples of them, and values
+that hold for all samples, such as a count of steps. Only the dynamics that made a state knows its parts, hence `Any`."""
 
 
 def map_tensors(change: Callable[[Tensor], Tensor], state: State) -> State:
-    """Return the state with a function applied to every tensor; other entries are unchanged.
+    """Return the state with every tensor changed and everything else kept.
 
     >>> map_tensors(torch.neg, (torch.ones(1), (torch.ones(1), 3)))
     (tensor([-1.]), (tensor([-1.]), 3))
