@@ -122,7 +122,7 @@ def test_every_edge_of_a_graph(name):
 
 def test_a_connection_of_ones_own_is_not_known():
     model = zoo.model("own-connection", ep.Prototypical())
-    with pytest.raises(ValueError, match="arithmetic of Promised is not known"):
+    with pytest.raises(ValueError, match="arithmetic of LinearLowRank is not known"):
         bare(model, of_training(model, 1, 1, 1))
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eqprop._core.memory import Ledger, peak_bytes
+from eqprop._core.memory import StorageCounter, peak_bytes
 from eqprop.bench import Task, contenders, phases_of
 from eqprop.bench.candidates import estimators
 from eqprop.papers.registry import RECIPES, recipe
@@ -18,7 +18,7 @@ def peaks(name: str) -> tuple[list[int], list[int]]:
         task = Task(run, phases_of(run, free, NUDGED), 1)
         x, y = task.samples(model)
         model.zero_grad()
-        with Ledger() as ledger:
+        with StorageCounter() as ledger:
             (loss,) = estimators(run, task.phases)["EP"](model, x, y)
             phases.append(ledger.peak)
             loss.backward()

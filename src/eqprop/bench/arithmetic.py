@@ -221,15 +221,15 @@ class OfConvolutions(Operands):
     @property
     def multiply_adds(self) -> int:
         """At every pixel of the convolved image, the kernel."""
-        return self.prepare.there.kernel.numel() * self.above[0, 0].numel()
+        return self.prepare.forward.kernel.numel() * self.above[0, 0].numel()
 
     def ready(self, call: Call) -> Callable[[], Tensor]:
         """A convolution, its transpose or its derivative."""
-        below, above, there = self.below[: call.samples], self.above[: call.samples], self.prepare.there
+        below, above, there = self.below[: call.samples], self.above[: call.samples], self.prepare.forward
         if call.way == "up":
             return partial(there.up, below)
         if call.way == "down":
-            return partial(self.prepare.back.down, above, below.shape)
+            return partial(self.prepare.feedback.down, above, below.shape)
         return partial(conv2d_weight, below, there.kernel.shape, above, there.stride, there.padding)
 
 
@@ -268,7 +268,7 @@ def operands_of(connection: Connection, below: Tensor, above: Tensor) -> Operand
     if isinstance(wire, PreparedDense):
         return OfProducts(below.flatten(1), above, wire.up.detach(), wire.down.detach())
     if isinstance(wire, PreparedConv):
-        return OfConvolutions(below, above if wire.pooling.fixed else wire.there.up(below), wire)
+        return OfConvolutions(below, above if wire.pooling.fixed else wire.forward.up(below), wire)
     raise ValueError(
         f"the arithmetic of {type(connection).__name__} is not known: only dense connections and convolutions have "
         "bare products"

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from eqprop._core.checks import instance, one_of
 from eqprop._core.state import State, Units
-from eqprop.activations import NAMED
+from eqprop.activations import ACTIVATIONS
 from eqprop.dynamics.base import Duality, Dynamics, Force, zero_state
 from eqprop.dynamics.energy import EnergyDescent
 from eqprop.network import Activities, Drive, Network
@@ -111,7 +111,7 @@ class Spiking(Dynamics):
             ValueError: if a population has another activation.
         """
         for n, population in enumerate(network.relaxing, start=1):
-            if population.activation is not NAMED["hard_sigmoid"]:
+            if population.activation is not ACTIVATIONS["hard_sigmoid"]:
                 raise ValueError(
                     f"spiking dynamics need hard sigmoids, since spike rates are from 0 to 1, but population {n} has "
                     f'{population.activation!r}: use activation="hard_sigmoid"'
@@ -119,7 +119,7 @@ class Spiking(Dynamics):
 
     def encode(self, network: Network, x: Tensor) -> Tensor:
         """Return the input clipped to [0, 1], as real values, which the contrast uses."""
-        return NAMED["hard_sigmoid"].rho(x)
+        return ACTIVATIONS["hard_sigmoid"].rho(x)
 
     def prepare(self, network: Network, x: Tensor) -> Drive:
         """Prepare the connections; biases, and the current of an input that does not spike, are constant."""

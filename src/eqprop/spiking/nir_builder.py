@@ -11,9 +11,9 @@ from torch import Tensor
 
 from eqprop.connections.base import Connection
 from eqprop.connections.conv import Conv2d
-from eqprop.connections.correlation import averaged
+from eqprop.connections.correlation import average_kernel
 from eqprop.connections.dense import Dense
-from eqprop.connections.mismatched import Mismatched, both_ways
+from eqprop.connections.mismatched import Mismatched, forward_and_feedback
 from eqprop.connections.untied import Untied
 from eqprop.costs import Cost, CrossEntropyReadout
 from eqprop.network import Network
@@ -63,7 +63,7 @@ class NIRBuilder:
             into = self.inlet(post) if self.spiking_input else f"potential_{post}"
             self.edges.append((self.add_from_input(name, forward, post), into))
             return
-        up, down = (self.matrix(forward, w, pre, post) for w in both_ways(connection) or [forward.weight] * 2)
+        up, down = (self.matrix(forward, w, pre, post) for w in forward_and_feedback(connection) or [forward.weight] * 2)
         self.edges.append((self.add_matrix(f"up_{name}", up, self.outlet(pre)), self.inlet(post)))
         self.edges.append((self.add_matrix(f"down_{name}", down.t(), self.outlet(post)), self.inlet(pre)))
 
@@ -156,7 +156,7 @@ class NIRBuilder:
     def correlation(self, forward: Conv2d) -> "NIRNode":
         """Return the convolution of the input image with average pooling folded in; `add_units` adds the bias."""
         size = forward.pool_size if forward.pool == "avg" else 1
-        kernel = averaged(forward.weight.detach(), size, forward.stride)
+        kernel = average_kernel(forward.weight.detach(), size, forward.stride)
         stride, padding = forward.stride * size, forward.padding
         shape = self.network.populations[0].shape[1:]
         return self.nir.Conv2d(shape, _array(kernel), stride, padding, 1, 1, np.zeros(len(kernel), self.dtype))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from eqprop._core.angles import angle_between
-from eqprop.connections.mismatched import both_ways
+from eqprop.connections.mismatched import forward_and_feedback
 from eqprop.estimators import BPTT
 from eqprop.estimators.base import Estimator
 from eqprop.models.model import Model
@@ -62,14 +62,14 @@ def combine(*probes: Diagnostics | None) -> Diagnostics | None:
 
 def weight_angles(model: Model) -> list[float]:
     """Angle in degrees between forward and feedback weights, as they act, of each connection where these differ."""
-    pairs = (both_ways(c) for c in model.network.connections)
+    pairs = (forward_and_feedback(c) for c in model.network.connections)
     return [angle_between([pair[0].detach()], [pair[1].detach()]) for pair in pairs if pair is not None]
 
 
 def names_of_angles(model: Model) -> list[str]:
     """The connections of `weight_angles`, in that order: ``"1→2"`` by the numbers of their populations."""
     names = zip(model.network.edge_names(), model.network.connections, strict=True)
-    return [name for name, connection in names if both_ways(connection) is not None]
+    return [name for name, connection in names if forward_and_feedback(connection) is not None]
 
 
 def update_angle(model: Model, estimator: Estimator, bptt: BPTT, x: Tensor, y: Tensor) -> float:
