@@ -13,7 +13,7 @@ import torch
 from command import call, files
 from eqprop import BPTT, ContinualEP, EquilibriumProp, Settle
 from eqprop.cli import main
-from eqprop.cli.overrides import swapped
+from eqprop.cli.overrides import apply_overrides
 from eqprop.papers.registry import RECIPES, baseline, recipe
 from eqprop.training import checkpoint
 from eqprop.training.run_folder import RunFolder
@@ -186,7 +186,7 @@ def test_both_ways_to_write_an_option_and_the_last_one_counts(here):
     ],
 )
 def test_options_reach_the_run(options, part, expected, here, monkeypatch):
-    monkeypatch.setattr("eqprop.cli.commands.train.carry_out", lambda *arguments: None)
+    monkeypatch.setattr("eqprop.cli.commands.train.train_runs", lambda *arguments: None)
     assert call(f"{TRAIN} --out run {options}").done() == "results in run\n"
     run = read_run(here / "run")
     assert expected in repr(getattr(run, part))
@@ -215,11 +215,11 @@ def test_the_words_of_estimators_lead_back():
     for words in (["ep", "continual-sgd"], ["continual-ep", "continual-sgd"], ["continual-sgd"]):
         again = run
         for word in words:
-            again = swapped(again, ["--estimator", word])
+            again = apply_overrides(again, ["--estimator", word])
         assert again == run
-    assert swapped(recipe("p-1h"), ["--estimator", "ep"]) == recipe("p-1h")
+    assert apply_overrides(recipe("p-1h"), ["--estimator", "ep"]) == recipe("p-1h")
     settle = replace(run, estimator=EquilibriumProp(40, Settle(15, tol=1e-3), 0.2))
-    assert swapped(settle, ["--estimator", "continual-ep"]).estimator == ContinualEP(40, 15, 0.2)
+    assert apply_overrides(settle, ["--estimator", "continual-ep"]).estimator == ContinualEP(40, 15, 0.2)
 
 
 def test_rates_of_the_optimizer_are_those_of_a_continual_phase(here):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from command import call, frames
-from eqprop.cli.runs import at_once
+from eqprop.cli.runs import group_seeds
 from eqprop.papers.registry import recipe
 from eqprop.training import checkpoint, create_run
 from eqprop.training import seeds as training_seeds
@@ -111,9 +111,9 @@ def test_several_processes_train_one_seed_together(here, capsys):
 
     for seed in (0, 1):
         create_run(replace(recipe("digits"), seed=seed), here / str(seed))
-    assert at_once([Path("0"), Path("1")], SingleProcess()) == [[Path("0"), Path("1")]]
+    assert group_seeds([Path("0"), Path("1")], SingleProcess()) == [[Path("0"), Path("1")]]
     assert capsys.readouterr().out == ""
-    assert at_once([Path("0"), Path("1")], Two()) == [[Path("0")], [Path("1")]]
+    assert group_seeds([Path("0"), Path("1")], Two()) == [[Path("0")], [Path("1")]]
     assert "one seed after the other: several processes train one seed together" in capsys.readouterr().out
 
 
@@ -122,7 +122,7 @@ def test_one_seed_is_trained_as_ever(here, monkeypatch):
     call(f"{TRAIN} --out one").done()
 
 
-def test_compare_trains_the_seeds_of_each_method_at_once(here):
+def test_compare_trains_the_seeds_of_each_method_group_seeds(here):
     said = call("compare digits --no-plots --epochs 1 --data.batch-size 100 --seeds 2 --out all").done()
     titles = re.findall(r"^digits, (\w+), seed (\d)", said, re.MULTILINE)
     assert titles == [("EP", "0"), ("EP", "1"), ("BPTT", "0"), ("BPTT", "1")]

@@ -10,7 +10,7 @@ import pytest
 import eqprop as ep
 from eqprop.cli.commands.train import Train
 from eqprop.cli.options import parse
-from eqprop.cli.overrides import swapped
+from eqprop.cli.overrides import apply_overrides
 from eqprop.papers.registry import PUBLISHED, recipe
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.session import read_run
@@ -55,12 +55,12 @@ def test_a_record_is_whole(folder):
 @pytest.mark.parametrize(("record", "command", "words"), COMMANDS)
 def test_a_record_has_the_configuration_of_its_command(record, command, words):
     name, *options = words.split()
-    given = swapped(recipe(name), options)
+    given = apply_overrides(recipe(name), options)
     if command == "train":
         given = parse(Train, options, "eqprop train", Train(given)).run
     for folder in (run for run in RUNS if run.is_relative_to(ROOT / "records" / record)):
         run = read_run(folder)
-        wanted = swapped(given, ["--estimator", run.method.lower()]) if command == "compare" else given
+        wanted = apply_overrides(given, ["--estimator", run.method.lower()]) if command == "compare" else given
         assert run.model == wanted.model
         assert run.estimator == wanted.estimator
         assert run.optimizer == wanted.optimizer

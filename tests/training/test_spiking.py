@@ -8,7 +8,7 @@ import torch
 
 import eqprop as ep
 from command import call, files
-from eqprop.cli import constructors as kinds
+from eqprop.cli import parsers
 from eqprop.papers.registry import RECIPES, baseline, published, recipe, surrogate
 from eqprop.solvers.settle import Settle
 from eqprop.spiking import OSA, Bernoulli, Decay, SigmaDelta, Spiking
@@ -36,8 +36,8 @@ def here(tmp_path, monkeypatch):
     ],
 )
 def test_words_of_phases(word, value):
-    assert kinds.steps(word) == value
-    assert kinds.steps_text(value) == word
+    assert parsers.parse_steps(word) == value
+    assert parsers.format_steps(value) == word
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_words_of_phases(word, value):
     ],
 )
 def test_words_of_sizes(word, value):
-    assert kinds.size(word) == value
-    assert kinds.size_text(value) == word
+    assert parsers.parse_step_size(word) == value
+    assert parsers.format_step_size(value) == word
 
 
 @pytest.mark.parametrize(
@@ -65,14 +65,14 @@ def test_words_of_sizes(word, value):
     ],
 )
 def test_shorter_words_of_sizes(word, value):
-    assert kinds.size(word) == value
-    assert kinds.size(kinds.size_text(value)) == value
+    assert parsers.parse_step_size(word) == value
+    assert parsers.parse_step_size(parsers.format_step_size(value)) == value
 
 
 @pytest.mark.parametrize(("word", "value"), [("sigma-delta", SigmaDelta()), ("bernoulli", Bernoulli())])
 def test_words_of_coders(word, value):
-    assert kinds.coder(word) == value
-    assert kinds.coder_text(value) == word
+    assert parsers.parse_coder(word) == value
+    assert parsers.format_coder(value) == word
 
 
 SIZE = r"must be NUMBER, START/t\^POWER or osa:TARGET, got "

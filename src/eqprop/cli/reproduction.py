@@ -11,10 +11,10 @@ from pathlib import Path
 from eqprop import plots
 from eqprop._core.files import write_atomic
 from eqprop.cli.commands.gdu import draw
-from eqprop.cli.console import counting, download_progress, echo
-from eqprop.cli.errors import Diverged, Failed
+from eqprop.cli.console import download_progress, echo, progress_counter
+from eqprop.cli.errors import CommandFailedError, TrainingDivergedError
 from eqprop.cli.figures import drawable
-from eqprop.cli.runs import ExecutionOptions, carry_out
+from eqprop.cli.runs import ExecutionOptions, train_runs
 from eqprop.cli.targets import can_draw
 from eqprop.data import DataError, load
 from eqprop.papers.ernoult2020.error_by_angle import panels, trained_rules
@@ -112,7 +112,7 @@ def conducted(check: Check, work: Work) -> tuple[GDUReport, Result]:
     asked = replace(check.experiment, data=replace(check.experiment.data, root=work.root))
     model = asked.build(work.device)
     batch = asked.batch(model, download_progress(asked.data.name))
-    with counting(f"{asked.name}, free phase") as progress:
+    with progress_counter(f"{asked.name}, free phase") as progress:
         return conduct(asked, model, batch, check.betas, progress=progress)
 
 
@@ -151,7 +151,7 @@ def studied(study: Study, work: Work) -> str:
 def computed(study: Study, place: Path, work: Work) -> str:
     """Do a computation, and keep it."""
     begun = time.monotonic()
-    with counting(study.name) as tell:
+    with progress_counter(study.name) as tell:
         found = study.compute(work.device, work.root, tell)
     seconds = time.monotonic() - begun
     facts = {"key": study.key, "found": found, "seconds": seconds, "environment": environment(work.device)}
@@ -180,14 +180,14 @@ def trainings(row: Row, seeds: Sequence[int], work: Work) -> str:
     lost, left = [], folders
     while left:
         try:
-            carry_out(
+            train_runs(
                 [[folder] for folder in left],
                 ExecutionOptions(device=work.device, plots=False),
                 work.root,
                 work.found.folder,
             )
             break
-        except Diverged as stop:
+        except TrainingDivergedError as stop:
             seed = seeds[folders.index(stop.folder)]
             work.found.diverged.setdefault(row.command, []).append(seed)
             lost.append(f"seed {seed} diverged: {stop.reason}")
@@ -209,7 +209,7 @@ def attempt(work: Callable[[], str], key: str, data: str, state: Work) -> str:
         )
         return f"not run: {str(error).splitlines()[0]}"
     except FloatingPointError as error:
-        raise Failed(f"{key}: {error}") from None
+        raise CommandFailedError(f"{key}: {error}") from None
 
 
 def available(data: str, root: str | None) -> bool:

@@ -10,12 +10,19 @@ import tyro
 from eqprop import plots
 from eqprop._core.checks import nonzero, positive_int
 from eqprop._core.files import write_atomic
-from eqprop.cli.commands.train import LeftOut, folder_name
-from eqprop.cli.console import counting, download_progress, echo, table
-from eqprop.cli.devices import as_device
-from eqprop.cli.errors import Failed
-from eqprop.cli.options import parse, refusing
-from eqprop.cli.targets import can_draw, first_word, new_folder, put_weights, trained_folder, vacant, writing
+from eqprop.cli.console import download_progress, echo, progress_counter, table
+from eqprop.cli.errors import CommandFailedError, report_full_disk
+from eqprop.cli.options import HIDE_DEFAULT, name_options, parse
+from eqprop.cli.parsers import as_device
+from eqprop.cli.targets import (
+    can_draw,
+    check_folder_name,
+    check_vacant,
+    load_weights,
+    new_folder,
+    split_target,
+    trained_folder,
+)
 from eqprop.papers.registry import EXPERIMENTS, RECIPES, experiment
 from eqprop.report import markdown_table
 from eqprop.solvers.settle import Settle
@@ -51,14 +58,14 @@ class GDU:
     """
 
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
-    out: Annotated[Path | None, LeftOut] = None
+    out: Annotated[Path | None, HIDE_DEFAULT] = None
     betas: Sequence[float] = ()
     components: int = 5
     device: str = "cpu"
     plots: bool = True
 
     def __post_init__(self) -> None:
-        folder_name(self.experiment.name)
+        check_folder_name(self.experiment.name)
         for beta in self.betas:
             nonzero("betas", beta)
         positive_int("components", self.components)
@@ -67,13 +74,13 @@ class GDU:
 
 def main(words: list[str]) -> int:
     """Check, tell, and keep."""
-    name, rest = first_word(words, "gdu", NAMES)
+    name, rest = split_target(words, "gdu", NAMES)
     trained = trained_folder(name, NAMES)
     default = GDU(of_training(trained) if trained else experiment(name))
     prog = f"eqprop gdu {name}"
     options = parse(GDU, rest, prog, default)
-    vacant(options.out)
-    with refusing(GDU, prog, default):
+    check_vacant(options.out)
+    with name_options(options):
         report, result = found(options, trained)
     show(result)
     keep(options, report, result)
@@ -91,17 +98,17 @@ def found(options: GDU, trained: Path | None) -> tuple[GDUReport, Result]:
 
     Raises:
         ValueError, FileNotFoundError, DataError: if it cannot be: see `Experiment`.
-        Failed: if a number is not finite.
+        CommandFailedError: if a number is not finite.
     """
     asked = options.experiment
     model = asked.build(options.device)
-    weights = put_weights(model, trained) if trained else INITIAL
+    weights = load_weights(model, trained) if trained else INITIAL
     batch = asked.batch(model, download_progress(asked.data.name))
     try:
-        with counting(f"{asked.name}, free phase") as progress:
+        with progress_counter(f"{asked.name}, free phase") as progress:
             return conduct(asked, model, batch, tuple(options.betas), weights=weights, progress=progress)
     except FloatingPointError as error:
-        raise Failed(f"{asked.name}: {error}") from None
+        raise CommandFailedError(f"{asked.name}: {error}") from None
 
 
 def show(result: Result) -> None:
@@ -116,11 +123,11 @@ def keep(options: GDU, report: GDUReport, result: Result) -> None:
     """Write all of it.
 
     Raises:
-        Failed: if the disk is full.
+        CommandFailedError: if the disk is full.
         OSError: if the folder cannot be made.
     """
     folder = new_folder(options.out, f"gdu-{options.experiment.name}")
-    with writing(folder):
+    with report_full_disk(folder):
         if can_draw(options.plots):
             draw(report, result, folder, options.components)
         text = [f"# {result.experiment.name}", markdown_table(HEAD, lines(result.summary)), LEGEND, *remarks(result)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from eqprop.cli.console import echo, table
 from eqprop.cli.options import parse
-from eqprop.cli.parsers import steps_text
+from eqprop.cli.parsers import format_steps
 from eqprop.dynamics.base import Dynamics
 from eqprop.dynamics.energy import EnergyDescent
 from eqprop.dynamics.noisy import Noisy
@@ -53,7 +53,7 @@ def line(run: Run) -> list[str]:
     """A recipe's row."""
     sizes = "-".join(map(str, widths(run)))
     estimator = vars(run.estimator)
-    steps = [steps_text(estimator[name]) if name in estimator else "–" for name in ("free_steps", "nudged_steps")]
+    steps = [format_steps(estimator[name]) if name in estimator else "–" for name in ("free_steps", "nudged_steps")]
     rates = " ".join(f"{rate:g}" for rate in as_rates(run.optimizer.rates))
     known = {p.method: p.text for p in PUBLISHED if (p.recipe, p.angle) == (run.name, 0)}
     return [
