@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from eqprop._core.checks import not_negative
+from eqprop._core.checks import non_negative
 from eqprop.cli.console import create_callbacks, create_seed_callbacks, download_progress, echo
 from eqprop.cli.errors import DISK_ERRORS, CommandFailedError, TrainingDivergedError, report_full_disk
 from eqprop.cli.figures import draw_run, drawable
@@ -53,7 +53,7 @@ class ExecutionOptions:
     def __post_init__(self) -> None:
         if self.device is not None:
             as_device(self.device)
-        not_negative("checkpoint_every", self.checkpoint_every)
+        non_negative("checkpoint_every", self.checkpoint_every)
         if self.tensorboard:
             TensorBoard(Path())  # raises, before any folder is created, if the package is missing
 
@@ -268,6 +268,7 @@ def _print_notes(run: Run) -> None:
     rates = model.dynamics.differentiable_equivalent()
     if isinstance(run.estimator, BPTT | ImplicitDiff) and rates is not model.dynamics:
         echo(f"{run.method} trains the network of rates, {rates}, since spikes have no gradient; tests use spikes")
-    if isinstance(model, ConvNet) and isinstance(model.dynamics, Spiking) and model.dynamics.decode == "after":
-        if model.pool in ("max", "softmax"):
-            echo(f"{model.pool} pooling of spikes misleads EP: use --model.dynamics.decode before, or --model.pool avg")
+    dynamics = model.dynamics
+    pools_spikes = isinstance(dynamics, Spiking) and dynamics.decode == "after" and isinstance(model, ConvNet)
+    if pools_spikes and model.pool in ("max", "softmax"):
+        echo(f"{model.pool} pooling of spikes misleads EP: use --model.dynamics.decode before, or --model.pool avg")

@@ -1,4 +1,4 @@
-"""``eqprop compare RECIPE [OPTIONS]``: train by the recipe's estimator and by BPTT, from the same weights and over the same batches."""
+"""``eqprop compare RECIPE [OPTIONS]``: train by the recipe's estimator and by BPTT, from the same weights and batches."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
