@@ -153,7 +153,7 @@ def test_numbers_that_are_not_finite(here, monkeypatch):
 
     monkeypatch.setattr("eqprop.cli.commands.bench.measure", diverged)
     answer = call(SMALL)
-    assert (answer.code, answer.broadcast()) == (1, "eqprop: digits, batch 2, 1 thread: population 1 is not finite\n")
+    assert (answer.code, answer.error()) == (1, "eqprop: digits, batch 2, 1 thread: population 1 is not finite\n")
     assert files(here) == {}
 
 

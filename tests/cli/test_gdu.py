@@ -417,7 +417,7 @@ def test_numbers_that_are_not_finite(part, tmp_path, monkeypatch):
     before = files(tmp_path)
     answer = call(f"{DIGITS} --out out")
     assert (answer.code, answer.out) == (1, "")
-    assert ("connections.0.weight is not finite" if part == "weights" else "index 2") in answer.broadcast()
+    assert ("connections.0.weight is not finite" if part == "weights" else "index 2") in answer.error()
     assert len(answer.err.splitlines()) == 1
     assert files(tmp_path) == before
 
@@ -431,7 +431,7 @@ def test_a_full_disk(where, number, here, monkeypatch):
     monkeypatch.setattr(f"{where}.write_atomic", full)
     answer = call(f"{TOY} {PLAIN}")
     assert answer.code == 1
-    assert answer.broadcast() == "eqprop: out: the disk is full: make room, then do it again in another folder\n"
+    assert answer.error() == "eqprop: out: the disk is full: make room, then do it again in another folder\n"
     assert cells(answer.out), "the table was said before"
     assert "results in" not in answer.out
     assert read(here / "out") is None
@@ -444,7 +444,7 @@ def test_a_full_disk_while_it_draws(here, monkeypatch):
     monkeypatch.setattr("eqprop.plots.increments", full)
     answer = call(f"{TOY} --out out")
     assert answer.code == 1
-    assert "make room" in answer.broadcast()
+    assert "make room" in answer.error()
     assert read(here / "out") is None
 
 

@@ -368,7 +368,7 @@ def test_a_full_disk(when, here, whole):
     with no_file_larger_than(20_000):
         answer = call(f"{RESUME} run" if when == "later" else f"{TRAIN} --out run")
     assert answer.code == 1
-    assert "--resume run" in answer.broadcast()
+    assert "--resume run" in answer.error()
     assert "too large" in answer.err
     assert not [name for name in files(here) if ".part" in name or ".tmp" in name]
     call(f"{RESUME} run").done()
@@ -381,7 +381,7 @@ def test_a_disk_full_of_pictures_costs_no_training(here, whole):
         answer = call(f"{TRAIN.replace(' --no-plots', '')} --out run")
     assert outcome(here / "run") == outcome(whole)
     assert answer.code == 1
-    assert "run" in answer.broadcast()
+    assert "run" in answer.error()
     assert "eqprop plot run" in answer.err
     assert not [name for name, content in files(here).items() if content is not None and len(content) == 70_000]
 
@@ -389,7 +389,7 @@ def test_a_disk_full_of_pictures_costs_no_training(here, whole):
 def test_a_rate_of_a_million_diverges(here):
     answer = call("train digits --no-plots --epochs 2 --model.activation identity --optimizer.rates 1e6 --out run")
     assert answer.code == 1
-    assert "diverged" in answer.broadcast()
+    assert "diverged" in answer.error()
     assert "run" in answer.err
     assert "learning rate" in answer.err
     said = call("evaluate run")

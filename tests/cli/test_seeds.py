@@ -76,13 +76,13 @@ def test_stopped_and_resumed_they_come_to_the_same_end(here, monkeypatch):
 def test_one_that_diverges_is_told_and_the_others_are_whole(here, spoiled):
     answer = call(f"{TRAIN} --seeds 3 --out all")
     assert answer.code == 1
-    assert answer.broadcast().startswith("eqprop: all/seed-1: the training diverged: epoch 1, batch ")
+    assert answer.error().startswith("eqprop: all/seed-1: the training diverged: epoch 1, batch ")
     assert [LINE.findall(answer.out).count((seed, "2")) for seed in "012"] == [1, 0, 1]
     for seed in (0, 2):
         facts = checkpoint.read(RunFolder(here / "all" / f"seed-{seed}").last)[1]
         assert facts["epoch"] == 2
     again = call("train --no-plots --resume all")
-    assert again.broadcast() == answer.broadcast()
+    assert again.error() == answer.error()
     assert again.out.splitlines() == ["all/seed-0 is finished", "all/seed-2 is finished"]
 
 
@@ -90,7 +90,7 @@ def test_all_that_diverge_are_named(here):
     wild = "--model.activation identity --optimizer.rates 1e6"
     answer = call(f"{TRAIN} {wild} --seeds 3 --out all")
     assert answer.code == 1
-    assert answer.broadcast().startswith("eqprop: all/seed-0: the training diverged: epoch 1, batch ")
+    assert answer.error().startswith("eqprop: all/seed-0: the training diverged: epoch 1, batch ")
     named = re.findall(r"^all/(seed-\d): the training diverged: epoch 1, batch ", answer.out, re.MULTILINE)
     assert named == ["seed-1", "seed-2"]
 

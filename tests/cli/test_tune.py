@@ -371,7 +371,7 @@ def test_weights_that_are_not_finite(tmp_path, monkeypatch):
     before = files(tmp_path)
     answer = call(f"{SMALL} {GRID} --out out")
     assert (answer.code, answer.out) == (1, "")
-    assert "digits: parameter connections.0.weight is not finite" in answer.broadcast()
+    assert "digits: parameter connections.0.weight is not finite" in answer.error()
     assert files(tmp_path) == before
 
 
@@ -382,7 +382,7 @@ def test_a_full_disk(here, monkeypatch):
     monkeypatch.setattr("eqprop.cli.commands.tune.write_atomic", full)
     answer = call(f"{SMALL} {GRID} {PLAIN}")
     assert answer.code == 1
-    assert answer.broadcast() == "eqprop: out: No space left on device: make room, then do it again in another folder\n"
+    assert answer.error() == "eqprop: out: No space left on device: make room, then do it again in another folder\n"
     assert len(table(answer.out)) == 6, "the table was said before"
     assert not (here / "out" / "tuning.json").exists()
 

@@ -415,7 +415,7 @@ def test_a_training_of_another_configuration_is_not_gone_on_with(here, monkeypat
     before = files(here / "out" / "trainings")
     answer = call(TRAIN)
     assert answer.code == 2
-    assert "trainings/tiny/ep/seed-0 holds another training: name another folder" in answer.broadcast()
+    assert "trainings/tiny/ep/seed-0 holds another training: name another folder" in answer.error()
     assert files(here / "out" / "trainings") == before
 
 
@@ -474,7 +474,7 @@ def test_a_full_disk_and_called_again(where, whole, here, monkeypatch):
         patch.setattr(f"{where}.write_atomic", full)
         answer = call(CALL)
     assert answer.code == 1
-    assert answer.broadcast() == "eqprop: out: No space left on device: make room, then call it again\n"
+    assert answer.error() == "eqprop: out: No space left on device: make room, then call it again\n"
     assert not (here / "out" / "report.md").exists()
     lines = call(TRAIN).done().splitlines()
     assert ("is there" in lines[0]) == (where == "eqprop.cli.reproduction")
@@ -489,7 +489,7 @@ def test_a_full_disk_in_a_training(here, monkeypatch):
         patch.setattr(RunFolder, "log", full)
         answer = call(TRAIN)
     assert answer.code == 1
-    assert "No space left on device" in answer.broadcast()
+    assert "No space left on device" in answer.error()
     assert "make room" in answer.err
     call(TRAIN).done()
     assert [row["seeds"] for row in tables(account(here / "out"))[2]] == ["2", "2"]
@@ -505,7 +505,7 @@ def test_numbers_that_are_not_finite(here, monkeypatch):
     monkeypatch.setattr(Experiment, "batch", bad)
     answer = call(CALL)
     assert answer.code == 1
-    assert "tiny-toy: the input" in answer.broadcast()
+    assert "tiny-toy: the input" in answer.error()
 
 
 def test_without_matplotlib_the_account_is_there_and_it_is_said_how_to_get_pictures(here, monkeypatch):

@@ -106,5 +106,5 @@ def test_called_again_it_is_tried_again_and_nothing_else(here):
 def test_train_alone_still_ends_with_an_error(here):
     answer = call("train wild --no-plots --out run")
     assert answer.code == 1
-    assert answer.broadcast().startswith("eqprop: run: the training diverged: epoch 1, batch")
+    assert answer.error().startswith("eqprop: run: the training diverged: epoch 1, batch")
     assert "the weights from before are kept: `eqprop evaluate run` tests them" in answer.err

@@ -72,7 +72,8 @@ def _draft_class(kind: type) -> type:
 
 def _draft(value: Any) -> Any:
     """Return the draft of an object: itself and, recursively, those of its fields that are dataclasses with options."""
-    kind, hints = type(value), get_type_hints(type(value))
+    kind = getattr(value, "drafted", type(value))
+    hints = get_type_hints(kind)
     values = {field.name: getattr(value, field.name) for field in fields(kind) if field.init}
     nested = {n for n, v in values.items() if is_dataclass(v) and find_parser(hints[n]) is None}
     return _draft_class(kind)(**{n: _draft(v) if n in nested else v for n, v in values.items()})

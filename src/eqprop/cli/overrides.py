@@ -13,7 +13,7 @@ from eqprop.dynamics.base import Dynamics
 from eqprop.dynamics.energy import EnergyDescent
 from eqprop.dynamics.noisy import Noisy
 from eqprop.dynamics.prototypical import Prototypical
-from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, SurrogateBPTT
+from eqprop.estimators import ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, NudgedEstimator
 from eqprop.models.toy import Toy
 from eqprop.papers.registry import baseline, surrogate
 from eqprop.solvers.settle import as_settle
@@ -94,7 +94,7 @@ def _with_dynamics(run: Run, dynamics: Dynamics) -> Run:
 def _with_nudging(run: Run, kind: type[EquilibriumProp | ContinualEP | ContinualSGD]) -> Run:
     """Return the run with another estimator that nudges, and the same T, K, beta and nudging."""
     current = run.estimator
-    if isinstance(current, BPTT | SurrogateBPTT | ImplicitDiff) or type(current) is kind:
+    if not isinstance(current, NudgedEstimator) or type(current) is kind:
         return run
     nudged = as_settle("nudged_steps", in_step(current.nudged_steps)).steps
     return replace(run, estimator=kind(current.free_steps, nudged, current.beta, nudging=current.nudging))

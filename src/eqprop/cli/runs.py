@@ -16,7 +16,6 @@ from eqprop.cli.errors import DISK_ERRORS, CommandFailedError, TrainingDivergedE
 from eqprop.cli.figures import draw_run, drawable
 from eqprop.cli.parsers import as_device
 from eqprop.cli.targets import can_draw, numbered_folder
-from eqprop.estimators import BPTT, ImplicitDiff
 from eqprop.models.convnet import ConvNet
 from eqprop.spiking import Spiking
 from eqprop.training.batched_seeds import unsupported_reason
@@ -266,7 +265,7 @@ def _print_notes(run: Run) -> None:
     """Print what the options alone do not show of a spiking network."""
     model = run.model
     rates = model.dynamics.differentiable_equivalent()
-    if isinstance(run.estimator, BPTT | ImplicitDiff) and rates is not model.dynamics:
+    if run.estimator.uses_rate_model and rates is not model.dynamics:
         echo(f"{run.method} trains the network of rates, {rates}, since spikes have no gradient; tests use spikes")
     dynamics = model.dynamics
     pools_spikes = isinstance(dynamics, Spiking) and dynamics.decode == "after" and isinstance(model, ConvNet)
