@@ -27,11 +27,12 @@ class Answer:
     def complaint(self) -> str:
         """Return the error about a mistake on the command line, as one line if it is in a box of tyro's."""
         assert (self.code, self.out) == (2, ""), self
-        if not self.err.startswith("╭─"):
+        if self.err.startswith("eqprop: "):
             return self.error()
         assert "Traceback" not in self.err
-        lines = [line.strip("│ ") for line in self.err.splitlines()]
-        return " ".join(line for line in lines if line and line[0] not in "╭╰─")
+        assert "For full helptext" in self.err
+        lines = [line.strip("│╭╰╮╯─- ") for line in self.err.splitlines()]
+        return " ".join(line for line in lines if line)
 
     def error(self) -> str:
         """Return an error of eqprop's own: at most three readable lines."""

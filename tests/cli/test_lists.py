@@ -258,4 +258,4 @@ def test_an_output_without_unicode(words, terminal, encoding):
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_a_near_miss_is_named_whatever_the_output_takes(encoding):
-    assert "--epoch, 3; did you mean --epochs?" in call("train digits --epoch 3", encoding=encoding).complaint()
+    assert "--epoch, 3 Perhaps you meant: --epochs" in call("train digits --epoch 3", encoding=encoding).complaint()

@@ -159,8 +159,8 @@ def test_both_ways_to_write_an_option_and_the_last_one_counts(here):
     ("options", "part", "expected"),
     [
         ("--estimator ep", "estimator", "EquilibriumProp(free_steps=20, nudged_steps=10, beta=0.2, nudging='centred')"),
-        ("--estimator bptt", "estimator", "BPTT(free_steps=20, unrolled_steps=11)"),
-        ("--estimator bptt --estimator.unrolled-steps 5", "estimator", "BPTT(free_steps=20, unrolled_steps=5)"),
+        ("--estimator bptt", "estimator", "BPTT(free_steps=20, unrolled_steps=11,"),
+        ("--estimator bptt --estimator.unrolled-steps 5", "estimator", "BPTT(free_steps=20, unrolled_steps=5,"),
         ("--estimator implicit", "estimator", "ImplicitDiff(free_steps=20"),
         (
             "--estimator continual-ep",
@@ -176,6 +176,8 @@ def test_both_ways_to_write_an_option_and_the_last_one_counts(here):
         ("--optimizer adam", "optimizer", "Adam(rates=(0.001,), betas=(0.9, 0.999)"),
         ("--optimizer adam --optimizer.betas 0.8 0.99", "optimizer", "betas=(0.8, 0.99)"),
         ("--optimizer.rates 0.2 0.1 --optimizer.momentum 0.5", "optimizer", "SGD(rates=(0.2, 0.1), momentum=0.5"),
+        ("--optimiser adam --optimiser.rates=0.01", "optimizer", "Adam(rates=(0.01,)"),
+        ("--data.normalise 0.1:0.3", "data", "normalize=Normalize(mean=(0.1,), std=(0.3,))"),
         ("--schedule constant", "schedule", "Constant()"),
         ("--schedule step --schedule.every 2", "schedule", "StepDecay(every=2"),
         ("--schedule.floor 0.1", "schedule", "Cosine(floor=0.1)"),
