@@ -31,8 +31,8 @@ class Answer:
             return self.error()
         assert "Traceback" not in self.err
         assert "For full helptext" in self.err
-        lines = [line.strip("│╭╰╮╯─- ") for line in self.err.splitlines()]
-        return " ".join(line for line in lines if line)
+        lines = [line.strip("│╭╰╮╯─ ") for line in self.err.splitlines()]
+        return " ".join(line for line in lines if line.strip("-"))
 
     def error(self) -> str:
         """Return an error of eqprop's own: at most three readable lines."""

@@ -107,4 +107,4 @@ def test_train_alone_still_ends_with_an_error(here):
     answer = call("train wild --no-plots --out run")
     assert answer.code == 1
     assert answer.error().startswith("eqprop: run: the training diverged: epoch 1, batch")
-    assert "the weights from before are kept: `eqprop evaluate run` tests them" in answer.err
+    assert "the last finite weights are kept: `eqprop evaluate run` tests them" in answer.err

@@ -98,12 +98,12 @@ MISTAKES = {
     "--model.dynamics.lam much": f"lam {SIZE}'much'",
     "--model.dynamics.lam osa:0.03": r"lam must be one of a number in \(0, 1\], `Decay`, got OSA\(target=0\.03\)",
     "--model.dynamics.coder sigma": "coder must be one of sigma-delta, bernoulli, got 'sigma'",
-    "--model.dynamics.input analog": "input must be one of 'spikes', 'current', got 'analog'",
-    "--model.dynamics.decode between": "decode must be one of 'after', 'before', got 'between'",
-    "--model.dynamics.ep 0.5": "did you mean --model.dynamics.eps?",
+    "--model.dynamics.input analog": "'analog'.*'spikes', 'current'",
+    "--model.dynamics.decode between": "'between'.*'after', 'before'",
+    "--model.dynamics.ep 0.5": "Perhaps you meant: --model.dynamics.eps",
     "--model.activation tanh": "spiking dynamics need hard sigmoids.*population 1",
     "--dynamics spikes": "no --dynamics 'spikes': did you mean 'spiking'",
-    "--dynamics prototypical --model.dynamics.eps 0.5": "not understood: --model.dynamics.eps",
+    "--dynamics prototypical --model.dynamics.eps 0.5": "Unrecognized options: --model.dynamics.eps",
 }
 
 

@@ -18,9 +18,11 @@ from eqprop._core.checks import ArgumentError
 from eqprop.cli.errors import UsageError
 from eqprop.cli.parsers import REGISTRY, Rejected, find_parser
 
-__all__ = ["DATA_ROOT", "HIDE_DEFAULT", "name_options", "parse"]
+__all__ = ["DEVICE", "DATA_ROOT", "HIDE_DEFAULT", "name_options", "parse"]
 
 T = TypeVar("T")
+
+DEVICE = tyro.conf.arg(metavar="DEVICE")
 
 HIDE_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 """Marks an option whose default is not a value, so that the help shows none."""
@@ -96,13 +98,16 @@ def _build(draft: Any, prefix: str = "") -> Any:
     values = {}
     for name, option, value in _options(draft, prefix):
         if isinstance(value, Rejected):
-            argument = f"`{name}` "
-            raise UsageError(f"{option} {value.message.removeprefix(argument)}")
+            reason = value.message.removeprefix(f"`{name}` ")
+            raise UsageError(f"{option} {reason}" if reason.startswith("must ") else f"{option}: {reason}")
         values[name] = _build(value, option.removeprefix("--"))
     try:
         return draft.drafted(**values)
     except ValueError as error:
-        raise UsageError(_message(error, draft, prefix) or str(error)) from None
+        message = _message(error, draft, prefix) or str(error)
+        for name, option, _ in _options(draft, prefix):
+            message = message.replace(f"`{name}`", option)
+        raise UsageError(message) from None
 
 
 def _options(value: Any, prefix: str = "") -> list[tuple[str, str, Any]]:

@@ -171,12 +171,14 @@ def format_coder(value: Coder) -> str:
 BORDERS: dict[str, Literal["black", "edge"]] = {"pad": "black", "edge": "edge"}
 
 
-def parse_augment(word: str) -> Augment:
+def parse_augment(word: str) -> Augment | None:
     """Return an augmentation: ``pad:4`` and ``edge:4`` shift images, ``flip`` mirrors them, ``pad:4,flip`` does both.
 
     >>> parse_augment("pad:4,flip")
     Augment(pad=4, flip=True, border='black')
     """
+    if word == "None":
+        return None
     match [part.split(":") for part in word.split(",")]:
         case [["flip"]]:
             return Augment(0, flip=True)
@@ -193,12 +195,14 @@ def format_augment(value: Augment | None) -> str:
     return f"{shift},flip" if value.flip else shift
 
 
-def parse_normalize(word: str) -> Normalize:
+def parse_normalize(word: str) -> Normalize | None:
     """Return a normalization: mean and standard deviation, each one number or one a channel.
 
     >>> parse_normalize("0.13:0.31")
     Normalize(mean=(0.13,), std=(0.31,))
     """
+    if word == "None":
+        return None
     parts = [part.split(",") for part in word.split(":")]
     if len(parts) != 2 or not all(parts[0] + parts[1]):
         raise ValueError(f"must be MEAN:STD, each a number or one a channel with commas between them, got {word!r}")
@@ -330,8 +334,8 @@ PARSERS: dict[frozenset[Any], Parser] = {
         (float, Decay, _word("{NUMBER|START/t^POWER}", parse_step_size, format_step_size)),
         (float, Decay, OSA, _word("{NUMBER|START/t^POWER|osa:TARGET}", parse_step_size, format_step_size)),
         (Coder, _word(f"{{{','.join(CODERS)}}}", parse_coder, format_coder)),
-        (Augment, NoneType, _word("{pad|edge}:PIXELS[,flip]", _optional(parse_augment), format_augment)),
-        (Normalize, NoneType, _word("MEAN[,...]:STD[,...]", _optional(parse_normalize), format_normalize)),
+        (Augment, NoneType, _word("{pad|edge}:PIXELS[,flip]", parse_augment, format_augment)),
+        (Normalize, NoneType, _word("MEAN[,...]:STD[,...]", parse_normalize, format_normalize)),
         (str, Activation, _word("NAME", _activation, _activation_name)),
         (str, Activation, NoneType, _word("NAME", _optional(_activation), _activation_name)),
         (Path, _word("FOLDER", lambda word: Path(parse_folder(word)))),

@@ -8,7 +8,7 @@ import tyro
 
 from eqprop.cli.console import table
 from eqprop.cli.errors import UsageError
-from eqprop.cli.options import DATA_ROOT, parse
+from eqprop.cli.options import DATA_ROOT, DEVICE, parse
 from eqprop.cli.parsers import as_device
 from eqprop.cli.runs import find_runs
 from eqprop.training.evaluation import evaluate
@@ -33,7 +33,7 @@ class Evaluate:
 
     folder: Annotated[Path, tyro.conf.Positional]
     which: Literal["last", "best"] = "last"
-    device: str = "cpu"
+    device: Annotated[str, DEVICE] = "cpu"
     root: Annotated[str | None, DATA_ROOT] = None
 
     def __post_init__(self) -> None:
