@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 from eqprop.cli.errors import ReportedElsewhereError, describe
 from eqprop.training.distributed.gloo import joined
@@ -25,7 +25,7 @@ def join_processes() -> Iterator[Processes]:
                 yield processes
             else:
                 warnings.simplefilter("ignore")  # `eqprop.cli.main` restores the filters
-                with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+                with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
                     yield processes
         except Exception as error:
             if processes.should_report():

@@ -18,7 +18,7 @@ from eqprop._core.checks import ArgumentError
 from eqprop.cli.errors import UsageError
 from eqprop.cli.parsers import REGISTRY, Rejected, find_parser
 
-__all__ = ["DEVICE", "DATA_ROOT", "HIDE_DEFAULT", "name_options", "parse"]
+__all__ = ["DATA_ROOT", "DEVICE", "HIDE_DEFAULT", "name_options", "parse"]
 
 T = TypeVar("T")
 
