@@ -15,8 +15,8 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import tyro
 
 from eqprop._core.checks import ArgumentError
+from eqprop.cli.constructors import REGISTRY, Rejected, find_parser
 from eqprop.cli.errors import UsageError
-from eqprop.cli.parsers import REGISTRY, Rejected, find_parser
 
 __all__ = ["DATA_ROOT", "DEVICE", "HIDE_DEFAULT", "name_options", "parse"]
 

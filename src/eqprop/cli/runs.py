@@ -267,7 +267,7 @@ def _print_notes(run: Run) -> None:
     rates = model.dynamics.differentiable_equivalent()
     if run.estimator.uses_rate_model and rates is not model.dynamics:
         echo(f"{run.method} trains the network of rates, {rates}, since spikes have no gradient; tests use spikes")
-    dynamics = model.dynamics
-    pools_spikes = isinstance(dynamics, Spiking) and dynamics.decode == "after" and isinstance(model, ConvNet)
-    if pools_spikes and model.pool in ("max", "softmax"):
-        echo(f"{model.pool} pooling of spikes misleads EP: use --model.dynamics.decode before, or --model.pool avg")
+    if isinstance(model, ConvNet) and model.pool in ("max", "softmax"):
+        dynamics = model.dynamics
+        if isinstance(dynamics, Spiking) and dynamics.decode == "after":
+            echo(f"{model.pool} pooling of spikes misleads EP: use --model.dynamics.decode before, or --model.pool avg")
