@@ -203,7 +203,7 @@ def test_a_wrong_option_of_compare(option, tmp_path):
 
 @pytest.fixture
 def run_folder(here):
-    """A run that has not begun."""
+    """A run folder that has not been trained."""
     create_run(recipe("digits"), here / "begun")
     return "begun"
 
@@ -324,8 +324,8 @@ def test_a_package_manager_that_is_not_there(name, via, tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("always")
-def test_a_warning_is_one_line_and_said_once():
-    """Even where it comes before an error, and whatever was called before."""
+def test_a_warning_is_one_line_and_printed_once():
+    """This holds before an error too, and does not depend on earlier commands."""
     call("recipes").done()
     answer = call("train p-1h --estimator.beta 0.7")
     warned = [line for line in answer.err.splitlines() if line.startswith("eqprop: warning: ")]
