@@ -254,7 +254,7 @@ def test_the_account_names_nobody(drawn, tmp_path):
 def test_called_again_nothing_is_done_again(whole, here, monkeypatch):
     shutil.copytree(whole, here / "out")
     before, contents, said = moments(here / "out"), files(here / "out"), account(here / "out")
-    for name in ("conduct", "carry_out", "start", "draw"):
+    for name in ("conduct", "train_runs", "create_run", "draw"):
         monkeypatch.setattr(f"eqprop.cli.reproduction.{name}", forbidden)
     lines = call(TRAIN).done().splitlines()
     assert [line.split(": ")[1] for line in lines[:4]] == ["is there"] * 4
@@ -426,7 +426,7 @@ MISTAKES = {
     "reproduce tiny": "'tiny': did you mean 'tiny2026'",
     "reproduce --quick tiny2026": "'--quick'",
     "reproduce tiny2026 extra": "extra",
-    "reproduce tiny2026 --quik": "did you mean --quick",
+    "reproduce tiny2026 --quik": "--quick",
     "reproduce tiny2026 --train p-1h": "'p-1h'",
     "reproduce tiny2026 --train tiny tinny": "'tinny': did you mean 'tiny'",
     "reproduce tiny2026 --quick --train tiny": "--train is for the whole reproduction: leave --quick out",

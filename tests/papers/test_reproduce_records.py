@@ -66,7 +66,7 @@ def records(tmp_path_factory):
 
 
 def test_records_are_taken(records, here, monkeypatch):
-    for name in ("conduct", "carry_out", "start"):
+    for name in ("conduct", "train_runs", "create_run"):
         monkeypatch.setattr(f"eqprop.cli.reproduction.{name}", forbidden)
     before = files(records)
     said = call(f"reproduce tiny2026 --records {records} --train tiny --seeds 1 --out out").done()

@@ -131,6 +131,10 @@ def _all_options(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield option, nested
 
 
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple)
+
+
 def _message(error: ValueError, value: object, prefix: str = "") -> str | None:
     """Return the message of an error with the option in place of its argument, or None if no single option gives that argument."""
     argument = getattr(error, "argument", None)
@@ -138,8 +142,9 @@ def _message(error: ValueError, value: object, prefix: str = "") -> str | None:
         return None
     path, message = argument.lower().replace("_", "-").split("."), str(error)
     found = {o: v for o, v in _all_options(value, prefix) if o.lower().strip("-").split(".")[-len(path) :] == path}
-    if len(found) > 1:  # such as the name of the run and of its data: the value tells which
-        found = {option: v for option, v in found.items() if repr(v) in message}
+    if len(found) > 1:  # such as the names of the run and of its data: the message quotes the value
+        quoted = {word.strip(",.;:") for word in message.split()}
+        found = {option: v for option, v in found.items() if quoted & {repr(v), *map(repr, v if _is_list(v) else ())}}
     if len(found) != 1:
         return None
     (option,) = found
