@@ -116,7 +116,7 @@ MISTAKES = {
     "bench digits --threads 0": "--threads",
     "bench digits --threads 5000": "--threads must be at most 1024",
     "bench digits --rounds 0": "--rounds",
-    "bench digits --round 2": "did you mean --rounds",
+    "bench digits --round 2": "--rounds",
     "bench digits --residual 0": "--residual",
     "bench digits --residual nan": "--residual",
     "bench digits --free-steps x": "--free-steps must be a whole number, got 'x'",
@@ -124,7 +124,7 @@ MISTAKES = {
     "bench digits --nudged-steps -1": "--nudged-steps",
     "bench digits --device cuda": "--device",
     "bench digits --out full": "full is not empty",
-    "bench digits --out file": "no folder",
+    "bench digits --out file": "not a folder",
     "bench digits --out=": "must name a folder",
 }
 
@@ -153,7 +153,7 @@ def test_numbers_that_are_not_finite(here, monkeypatch):
 
     monkeypatch.setattr("eqprop.cli.commands.bench.measure", diverged)
     answer = call(SMALL)
-    assert (answer.code, answer.broadcast()) == (1, "eqprop: digits, batch 2, 1 thread: population 1 is not finite\n")
+    assert (answer.code, answer.error()) == (1, "eqprop: digits, batch 2, 1 thread: population 1 is not finite\n")
     assert files(here) == {}
 
 

@@ -287,16 +287,16 @@ OPTIONS = {
     "toy": "'toy'",  # a check of the theorem, and nothing to train
     "--batches 2 digits": "'--batches'",
     "digits extra": "extra",
-    "digits --beta 0.1": "did you mean --betas",
+    "digits --beta 0.1": "--betas",
     "digits --free-steps 0": "--free-steps must be a whole number of at least 1, got 0",
     "digits --free-steps ten": "'ten'",
     "digits --nudged-steps -1": "got -1",
-    "digits --free-steps 5 8 --nudged-steps 9": "--nudged-steps must be at most the 8 free steps, got 9",
-    "digits --estimator.free-steps 4": "--nudged-steps must be at most the 4 free steps, got 10",
+    "digits --free-steps 5 8 --nudged-steps 9": "must be at most the 8 free steps, got 9",
+    "digits --estimator.free-steps 4": "must be at most the 4 free steps, got 10",
     "digits --estimator.free-steps 0": "got 0",
     "digits --betas 0": "--betas must be non-zero and finite, got 0.0",
     "digits --betas nan": "got nan",
-    "digits --model.dynamics.nudge outside --betas 1.5": "--betas = 1.5",
+    "digits --model.dynamics.nudge outside --betas 1.5": " = 1.5",
     "digits --model.dynamics.nudge outside --estimator.beta 1.5": "1.5",
     "digits --batches 0": "--batches must be a whole number of at least 1, got 0",
     "digits --wanted 90": "--wanted must be",
@@ -372,7 +372,7 @@ def test_non_finite_weights(tmp_path, monkeypatch):
     before = files(tmp_path)
     answer = call(f"{SMALL} {GRID} --out out")
     assert (answer.code, answer.out) == (1, "")
-    assert "digits: parameter connections.0.weight is not finite" in answer.broadcast()
+    assert "digits: parameter connections.0.weight is not finite" in answer.error()
     assert files(tmp_path) == before
 
 
@@ -383,7 +383,7 @@ def test_a_full_disk(here, monkeypatch):
     monkeypatch.setattr("eqprop.cli.commands.tune.write_atomic", full)
     answer = call(f"{SMALL} {GRID} {PLAIN}")
     assert answer.code == 1
-    assert answer.broadcast() == "eqprop: out: No space left on device: make room, then do it again in another folder\n"
+    assert answer.error() == "eqprop: out: No space left on device: make room, then do it again in another folder\n"
     assert len(table(answer.out)) == 6, "the table was said before"
     assert not (here / "out" / "tuning.json").exists()
 

@@ -9,7 +9,7 @@ import pytest
 
 from eqprop.cli.commands.train import Train
 from eqprop.cli.options import parse
-from eqprop.cli.overrides import swapped
+from eqprop.cli.overrides import apply_overrides
 from eqprop.papers import EXPERIMENTS, PUBLISHED, RECIPES, recipe
 from eqprop.papers.catalog import PAPERS
 from eqprop.papers.reproduction.records import config_key, find_result, load_run_folders, load_study, load_trainings
@@ -107,12 +107,12 @@ def test_a_record_has_the_configuration_of_its_command():
     failures = []
     for record, command, words in COMMANDS:
         name, *options = words.split()
-        given = swapped(recipe(name), options)
+        given = apply_overrides(recipe(name), options)
         if command == "train":
             given = parse(Train, options, "eqprop train", Train(given)).run
         for folder in (run for run in RUNS if run.is_relative_to(RECORDS / record)):
             run = read_run(folder)
-            wanted = swapped(given, ["--estimator", run.method.lower()]) if command == "compare" else given
+            wanted = apply_overrides(given, ["--estimator", run.method.lower()]) if command == "compare" else given
             same = ("data", "model", "estimator", "optimizer", "schedule", "epochs")
             failures += [f"{record}: {part}" for part in same if getattr(run, part) != getattr(wanted, part)]
     assert failures == []

@@ -256,7 +256,7 @@ def test_the_report_holds_no_path_of_the_machine(drawn, tmp_path):
 def test_a_second_call_computes_nothing(whole, here, monkeypatch):
     shutil.copytree(whole, here / "out")
     before, contents, said = modification_times(here / "out"), files(here / "out"), report_text(here / "out")
-    for name in ("conduct", "carry_out", "create_run", "draw"):
+    for name in ("run_experiment", "train_runs", "create_run", "draw"):
         monkeypatch.setattr(f"eqprop.cli.reproduction.{name}", forbid)
     lines = call(TRAIN).done().splitlines()
     assert [line.split(": ")[1] for line in lines[:4]] == ["already finished"] * 4
@@ -418,7 +418,7 @@ def test_a_training_of_another_configuration_is_not_continued(here, monkeypatch)
     answer = call(TRAIN)
     assert answer.code == 2
     assert (
-        "trainings/tiny/ep/seed-0 holds a training with another configuration: set another folder" in answer.broadcast()
+        "trainings/tiny/ep/seed-0 holds a training with another configuration: set another folder" in answer.error()
     )
     assert files(here / "out" / "trainings") == before
 
@@ -430,7 +430,7 @@ MISTAKES = {
     "reproduce tiny": "'tiny': did you mean 'tiny2026'",
     "reproduce --quick tiny2026": "'--quick'",
     "reproduce tiny2026 extra": "extra",
-    "reproduce tiny2026 --quik": "did you mean --quick",
+    "reproduce tiny2026 --quik": "--quick",
     "reproduce tiny2026 --train p-1h": "'p-1h'",
     "reproduce tiny2026 --train tiny tinny": "'tinny': did you mean 'tiny'",
     "reproduce tiny2026 --quick --train tiny": "--train applies to the full reproduction: leave --quick out",
@@ -478,7 +478,7 @@ def test_a_full_disk_and_a_second_call(where, whole, here, monkeypatch):
         patch.setattr(f"{where}.write_atomic", full)
         answer = call(CALL)
     assert answer.code == 1
-    assert answer.broadcast() == "eqprop: out: No space left on device: make room, then call it again\n"
+    assert answer.error() == "eqprop: out: No space left on device: make room, then call it again\n"
     assert not (here / "out" / "report.md").exists()
     lines = call(TRAIN).done().splitlines()
     assert ("already finished" in lines[0]) == (where == "eqprop.cli.reproduction")
@@ -493,7 +493,7 @@ def test_a_full_disk_in_a_training(here, monkeypatch):
         patch.setattr(RunFolder, "log", full)
         answer = call(TRAIN)
     assert answer.code == 1
-    assert "No space left on device" in answer.broadcast()
+    assert "No space left on device" in answer.error()
     assert "make room" in answer.err
     call(TRAIN).done()
     assert [row["seeds"] for row in tables(report_text(here / "out"))[2]] == ["2", "2"]
@@ -509,7 +509,7 @@ def test_numbers_that_are_not_finite(here, monkeypatch):
     monkeypatch.setattr(Experiment, "batch", bad)
     answer = call(CALL)
     assert answer.code == 1
-    assert "tiny-toy: the input" in answer.broadcast()
+    assert "tiny-toy: the input" in answer.error()
 
 
 def test_without_matplotlib_the_report_has_no_figures(here, monkeypatch):

@@ -67,15 +67,15 @@ def test_seeds_that_do_not_diverge_count(here, monkeypatch):
     """The first of three diverges; the others equal separate trainings."""
     from eqprop.cli import runs as study
 
-    carry_on, tried = study.carry_on, []
+    train_one, tried = study._train_one, []
 
     def breaks(folder, *arguments):
         tried.append(folder.name)
         if "tiny/ep/seed-0" in str(folder):
             raise FloatingPointError("epoch 2, batch 3: a state is not finite")
-        carry_on(folder, *arguments)
+        train_one(folder, *arguments)
 
-    monkeypatch.setattr(study, "carry_on", breaks)
+    monkeypatch.setattr(study, "_train_one", breaks)
     said = call(f"{CALL} --train tiny --seeds 3").done()
     assert "tiny by EP: trained; seed 0 diverged: epoch 2, batch 3: a state is not finite\n" in said
     assert tried == ["seed-0", "seed-1", "seed-2"] * 2
@@ -85,7 +85,7 @@ def test_seeds_that_do_not_diverge_count(here, monkeypatch):
     assert errors[2]["seeds"] == "3"
     assert "published 12.34 ± 0.56 %" in report_text(here / "out")
     assert "; seed 0 diverged.\n" in report_text(here / "out")
-    monkeypatch.setattr(study, "carry_on", carry_on)
+    monkeypatch.setattr(study, "_train_one", train_one)
     call(f"{CALL}-2 --train tiny --seeds 3").done()
     for seed in (1, 2):
         one, other = (here / folder / f"trainings/tiny/ep/seed-{seed}" for folder in ("out", "out-2"))
@@ -106,5 +106,5 @@ def test_a_second_call_tries_only_the_diverged_training_again(here):
 def test_train_alone_still_ends_with_an_error(here):
     answer = call("train wild --no-plots --out run")
     assert answer.code == 1
-    assert answer.broadcast().startswith("eqprop: run: the training diverged: epoch 1, batch")
-    assert "the weights from before are kept: `eqprop evaluate run` tests them" in answer.err
+    assert answer.error().startswith("eqprop: run: the training diverged: epoch 1, batch")
+    assert "the last finite weights are kept: `eqprop evaluate run` tests them" in answer.err

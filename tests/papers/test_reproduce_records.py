@@ -73,7 +73,7 @@ def finished(row, *roots):
 
 
 def test_records_are_used(records, here, monkeypatch):
-    for name in ("conduct", "carry_out", "create_run"):
+    for name in ("run_experiment", "train_runs", "create_run"):
         monkeypatch.setattr(f"eqprop.cli.reproduction.{name}", forbid)
     before = files(records)
     said = call(f"reproduce tiny2026 --records {records} --train tiny --seeds 1 --out out").done()

@@ -10,7 +10,7 @@ import torch
 
 import eqprop as ep
 from command import call
-from eqprop.cli.parsers import augmentation, augmentation_text, normalization, normalization_text
+from eqprop.cli.parsers import format_augment, format_normalize, parse_augment, parse_normalize
 from eqprop.data import Augment, Batches, Normalize, hold_out, load
 from eqprop.theorem.experiment import RANDOM, Experiment
 from eqprop.training import SGD, Data, Run, checkpoint, create_run, prepare, train_run
@@ -209,14 +209,14 @@ def test_normalization_by_a_word(word, wanted, root, here):
 
 @pytest.mark.parametrize("augment", [*WORDS.values(), Augment(1, flip=True, border="edge")])
 def test_the_word_for_an_augmentation_stands_for_it(augment):
-    assert augmentation(augmentation_text(augment)) == augment
+    assert parse_augment(format_augment(augment)) == augment
 
 
 @pytest.mark.parametrize(
     "normalize", [None, NORMALISE, Normalize((0.1, -0.2, 1e-7), (0.5, 1, 2)), Normalize((1, 2), (3,))]
 )
 def test_the_word_for_a_normalization_stands_for_it(normalize):
-    assert normalization(normalization_text(normalize)) == normalize
+    assert parse_normalize(format_normalize(normalize)) == normalize
 
 
 def test_a_recipe_that_has_both_shows_them_and_can_be_told_otherwise(root, here, monkeypatch):

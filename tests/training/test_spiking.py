@@ -8,7 +8,7 @@ import torch
 
 import eqprop as ep
 from command import call, files
-from eqprop.cli import constructors as kinds
+from eqprop.cli import parsers
 from eqprop.papers import RECIPES, baseline, published_errors, recipe, surrogate_baseline
 from eqprop.solvers.settle import Settle
 from eqprop.spiking import OSA, Bernoulli, Decay, SigmaDelta, Spiking
@@ -36,8 +36,8 @@ def here(tmp_path, monkeypatch):
     ],
 )
 def test_words_of_phases(word, value):
-    assert kinds.steps(word) == value
-    assert kinds.steps_text(value) == word
+    assert parsers.parse_steps(word) == value
+    assert parsers.format_steps(value) == word
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_words_of_phases(word, value):
     ],
 )
 def test_words_of_sizes(word, value):
-    assert kinds.size(word) == value
-    assert kinds.size_text(value) == word
+    assert parsers.parse_step_size(word) == value
+    assert parsers.format_step_size(value) == word
 
 
 @pytest.mark.parametrize(
@@ -65,14 +65,14 @@ def test_words_of_sizes(word, value):
     ],
 )
 def test_shorter_words_of_sizes(word, value):
-    assert kinds.size(word) == value
-    assert kinds.size(kinds.size_text(value)) == value
+    assert parsers.parse_step_size(word) == value
+    assert parsers.parse_step_size(parsers.format_step_size(value)) == value
 
 
 @pytest.mark.parametrize(("word", "value"), [("sigma-delta", SigmaDelta()), ("bernoulli", Bernoulli())])
 def test_words_of_coders(word, value):
-    assert kinds.coder(word) == value
-    assert kinds.coder_text(value) == word
+    assert parsers.parse_coder(word) == value
+    assert parsers.format_coder(value) == word
 
 
 SIZE = r"must be NUMBER, START/t\^POWER or osa:TARGET, got "
@@ -98,12 +98,12 @@ MISTAKES = {
     "--model.dynamics.lam much": f"lam {SIZE}'much'",
     "--model.dynamics.lam osa:0.03": r"lam must be one of a number in \(0, 1\], `Decay`, got OSA\(target=0\.03\)",
     "--model.dynamics.coder sigma": "coder must be one of sigma-delta, bernoulli, got 'sigma'",
-    "--model.dynamics.input analog": "input must be one of 'spikes', 'current', got 'analog'",
-    "--model.dynamics.decode between": "decode must be one of 'after', 'before', got 'between'",
-    "--model.dynamics.ep 0.5": "did you mean --model.dynamics.eps?",
+    "--model.dynamics.input analog": "'analog'.*'spikes', 'current'",
+    "--model.dynamics.decode between": "'between'.*'after', 'before'",
+    "--model.dynamics.ep 0.5": "Perhaps you meant: --model.dynamics.eps",
     "--model.activation tanh": "spiking dynamics need hard sigmoids.*population 1",
     "--dynamics spikes": "no --dynamics 'spikes': did you mean 'spiking'",
-    "--dynamics prototypical --model.dynamics.eps 0.5": "not understood: --model.dynamics.eps",
+    "--dynamics prototypical --model.dynamics.eps 0.5": "Unrecognized options: --model.dynamics.eps",
 }
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from eqprop import plots
 from eqprop._core.files import write_atomic
 from eqprop.cli.commands.gdu import draw
-from eqprop.cli.console import counting, download_progress, echo
-from eqprop.cli.errors import Diverged, Failed
+from eqprop.cli.console import download_progress, echo, progress_counter
+from eqprop.cli.errors import CommandFailedError, TrainingDivergedError
 from eqprop.cli.figures import drawable
-from eqprop.cli.runs import ExecutionOptions, carry_out
+from eqprop.cli.runs import ExecutionOptions, train_runs
 from eqprop.cli.targets import can_draw
 from eqprop.data import DataError, load
 from eqprop.papers.reproduction.paper import Check, Paper, Row
@@ -108,7 +108,7 @@ class Reproduction:
         experiment = replace(check.experiment, data=replace(check.experiment.data, root=self.root))
         model = experiment.build(self.device)
         batch = experiment.batch(model, download_progress(experiment.data.name))
-        with counting(f"{experiment.name}, free phase") as progress:
+        with progress_counter(f"{experiment.name}, free phase") as progress:
             return run_experiment(experiment, model, batch, check.betas, progress=progress)
 
     def draw_check_figures(self) -> None:
@@ -140,7 +140,7 @@ class Reproduction:
 
     def _compute_study(self, study: Study, place: Path) -> str:
         start = time.monotonic()
-        with counting(study.name) as progress:
+        with progress_counter(study.name) as progress:
             found = study.compute(self.device, self.root, progress)
         seconds = time.monotonic() - start
         facts = {"key": study.key, "found": found, "seconds": seconds, "environment": environment(self.device)}
@@ -168,9 +168,9 @@ class Reproduction:
         options, diverged, left = ExecutionOptions(device=self.device, plots=False), [], folders
         while left:
             try:
-                carry_out([[folder] for folder in left], options, self.root, self.found.folder)
+                train_runs([[folder] for folder in left], options, self.root, self.found.folder)
                 break
-            except Diverged as stop:  # the seeds before it are finished: go on with those after it
+            except TrainingDivergedError as stop:  # the seeds before it are finished: go on with those after it
                 number = folders.index(stop.folder)
                 self.found.diverged.setdefault(row.command, []).append(seeds[number])
                 diverged.append(f"seed {seeds[number]} diverged: {stop.reason}")
@@ -191,7 +191,7 @@ class Reproduction:
             )
             return f"not run: {str(error).splitlines()[0]}"
         except FloatingPointError as error:
-            raise Failed(f"{key}: {error}") from None
+            raise CommandFailedError(f"{key}: {error}") from None
 
     def write_report(self, checks: list[Check], trained: Iterable[Row]) -> None:
         """Write ``report.md`` and ``report.html`` with all figures.

@@ -13,11 +13,10 @@ from eqprop._core.files import write_atomic
 from eqprop.bench.candidates import Task, phases_of
 from eqprop.bench.measuring import Measured, measure
 from eqprop.bench.tables import as_json, notes, setting, tables
-from eqprop.cli.commands.train import LeftOut
-from eqprop.cli.console import counting, echo, table
-from eqprop.cli.errors import Failed
-from eqprop.cli.options import parse, refusing
-from eqprop.cli.targets import can_draw, new_folder, vacant, writing
+from eqprop.cli.console import echo, progress_counter, table
+from eqprop.cli.errors import CommandFailedError, report_full_disk
+from eqprop.cli.options import HIDE_DEFAULT, name_options, parse
+from eqprop.cli.targets import can_draw, check_vacant, new_folder
 from eqprop.papers.registry import recipe
 from eqprop.report import markdown_table
 from eqprop.training.environment import environment
@@ -49,13 +48,13 @@ class Bench:
     """
 
     recipes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE ...")] = QUICK
-    batch: Annotated[Sequence[int], LeftOut] = ()
-    threads: Annotated[Sequence[int], LeftOut] = ()
-    free_steps: Annotated[int | None, LeftOut] = None
-    nudged_steps: Annotated[int | None, LeftOut] = None
+    batch: Annotated[Sequence[int], HIDE_DEFAULT] = ()
+    threads: Annotated[Sequence[int], HIDE_DEFAULT] = ()
+    free_steps: Annotated[int | None, HIDE_DEFAULT] = None
+    nudged_steps: Annotated[int | None, HIDE_DEFAULT] = None
     rounds: int = 5
     residual: float = 1e-4
-    out: Annotated[Path | None, LeftOut] = None
+    out: Annotated[Path | None, HIDE_DEFAULT] = None
     plots: bool = True
 
     def __post_init__(self) -> None:
@@ -72,8 +71,8 @@ class Bench:
 def main(words: list[str]) -> int:
     """Measure, tell, and keep."""
     options = parse(Bench, words, PROG)
-    vacant(options.out)
-    with refusing(Bench, PROG):
+    check_vacant(options.out)
+    with name_options(options):
         found = [one(task, number, options) for task, number in settings(options)]
     show(found, options)
     keep(found, options)
@@ -95,14 +94,14 @@ def one(task: Task, number: int, options: Bench) -> Measured:
     """Measure a setting.
 
     Raises:
-        Failed: if a number is not finite.
+        CommandFailedError: if a number is not finite.
     """
     title = f"{task.run.name}, batch {task.batch}, {number} thread{'s' * (number > 1)}"
     try:
-        with counting(title) as tell:
+        with progress_counter(title) as tell:
             return measure(task, number, options.rounds, options.residual, tell)
     except FloatingPointError as error:
-        raise Failed(f"{title}: {error}") from None
+        raise CommandFailedError(f"{title}: {error}") from None
 
 
 def show(found: Sequence[Measured], options: Bench) -> None:
@@ -118,12 +117,12 @@ def keep(found: Sequence[Measured], options: Bench) -> None:
     """Write all of it.
 
     Raises:
-        Failed: if the disk is full.
+        CommandFailedError: if the disk is full.
         OSError: if the folder cannot be made.
     """
     folder = new_folder(options.out, "bench")
     choices = {"rounds": options.rounds, "residual": options.residual}
-    with writing(folder):
+    with report_full_disk(folder):
         parts = [f"{markdown_table(g.head, g.rows)}\n\n{text}" for text, g in tables(found, options.residual).items()]
         write_atomic(folder / "report.md", "\n\n".join(["# What it costs", *parts, *notes(found)]) + "\n")
         write_atomic(folder / "bench.json", as_json(command(options), environment(), choices, found))

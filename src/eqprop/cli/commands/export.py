@@ -9,8 +9,8 @@ import tyro
 from eqprop._core.checks import positive
 from eqprop.cli.commands.evaluate import one_run
 from eqprop.cli.console import echo
+from eqprop.cli.errors import report_full_disk
 from eqprop.cli.options import parse
-from eqprop.cli.targets import writing
 from eqprop.spiking.nir import import_nir, write_nir
 from eqprop.training.session import load
 
@@ -44,7 +44,7 @@ def main(words: list[str]) -> int:
     import_nir()
     _check_target(options.to)
     model = load(one_run(options.folder), options.which)
-    with writing(options.to, "export again"):
+    with report_full_disk(options.to, "export again"):
         write_nir(model, options.to, options.tick)
     echo(f"{options.to}: a NIR graph; run it for {model.settle.steps} ticks of {options.tick:g} from the zero state")
     return 0

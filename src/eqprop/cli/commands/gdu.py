@@ -10,12 +10,19 @@ import tyro
 from eqprop import plots
 from eqprop._core.checks import nonzero, positive_int
 from eqprop._core.files import write_atomic
-from eqprop.cli.commands.train import LeftOut, folder_name
-from eqprop.cli.console import counting, download_progress, echo, table
-from eqprop.cli.devices import as_device
-from eqprop.cli.errors import Failed
-from eqprop.cli.options import parse, refusing
-from eqprop.cli.targets import can_draw, first_word, new_folder, put_weights, trained_folder, vacant, writing
+from eqprop.cli.console import download_progress, echo, progress_counter, table
+from eqprop.cli.errors import CommandFailedError, report_full_disk
+from eqprop.cli.options import HIDE_DEFAULT, name_options, parse
+from eqprop.cli.parsers import as_device
+from eqprop.cli.targets import (
+    can_draw,
+    check_folder_name,
+    check_vacant,
+    load_weights,
+    new_folder,
+    split_target,
+    trained_folder,
+)
 from eqprop.papers import registry
 from eqprop.papers.registry import EXPERIMENTS, RECIPES
 from eqprop.report import markdown_table
@@ -52,14 +59,14 @@ class GDU:
     """
 
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
-    out: Annotated[Path | None, LeftOut] = None
+    out: Annotated[Path | None, HIDE_DEFAULT] = None
     betas: Sequence[float] = ()
     components: int = 5
     device: str = "cpu"
     plots: bool = True
 
     def __post_init__(self) -> None:
-        folder_name(self.experiment.name)
+        check_folder_name(self.experiment.name)
         for beta in self.betas:
             nonzero("betas", beta)
         positive_int("components", self.components)
@@ -68,13 +75,13 @@ class GDU:
 
 def main(words: list[str]) -> int:
     """Run the check, print the report and write the results."""
-    name, rest = first_word(words, "gdu", NAMES)
+    name, rest = split_target(words, "gdu", NAMES)
     trained = trained_folder(name, NAMES)
     default = GDU(_trained_experiment(trained) if trained else registry.experiment(name))
     prog = f"eqprop gdu {name}"
     options = parse(GDU, rest, prog, default)
-    vacant(options.out)
-    with refusing(GDU, prog, default):
+    check_vacant(options.out)
+    with name_options(options):
         report, result = _run(options, trained)
     _print_report(result)
     _write_results(options, report, result)
@@ -92,17 +99,17 @@ def _run(options: GDU, trained: Path | None) -> tuple[GDUReport, Result]:
 
     Raises:
         ValueError, FileNotFoundError, DataError: see `Experiment`.
-        Failed: if a number is not finite.
+        CommandFailedError: if a number is not finite.
     """
     experiment = options.experiment
     model = experiment.build(options.device)
-    weights = put_weights(model, trained) if trained else INITIAL
+    weights = load_weights(model, trained) if trained else INITIAL
     batch = experiment.batch(model, download_progress(experiment.data.name))
     try:
-        with counting(f"{experiment.name}, free phase") as progress:
+        with progress_counter(f"{experiment.name}, free phase") as progress:
             return run_experiment(experiment, model, batch, tuple(options.betas), weights=weights, progress=progress)
     except FloatingPointError as error:
-        raise Failed(f"{experiment.name}: {error}") from None
+        raise CommandFailedError(f"{experiment.name}: {error}") from None
 
 
 def _print_report(result: Result) -> None:
@@ -116,11 +123,11 @@ def _write_results(options: GDU, report: GDUReport, result: Result) -> None:
     """Write plots, report and JSON.
 
     Raises:
-        Failed: if the disk is full.
+        CommandFailedError: if the disk is full.
         OSError: if the folder cannot be created.
     """
     folder = new_folder(options.out, f"gdu-{options.experiment.name}")
-    with writing(folder):
+    with report_full_disk(folder):
         if can_draw(options.plots):
             draw(report, result, folder, options.components)
         text = [

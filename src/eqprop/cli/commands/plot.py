@@ -8,11 +8,11 @@ from typing import Annotated
 import tyro
 
 from eqprop.cli.console import echo
-from eqprop.cli.devices import as_device
 from eqprop.cli.figures import draw_run
 from eqprop.cli.options import parse
-from eqprop.cli.runs import runs_in
-from eqprop.cli.summary import group
+from eqprop.cli.parsers import as_device
+from eqprop.cli.runs import find_runs
+from eqprop.cli.summary import group_runs
 from eqprop.plots import error_curves
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.session import load, read_history, read_run
@@ -42,7 +42,7 @@ class Plot:
 def main(words: list[str]) -> int:
     """Draw, and say where."""
     options = parse(Plot, words, "eqprop plot")
-    found = runs_in(options.folder)
+    found = find_runs(options.folder)
     folders = begun(found)
     for folder in folders:  # nothing is drawn before all is known to be sound
         load(folder)
@@ -50,7 +50,7 @@ def main(words: list[str]) -> int:
     for folder in folders:
         draw_run(folder, options.device, options.root)
         echo(f"pictures in {folder / 'plots'}")
-    if len(folders) > 1 and (groups := group(folders)):
+    if len(folders) > 1 and (groups := group_runs(folders)):
         curves = {label: [rows for _, rows in members] for label, members in groups.items()}
         error_curves(curves, options.folder / "plots" / "errors", read_run(folders[0]).name)
         echo(f"pictures in {options.folder / 'plots'}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from eqprop.cli.console import echo, table
 from eqprop.cli.options import parse
-from eqprop.cli.parsers import steps_text
+from eqprop.cli.parsers import format_steps
 from eqprop.dynamics.base import Dynamics
 from eqprop.dynamics.energy import EnergyDescent
 from eqprop.dynamics.noisy import Noisy
@@ -53,7 +53,7 @@ def _sizes(run: Run) -> Sequence[int]:
 
 def _cells(run: Run) -> list[str]:
     estimator = vars(run.estimator)
-    steps = [steps_text(estimator[name]) if name in estimator else "–" for name in ("free_steps", "nudged_steps")]
+    steps = [format_steps(estimator[name]) if name in estimator else "–" for name in ("free_steps", "nudged_steps")]
     known = {p.method: p for p in PUBLISHED if (p.recipe, p.angle) == (run.name, 0)}
     errors = [known[method].text if method in known else "–" for method in (run.method, "BPTT")]
     return [

@@ -9,13 +9,12 @@ from typing import Annotated
 import tyro
 
 from eqprop._core.checks import ArgumentError, positive_int
-from eqprop.cli.commands.train import LeftOut
 from eqprop.cli.console import echo
-from eqprop.cli.devices import as_device
-from eqprop.cli.errors import UsageError, unknown
-from eqprop.cli.options import parse
+from eqprop.cli.errors import UsageError, report_full_disk, unknown
+from eqprop.cli.options import HIDE_DEFAULT, parse
+from eqprop.cli.parsers import as_device
 from eqprop.cli.reproduction import Reproduction
-from eqprop.cli.targets import makeable, writing
+from eqprop.cli.targets import check_creatable
 from eqprop.papers.catalog import PAPERS
 from eqprop.papers.reproduction.paper import Paper, Row
 from eqprop.papers.reproduction.records import Findings, config_key
@@ -38,11 +37,11 @@ class Reproduce:
         root: folder in which to look for data sets first.
     """
 
-    out: Annotated[Path | None, LeftOut] = None
+    out: Annotated[Path | None, HIDE_DEFAULT] = None
     quick: bool = False
     train: Sequence[str] = ()
     seeds: int = 5
-    records: Annotated[Path | None, LeftOut] = None
+    records: Annotated[Path | None, HIDE_DEFAULT] = None
     fresh: bool = False
     device: str = "cpu"
     root: Annotated[str | None, tyro.conf.arg(name="data.root", help_behavior_hint="")] = None
@@ -64,12 +63,12 @@ def main(words: list[str]) -> int:
     options = parse(Reproduce, rest, f"eqprop reproduce {paper.name}")
     rows = _rows_to_train(paper, options)
     out = options.out or Path("runs", f"reproduce-{paper.name}" + "-quick" * options.quick)
-    makeable(out)
+    check_creatable(out)
     checks = [c for c in paper.checks if not options.quick or c.experiment.name in paper.quick_checks]
     if options.quick and paper.quick_studies:
         paper = replace(paper, studies=paper.quick_studies)
     work = Reproduction(paper, Findings(out), record_folders(options), options.device, options.root, options.quick)
-    with writing(out, "call it again"):
+    with report_full_disk(out, "call it again"):
         for n, check in enumerate(checks, start=1):
             echo(f"theorem {n}/{len(checks)}, {check.experiment.name}: {work.run_check(check)}")
         if not options.quick:

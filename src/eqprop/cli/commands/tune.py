@@ -12,13 +12,19 @@ import tyro
 from eqprop import plots
 from eqprop._core.checks import fraction, positive_int
 from eqprop._core.files import write_atomic
-from eqprop.cli.commands.train import LeftOut, folder_name
-from eqprop.cli.console import counting, download_progress, echo, table
-from eqprop.cli.devices import as_device
-from eqprop.cli.errors import Failed
-from eqprop.cli.options import parse, refusing
-from eqprop.cli.parsers import steps_text
-from eqprop.cli.targets import can_draw, first_word, new_folder, put_weights, trained_folder, vacant, writing
+from eqprop.cli.console import download_progress, echo, progress_counter, table
+from eqprop.cli.errors import CommandFailedError, report_full_disk
+from eqprop.cli.options import HIDE_DEFAULT, name_options, parse
+from eqprop.cli.parsers import as_device, format_steps
+from eqprop.cli.targets import (
+    can_draw,
+    check_folder_name,
+    check_vacant,
+    load_weights,
+    new_folder,
+    split_target,
+    trained_folder,
+)
 from eqprop.dynamics.noisy import Noisy
 from eqprop.dynamics.prototypical import Prototypical
 from eqprop.estimators import EquilibriumProp
@@ -64,12 +70,12 @@ class Tune:
     betas: Sequence[float] = ()
     batches: int = 3
     wanted: float = 0.9
-    out: Annotated[Path | None, LeftOut] = None
+    out: Annotated[Path | None, HIDE_DEFAULT] = None
     device: str = "cpu"
     plots: bool = True
 
     def __post_init__(self) -> None:
-        folder_name(self.run.name)
+        check_folder_name(self.run.name)
         positive_int("batches", self.batches)
         fraction("wanted", self.wanted)
         as_device(self.device)
@@ -110,25 +116,25 @@ def _default_betas(own: Experiment) -> tuple[float, ...]:
 
 def main(words: list[str]) -> int:
     """Run the comparison, print the table and write the results."""
-    name, rest = first_word(words, "tune", tuple(RECIPES))
+    name, rest = split_target(words, "tune", tuple(RECIPES))
     trained = trained_folder(name, tuple(RECIPES))
     prog, default = f"eqprop tune {name}", Tune(read_run(trained) if trained else recipe(name))
     options = parse(Tune, rest, prog, default)
-    vacant(options.out)
-    with refusing(Tune, prog, default):
+    check_vacant(options.out)
+    with name_options(options):
         grid = options.grid
         cells, weights, machine = _run(options, grid, trained)
     best = cheapest(cells, options.wanted)
     batches = f"{options.batches} batch{'es' * (options.batches > 1)}"
     notes = "" if isinstance(options.run.estimator, EquilibriumProp) else CONTINUAL
-    notes += SWEEPS if ":async" in steps_text(options.run.estimator.free_steps) else ""
+    notes += SWEEPS if ":async" in format_steps(options.run.estimator.free_steps) else ""
     notes += RATES if options.run.model.dynamics.spiking else ""
     legend = LEGEND.format(batches=batches, weights=weights, nudging=grid.nudging, notes=notes)
     text = [legend, _recommendation(options, cells, best)]
     table(HEAD, _table_rows(cells))
     echo("\n" + "\n\n".join(text))
     folder = new_folder(options.out, f"tune-{options.run.name}")
-    with writing(folder):
+    with report_full_disk(folder):
         if can_draw(options.plots):
             title = f"{options.run.name}, {weights} weights: EP's gradient and BPTT's"
             plots.agreement_map(cells, folder / "plots" / "agreement", wanted=options.wanted, chosen=best, title=title)
@@ -147,17 +153,17 @@ def _run(options: Tune, grid: Grid, trained: Path | None) -> tuple[list[Cell], s
 
     Raises:
         ValueError, FileNotFoundError, DataError: if the run cannot be prepared.
-        Failed: if a number is not finite.
+        CommandFailedError: if a number is not finite.
     """
     run = options.run
     session = prepare(run, options.device, download_progress(run.data.name))
-    weights = put_weights(session.model, trained) if trained else INITIAL
+    weights = load_weights(session.model, trained) if trained else INITIAL
     batches = list(islice(session.train, options.batches))
     try:
-        with threads(run.threads), counting(f"{run.name}, settings tried") as progress:
+        with threads(run.threads), progress_counter(f"{run.name}, settings tried") as progress:
             return tune(session.model, batches, grid, progress), weights, environment(options.device)
     except FloatingPointError as error:
-        raise Failed(f"{run.name}: {error}") from None
+        raise CommandFailedError(f"{run.name}: {error}") from None
 
 
 def _table_rows(cells: Sequence[Cell]) -> list[list[str]]:
