@@ -113,7 +113,7 @@ def test_estimators_have_the_phases_of_the_recipe():
 
 def test_missing_estimators_have_a_reason():
     spiking, sweeps = (make_estimators(run, extract_phases(run)) for run in map(recipe, ("spiking-digits", "dchn-mnist-small")))
-    assert spiking["BPTT"] == ep.SurrogateBPTT(ep.Settle(50), 25)
+    assert spiking["BPTT"] == ep.BPTT(ep.Settle(50), 25, surrogate=True)
     assert "no derivative" in spiking["implicit"]
     assert "synchronous" in sweeps["continual EP"]
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import eqprop as ep
 import zoo
 from eqprop.solvers.coloring import color_groups
+from eqprop.solvers.phase import Phase
 from eqprop.solvers.settle import settle
 
 LATERAL = ["lateral", "lateral-output", "own-lateral"]
@@ -63,7 +64,7 @@ def never_rises(model, x, start, steps=12):
     energy = [model.energy(state, x)]
     for _ in range(steps):
         for group in color_groups(network.ends):
-            state = dynamics.move(network, state, drive, group)
+            state = dynamics.step_group(network, state, drive, group)
             energy.append(model.energy(state, x))
     path = torch.stack(energy).detach()
     assert (path.diff(dim=0) <= 1e-12 * (1 + path.abs().max())).all()
@@ -105,7 +106,7 @@ def test_a_move_is_the_minimum_over_its_group(network):
     x, state = torch.randn(3, *network.populations[0].shape, dtype=torch.double), random_state(network)
     drive = model.dynamics.prepare(network, x)
     for group in color_groups(network.ends):
-        moved = model.dynamics.move(network, state, drive, group)
+        moved = model.dynamics.step_group(network, state, drive, group)
         assert all(moved[n] is state[n] for n in range(len(state)) if n + 1 not in group)
         leaves = tuple(s.detach().requires_grad_() for s in moved)
         slopes = torch.autograd.grad(model.energy(leaves, x).sum(), leaves)
@@ -172,7 +173,7 @@ def test_currents_into_a_group_are_those_into_all(name):
     drive = model.dynamics.prepare(model.network, x)
     whole = drive.currents(s)
     for n in range(1, len(s) + 1):
-        for known in (drive, drive.at([n], s), drive.at(range(1, len(s) + 1), s)):
+        for known in (drive, drive.specialize([n], s), drive.specialize(range(1, len(s) + 1), s)):
             (current,) = known.currents_into([n], s) if (n, n) not in model.network.ends else (whole[n - 1],)
             torch.testing.assert_close(current, whole[n - 1], rtol=1e-12, atol=1e-13)
 
@@ -198,7 +199,7 @@ def test_nothing_that_was_given_is_written(name):
     states = ep.relax(model, x, sweeps(3), y, beta=0.2, state=start, trajectory=True).trajectory
     kept = [[s.clone() for s in state] for state in states]
     with torch.no_grad():
-        settle(model.network, model.dynamics, drive, start, sweeps(3))
+        settle(Phase(model.network, model.dynamics, drive), start, sweeps(3))
     assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
     again = ep.relax(model, x, sweeps(3), y, beta=0.2, state=start, trajectory=True).trajectory
     assert all(torch.equal(a, b) for s, t in zip(kept, again, strict=True) for a, b in zip(s, t, strict=True))
@@ -234,11 +235,11 @@ REFUSED = {
     "any shape": (
         "own-activation",
         ep.Prototypical(),
-        r"increase.*`potential`.*Activation\('arctangent'\) in population 1",
+        r"increasing.*`potential`.*Activation\('arctangent'\) in population 1",
     ),
-    "lateral": ("lateral", ep.Prototypical(), "population 1 is joined to itself"),
-    "own lateral": ("own-lateral", ep.Prototypical(), "population 1 is joined to itself"),
-    "lateral output": ("lateral-output", ep.Prototypical(), "population 2 is joined to itself"),
+    "lateral": ("lateral", ep.Prototypical(), "population 1 is connected to itself"),
+    "own lateral": ("own-lateral", ep.Prototypical(), "population 1 is connected to itself"),
+    "lateral output": ("lateral-output", ep.Prototypical(), "population 2 is connected to itself"),
 }
 
 

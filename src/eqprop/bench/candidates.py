@@ -10,13 +10,12 @@ from torch.optim import SGD
 from eqprop.bench.arithmetic import Part, make_bare_step, training_parts
 from eqprop.bench.feedforward import Feedforward
 from eqprop.bench.timing import Step
-from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, SurrogateBPTT
+from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, NudgedEstimator
 from eqprop.estimators.base import Estimator
 from eqprop.estimators.ep import Nudging
 from eqprop.models.model import Model
 from eqprop.solvers.schedules import Synchronous
-from eqprop.solvers.settle import Settle, as_settle
-from eqprop.spiking import Spiking
+from eqprop.solvers.settle import Settle
 from eqprop.training.config.run import Run
 
 __all__ = [
@@ -77,10 +76,10 @@ def extract_phases(run: Run, free: int | None = None, nudged: int | None = None)
         ValueError: if the run's estimator has no nudged phase.
     """
     own = run.estimator
-    if not isinstance(own, EquilibriumProp | ContinualEP | ContinualSGD):
+    if not isinstance(own, NudgedEstimator):
         raise ValueError(f"{type(own).__name__} has no nudged phase: choose a recipe that trains by EP")
-    free_phase = _with_steps(as_settle("free_steps", own.free_steps), free)
-    nudged_phase = _with_steps(as_settle("nudged_steps", own.nudged_steps), nudged)
+    free_phase = _with_steps(own.phases["free_steps"], free)
+    nudged_phase = _with_steps(own.phases["nudged_steps"], nudged)
     return Phases(free_phase, nudged_phase, own.beta, own.nudging)
 
 
@@ -97,8 +96,7 @@ def make_estimators(run: Run, phases: Phases) -> dict[str, Estimator | str]:
     steps for its adjoint.
     """
     free, nudged, beta, nudging = phases.free, phases.nudged, phases.beta, phases.nudging
-    spiking = isinstance(run.model.dynamics, Spiking)
-    bptt = SurrogateBPTT if spiking else BPTT
+    spiking = run.model.dynamics.spiking
     synchronous = nudged.schedule == Synchronous()
     continual = (
         ContinualEP(free, nudged.steps, beta, nudging)
@@ -108,7 +106,7 @@ def make_estimators(run: Run, phases: Phases) -> dict[str, Estimator | str]:
     return {
         EP: EquilibriumProp(free, nudged, beta, nudging),
         CONTINUAL: continual if synchronous else "it takes synchronous nudged steps, but the recipe's are sweeps",
-        THROUGH_TIME: bptt(free, min(nudged.steps, free.steps)),
+        THROUGH_TIME: BPTT(free, min(nudged.steps, free.steps), surrogate=spiking),
         IMPLICIT: "spikes have no derivative" if spiking else ImplicitDiff(free, replace(nudged, average=1)),
     }
 

@@ -16,7 +16,6 @@ from eqprop._core.files import DamagedError, write_atomic
 from eqprop.data.batches import Batches
 from eqprop.estimators.base import bind_estimator
 from eqprop.models.model import Model
-from eqprop.solvers.settle import Settle
 from eqprop.training import checkpoint
 from eqprop.training.config.run import Run
 from eqprop.training.dataset import Splits, check_classes, fit_to_model, load_splits, training_batches
@@ -32,14 +31,14 @@ from eqprop.training.trainer import Trainer
 __all__ = [
     "Session",
     "begun_on",
+    "create_run",
     "is_finished",
-    "read_history",
     "load",
     "prepare",
-    "train_run",
+    "read_history",
     "read_run",
-    "create_run",
     "threads",
+    "train_run",
 ]
 
 TEST_BATCH = 1000
@@ -118,10 +117,9 @@ def prepare_with(run: Run, parts: Callable[[], Splits], device: torch.device | s
     """`prepare`, with samples that come from elsewhere; asked for when the model has been found sound."""
     model = run.build().to(device)
     bind_estimator(run.estimator, model, run.optimizer.build(model))
-    model.dynamics.admit(getattr(run.estimator, "beta", 0.0))
-    for steps in vars(run.estimator).values():
-        if isinstance(steps, Settle):
-            steps.admit(model.network, model.dynamics)
+    model.dynamics.check_beta(getattr(run.estimator, "beta", 0.0))
+    for steps in run.estimator.phases.values():
+        steps.check_dynamics(model.network, model.dynamics)
     train, validation, test = parts()
     batches = training_batches(run.data, run.seed, train, model, device)
     check_classes(run.data.name, model, batches.shaped(batches.x[:1]), batches.y)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from eqprop._core.checks import instance, natural, positive_int
+from eqprop._core.checks import instance, non_negative_int, positive_int
 from eqprop._core.fields import LATER, LOCAL
 from eqprop.costs import CrossEntropyReadout, SquaredError
 from eqprop.data.augmentation import Augment
@@ -11,7 +11,7 @@ from eqprop.data.normalize import Normalize
 from eqprop.dynamics.energy import EnergyDescent
 from eqprop.dynamics.noisy import Noisy
 from eqprop.dynamics.prototypical import Prototypical
-from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, SurrogateBPTT
+from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff
 from eqprop.models.convnet import ConvNet
 from eqprop.models.mlp import MLP
 from eqprop.models.model import Model
@@ -29,7 +29,7 @@ from eqprop.training.rng import WEIGHTS, seeded
 __all__ = ["Data", "Run"]
 
 ModelSpec: TypeAlias = MLP | ConvNet | Toy
-EstimatorSpec: TypeAlias = EquilibriumProp | ContinualEP | ContinualSGD | BPTT | SurrogateBPTT | ImplicitDiff
+EstimatorSpec: TypeAlias = EquilibriumProp | ContinualEP | ContinualSGD | BPTT | ImplicitDiff
 OptimizerChoice: TypeAlias = SGD | Adam | AdamW | QuantizedSGD
 ScheduleSpec: TypeAlias = Constant | Cosine | StepDecay
 
@@ -65,7 +65,7 @@ class Data:
     def __post_init__(self) -> None:
         instance("name", self.name, str)
         positive_int("batch_size", self.batch_size)
-        natural("validation", self.validation)
+        non_negative_int("validation", self.validation)
         if self.normalize is not None:
             instance("normalize", self.normalize, Normalize)
         if self.augment is not None:
@@ -119,7 +119,7 @@ class Run:
         ):
             one_of_classes(part, getattr(self, part), classes)
         positive_int("epochs", self.epochs)
-        natural("seed", self.seed)
+        non_negative_int("seed", self.seed)
         positive_int("threads", self.threads, most=1024)
         if isinstance(self.model.dynamics, Spiking) and self.data.normalize is not None:
             raise ValueError(
@@ -130,10 +130,7 @@ class Run:
     @property
     def method(self) -> str:
         """The rule by the name that papers give it: "EP", "C-EP", "VF", "C-VF" (untied weights), "BPTT", "ImplicitDiff"."""
-        rule = "EP" if getattr(self.model, "tied", True) else "VF"
-        if isinstance(self.estimator, ContinualEP | ContinualSGD):
-            return f"C-{rule}"
-        return rule if isinstance(self.estimator, EquilibriumProp) else type(self.estimator).__name__
+        return self.estimator.rule_name(getattr(self.model, "tied", True))
 
     @property
     def title(self) -> str:
@@ -191,7 +188,7 @@ def one_of_classes(name: str, value: object, classes: tuple[type, ...]) -> None:
 
 
 MODELS = (MLP, ConvNet, Toy)
-ESTIMATORS = (EquilibriumProp, ContinualEP, ContinualSGD, BPTT, SurrogateBPTT, ImplicitDiff)
+ESTIMATORS = (EquilibriumProp, ContinualEP, ContinualSGD, BPTT, ImplicitDiff)
 OPTIMIZERS = (SGD, Adam, AdamW, QuantizedSGD)
 SCHEDULES = (Constant, Cosine, StepDecay)
 CONFIG_CLASSES = (
