@@ -112,7 +112,9 @@ def test_estimators_have_the_phases_of_the_recipe():
 
 
 def test_missing_estimators_have_a_reason():
-    spiking, sweeps = (make_estimators(run, extract_phases(run)) for run in map(recipe, ("spiking-digits", "dchn-mnist-small")))
+    spiking, sweeps = (
+        make_estimators(run, extract_phases(run)) for run in map(recipe, ("spiking-digits", "dchn-mnist-small"))
+    )
     assert spiking["BPTT"] == ep.BPTT(ep.Settle(50), 25, surrogate=True)
     assert "no derivative" in spiking["implicit"]
     assert "synchronous" in sweeps["continual EP"]
@@ -274,8 +276,8 @@ def test_dot_plot(tmp_path):
         "time (ms)": {"p-1h, batch 20": {"EP": 2.0, "BPTT": 3.0}, "p-2h, batch 20": {"BPTT": 30.0}},
         "nothing": {"p-1h, batch 20": {}},
     }
-    plots.dots(panels, tmp_path / "bench", "what it costs")
-    check(tmp_path / "bench", "p-1h, batch 20", "p-2h, batch 20", "EP", "BPTT", "time (ms)", "what it costs")
+    plots.dot_plot(panels, tmp_path / "bench", "time and memory")
+    check(tmp_path / "bench", "p-1h, batch 20", "p-2h, batch 20", "EP", "BPTT", "time (ms)", "time and memory")
     assert "nothing" not in (tmp_path / "bench.svg").read_text()
     with pytest.raises(ValueError, match="`panels` is empty"):
-        plots.dots({"nothing": {"p-1h": {}}}, tmp_path / "none")
+        plots.dot_plot({"nothing": {"p-1h": {}}}, tmp_path / "none")

@@ -9,7 +9,7 @@ import pytest
 
 import eqprop as ep
 from eqprop._core.memory import peak_bytes
-from eqprop.bench import Task, make_candidates, multiply_adds, extract_phases
+from eqprop.bench import Task, extract_phases, make_candidates, multiply_adds
 from eqprop.bench.candidates import make_estimator_step
 from eqprop.papers.registry import recipe
 

@@ -15,12 +15,12 @@ from eqprop.bench import (
     Feedforward,
     Part,
     Task,
+    extract_phases,
     make_bare_step,
     make_candidates,
     multiply_adds,
     settling_parts,
     training_parts,
-    extract_phases,
 )
 from eqprop.estimators.ep import nudging_strengths
 from eqprop.papers.registry import recipe
@@ -192,7 +192,7 @@ def test_feedforward_network_has_no_feedback_weights():
 
 @pytest.mark.parametrize("name", ["skip", "lateral", "own-connection", "parallel"])
 def test_feedforward_network_must_be_a_chain(name):
-    with pytest.raises(ValueError, match="must be a chain|is not a layer"):
+    with pytest.raises(ValueError, match=r"must be a chain|is not a layer"):
         Feedforward(zoo.model(name, ep.Prototypical()))
 
 

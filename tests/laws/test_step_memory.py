@@ -3,7 +3,7 @@
 import pytest
 
 from eqprop._core.memory import Ledger, peak_bytes
-from eqprop.bench import Task, make_candidates, extract_phases
+from eqprop.bench import Task, extract_phases, make_candidates
 from eqprop.bench.candidates import make_estimators
 from eqprop.papers.registry import RECIPES, recipe
 

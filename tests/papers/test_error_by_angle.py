@@ -136,8 +136,7 @@ PANELS = {"left": (OWN, {}), "right": (OWN, PUBLISHED_ONES)}
 def drawn(monkeypatch):
     """The figures, instead of files."""
     figures = []
-    for module in (plots.by_angle, plots.sweeps):
-        monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(plots.published, "save", lambda figure, path: figures.append(figure))
     return figures
 
 

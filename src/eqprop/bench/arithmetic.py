@@ -1,6 +1,6 @@
-r"""The matrix products and convolutions that one EP training step cannot avoid: how many there are, and a function that runs only them.
+r"""The matrix products and convolutions that an EP training step cannot avoid: their number, and a function that runs only them.
 
-They follow from the graph. With T free steps on B samples and K nudged steps on n B samples (n = 2 if centred, else 1), each edge needs:
+They follow from the graph. With T free steps on B samples and K nudged steps on n B samples (n = 2 if centred, else 1) they are:
 
     input        "up", once, B samples                edges from a static input
     free step    "up" and "down", T times, B samples  other edges; nothing goes down to the input

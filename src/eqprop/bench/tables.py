@@ -19,9 +19,7 @@ TRAINING = """\
 Training step: milliseconds, and in brackets the time divided by that of the bare arithmetic (the products and convolutions that
 EP's step cannot avoid). * marks the recipe's own estimator. Every step includes an update by plain SGD."""
 SETTLING = "Step of the free phase: milliseconds, and in brackets the time divided by that of its bare arithmetic."
-RESIDUAL = (
-    "Free phase to a residual of {residual:g} with the initial weights: steps, milliseconds. * marks the recipe's method."
-)
+RESIDUAL = "Free phase to a residual of {residual:g} with the initial weights: steps, milliseconds. * marks the recipe's method."
 MEMORY = "Memory of a training step in MiB: peak of live tensors, with gradients, without weights and batch."
 
 
