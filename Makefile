@@ -21,8 +21,8 @@ mutants: .venv/ready
 	$(BIN)/python tools/mutate.py
 
 bench: .venv/ready
-	$(BIN)/python benchmarks/training_step.py
-	$(BIN)/python benchmarks/continual_step.py
+	$(BIN)/eqprop bench p-1h p-2h cep-1h
+	$(BIN)/python benchmarks/autograd_step.py
 	$(BIN)/python benchmarks/trainer_overhead.py
 
 .venv/ready: pyproject.toml

@@ -309,7 +309,7 @@ def test_compare_draws_a_picture(here, monkeypatch):
 def test_pictures_of_a_run_can_be_drawn_again(trained, here):
     folder, _ = trained
     before = files(folder)
-    assert call(f"plot {folder}").done() == f"pictures in {folder / 'plots'}\n"
+    assert call(f"plot {folder}").done() == f"plots in {folder / 'plots'}\n"
     assert files(folder) == before
 
 
@@ -318,7 +318,7 @@ def test_pictures_of_several_runs(compared, monkeypatch):
     folder = compared[0] / "ep"
     said = call(f"plot {folder}").done().splitlines()
     places = [folder / "seed-5", folder / "seed-6", folder]
-    assert sorted(said) == sorted(f"pictures in {place / 'plots'}" for place in places)
+    assert sorted(said) == sorted(f"plots in {place / 'plots'}" for place in places)
     assert all((place / "plots" / "errors.png").is_file() for place in places)
 
 

@@ -135,8 +135,7 @@ PANELS = {"left": (OWN, {}), "right": (OWN, PUBLISHED_ONES)}
 def drawn(monkeypatch):
     """The list of drawn figures; no files are written."""
     figures = []
-    for module in (plots.by_angle, plots.sweeps):
-        monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(plots.published, "save", lambda figure, path: figures.append(figure))
     return figures
 
 

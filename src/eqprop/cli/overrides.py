@@ -18,6 +18,7 @@ from eqprop.models.toy import Toy
 from eqprop.papers.published_results import baseline, surrogate_baseline
 from eqprop.solvers.settle import as_settle
 from eqprop.spiking import Spiking
+from eqprop.theorem.experiment import synchronous_equivalent
 from eqprop.training.config.optimizers import SGD, Adam, AdamW
 from eqprop.training.config.quantized import QuantizedSGD
 from eqprop.training.config.run import Run

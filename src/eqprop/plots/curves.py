@@ -1,4 +1,4 @@
-"""Increments beside gradients, against t: the theorem of Ernoult et al. (2019) at a glance."""
+"""EP's increments and BPTT's gradients over t (Ernoult et al. 2019)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,19 +26,19 @@ def increments(
     accumulated: bool = False,
     title: str = "",
 ) -> None:
-    """EP's increments (dashed) on minus BPTT's gradients (solid) against t: a panel for each population and each weight.
+    """Plot EP's increments (dashed) and minus BPTT's gradients (solid) over t: a panel for each population and weight.
 
-    Each color is one component. Of populations the batch means are drawn, as the papers do.
+    Each color is one component. Populations are averaged over the batch, as in the papers.
 
     Args:
         report: an `eqprop.GDUReport`, or an object with its attributes; plots do not import the theorem.
-        path: where to write, without an ending.
+        path: output path without suffix.
         components: how many components to draw at random in each panel, those first for which BPTT's gradient is not zero
             throughout (many pixels are always black); or the components themselves, as places in the flattened population or
             weight, for keys of ``report.populations`` and ``report.weights``; panels that are not named get 5 at random.
-        seed: of the random choice.
-        accumulated: draw the sums up to t in the place of the single steps.
-        title: of the picture; beta, T and K if left out.
+        seed: seed of the random choice.
+        accumulated: draw the sums up to t instead of single steps.
+        title: title of the figure (default: beta, T and K).
 
     Raises:
         ValueError: if a name has no panel, or a component is not there.
@@ -92,19 +92,19 @@ def choose(report: Any, components: int | Mapping[str, Sequence[int]], seed: int
 
 
 def weight(label: str) -> str:
-    """The title of a weight's panel."""
+    """Return the title of a weight's panel."""
     return symbol(label) + " (feedback)" * label.endswith(" feedback")
 
 
 def drawn(bptt: Tensor, count: int, generator: torch.Generator) -> list[int]:
-    """So many components of ``(K, n)``, in order; those that are zero at every step only where the others do not suffice."""
+    """Draw ``count`` components of ``(K, n)`` at random; those that are zero at every step only if there are not enough others."""
     moving = (bptt != 0).any(0).cpu()
     order = torch.rand(len(moving), generator=generator, dtype=torch.float64) + moving
     return sorted(order.topk(min(count, len(moving))).indices.tolist())
 
 
 def inside(name: str, places: Sequence[int], n: int) -> list[int]:
-    """The places, if there are such."""
+    """Check that all components exist, and return them."""
     for place in places:
         if non_negative_int("components", place) >= n:
             raise ValueError(f"`components` of {name!r} must be below {n}, got {place}")
@@ -112,13 +112,13 @@ def inside(name: str, places: Sequence[int], n: int) -> list[int]:
 
 
 def settings(report: Any) -> str:
-    """Beta, T and K."""
+    """Return beta, T and K as text."""
     sign = r"\pm" if report.nudging == "centred" else ""
     return rf"$\beta = {sign}{scientific(report.beta)}$, $T = {report.steps}$, $K = {report.nudged_steps}$"
 
 
 def signs(report: Any, accumulated: bool) -> list[str]:
-    """What the heights are, for populations and for weights."""
+    """Return the axis labels of populations and of weights."""
     total = r"\sum" if accumulated else ""
     by = "u" if report.against == "dL/du" else "s"
     return [
@@ -128,7 +128,7 @@ def signs(report: Any, accumulated: bool) -> list[str]:
 
 
 def draw_increments(panels: list[list[Panel]], heights: Sequence[str], title: str) -> "Figure":
-    """Populations above, weights below, legend at the foot."""
+    """Draw populations above, weights below, and the legend at the bottom."""
     rows = [(height, row) for height, kind in zip(heights, panels, strict=False) for row in wrapped(kind)]
     columns = max(len(row) for _, row in rows)
     figure = canvas(0.5 + 1.55 * columns, 0.7 + 1.3 * len(rows))
@@ -145,7 +145,7 @@ def draw_increments(panels: list[list[Panel]], heights: Sequence[str], title: st
 
 
 def draw_panel(axes: Any, panel: Panel) -> None:
-    """Every component, first as BPTT has it and then as EP has it, in its color."""
+    """Draw BPTT's gradient and then EP's increment of every component, in the component's color."""
     ep, bptt = panel.ep, -panel.bptt
     for side, look in zip((bptt, ep), looks(len(ep)), strict=True):
         for n, curve in enumerate(side.T):
@@ -160,7 +160,7 @@ def draw_panel(axes: Any, panel: Panel) -> None:
 
 
 def looks(steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Of BPTT, solid and translucent, and of EP, dashed; a single step is a dot and a cross."""
+    """Return the line styles of BPTT (solid) and EP (dashed), or markers if there is a single step."""
     if steps == 1:
         return {"marker": "o", "markersize": 7, "alpha": 0.4, "linestyle": ""}, {"marker": "x", "linestyle": ""}
     solid = {"linewidth": 3.2, "alpha": 0.4, "solid_capstyle": "butt"}
@@ -168,7 +168,7 @@ def looks(steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def keys(steps: int) -> list[Any]:
-    """What solid and dashed mean."""
+    """Return the legend entries of BPTT and EP."""
     from matplotlib.lines import Line2D
 
     labels = (r"BPTT, $-\nabla(t)$", r"EP, $\Delta(t)$")
