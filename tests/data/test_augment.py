@@ -177,8 +177,8 @@ def test_moves_are_the_documented_ones():
 def test_the_moves_are_of_no_other_stream():
     """Not that of the order, of any epoch, nor one of a training's other purposes."""
     made = [batches(seed=seed) for seed in range(5)]
-    drawn = {(b.seed, n): b.generator(n, MOVES).initial_seed() for b in made for n in range(5)}
-    orders = {b.generator(n).initial_seed() for b in made for n in range(5)}
+    drawn = {(b.seed, n): b._generator(n, MOVES).initial_seed() for b in made for n in range(5)}
+    orders = {b._generator(n).initial_seed() for b in made for n in range(5)}
     others = {seeding.stream(seed, purpose) for seed in range(5) for purpose in range(10)}
     assert len(set(drawn.values())) == 25
     assert not set(drawn.values()) & (orders | others)
@@ -261,7 +261,7 @@ Y = torch.arange(4)
         (lambda: Augment(border="white"), "`border` must be one of 'black', 'edge', got 'white'"),
         (
             lambda: Batches(FLAT, Y, 2, augment=Augment()),
-            r"`augment` moves images, .* but a sample has shape \(64,\): give images, or leave `augment` out",
+            r"`augment` needs images, .* but a sample has shape \(64,\): give images, or leave `augment` out",
         ),
         (lambda: Batches(torch.rand(4, 1, 1, 8, 8), Y, 2, augment=Augment()), r"has shape \(1, 1, 8, 8\)"),
         (lambda: Batches(IMAGES, Y, 2, augment=Augment(8)), "`augment` must pad by fewer pixels .* 8, got 8"),

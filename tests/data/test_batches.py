@@ -88,8 +88,8 @@ def test_targets_may_have_any_shape():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Batches(torch.rand(3, 2), torch.rand(4), 2), r"equally long, got shapes \(3, 2\) and \(4,\)"),
-        (lambda: Batches(torch.rand(()), torch.rand(()), 2), "equally long"),
+        (lambda: Batches(torch.rand(3, 2), torch.rand(4), 2), r"the same length, got shapes \(3, 2\) and \(4,\)"),
+        (lambda: Batches(torch.rand(()), torch.rand(()), 2), "the same length"),
         (lambda: Batches(torch.rand(0, 2), torch.rand(0), 2), "at least one sample"),
         (lambda: Batches(torch.rand(3), torch.rand(3, device="meta"), 2), "one device, got cpu and meta"),
         (lambda: numbered(3, 0), "`size` .* got 0"),
@@ -99,7 +99,7 @@ def test_targets_may_have_any_shape():
         (lambda: numbered(3, 1).epoch(-1), "`n` .* got -1"),
         (lambda: numbered(3, 1).epoch(0, start=-1), "`start` .* got -1"),
         (lambda: numbered(3, 1).epoch(0, start=4), "`start` must be at most 3, .* got 4"),
-        (lambda: hold_out((torch.rand(3), torch.rand(2)), 1), "equally long"),
+        (lambda: hold_out((torch.rand(3), torch.rand(2)), 1), "the same length"),
         (lambda: hold_out((torch.rand(3), torch.rand(3)), 0), "`count` .* got 0"),
         (lambda: hold_out((torch.rand(3), torch.rand(3)), 3), "`count` must be below .* 3, got 3"),
     ],

@@ -87,8 +87,9 @@ def test_another_file_is_refused(change, message, tmp_path, monkeypatch):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [lambda run: run, baseline], ids=["EP", "BPTT"])
 def test_the_recipe_learns_the_digits(method, tmp_path):
-    """What the README promises of the demo, for one seed."""
+    """The README states this error for the demo; one seed here."""
     create_run(method(recipe("digits")), tmp_path / "run")
     assert train_run(tmp_path / "run")[-1]["test_error"] <= 0.04

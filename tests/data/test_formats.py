@@ -7,10 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eqprop.data import cifar
-from eqprop.data import formats as idx
-from eqprop.data.cifar import read_cifar
-from eqprop.data.formats import read_idx
+from eqprop.data.formats import decode_cifar, decode_idx, read_cifar, read_idx
 from small_sets import idx_bytes
 
 shapes = st.lists(st.integers(0, 5), min_size=1, max_size=4).map(tuple)
@@ -70,7 +67,7 @@ def test_any_bytes_are_an_array_or_a_value_error(content):
         (idx_bytes((1,), struct.pack(">f", 3), kind=0x0D), r"type 0x0d (float)"),
         (b"\0\0\x08\0\x05", "one of 0"),
         (b"\0\0\x08\xff" + bytes(1020), "one of 255"),
-        (b"\0\0\x08\x03\0\0\0\x01", "starts with 16 bytes, got 8"),
+        (b"\0\0\x08\x03\0\0\0\x01", "has a header of 16 bytes, got 8"),
         (idx_bytes((2**32 - 1,) * 3, b"abc"), "got 3"),
     ],
 )
@@ -84,11 +81,11 @@ def test_rank_is_held_to():
 
 def test_images_and_classes_go_together():
     images, classes = idx_bytes((2, 1, 1), b"ab"), idx_bytes((2,), b"\1\2")
-    ((x, y),) = idx.samples([images, classes])
+    ((x, y),) = decode_idx([images, classes])
     assert x.tolist() == [[[97]], [[98]]]
     assert y.tolist() == [1, 2]
-    assert "2 images and 1 classes" in refused(idx.samples, [images, idx_bytes((1,), b"\1")])
-    assert "3 dimension" in refused(idx.samples, [classes, images])
+    assert "2 images and 1 classes" in refused(decode_idx, [images, idx_bytes((1,), b"\1")])
+    assert "3 dimension" in refused(decode_idx, [classes, images])
 
 
 def test_cifar_planes_by_hand():
@@ -117,4 +114,4 @@ def test_cifar_class_above_nine_is_refused():
 
 def test_cifar_files_stay_in_order():
     files = [bytes([n]) + bytes(3072) for n in range(3)]
-    assert [y.tolist() for _, y in cifar.samples(files)] == [[0], [1], [2]]
+    assert [y.tolist() for _, y in decode_cifar(files)] == [[0], [1], [2]]

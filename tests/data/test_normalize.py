@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from eqprop.data import Normalize, cifar, load, survey
+from eqprop.data import Normalize, load, survey
+from eqprop.data.sources import CIFAR_10_MEAN, CIFAR_10_STD
 
 
 def test_it_is_the_formula():
@@ -45,10 +46,10 @@ def test_precision_is_kept_and_nothing_is_written(dtype):
 
 def test_black_is_what_a_pixel_of_0_becomes():
     """To the bit, in single precision."""
-    normalize = Normalize(cifar.MEAN, cifar.STD)
+    normalize = Normalize(CIFAR_10_MEAN, CIFAR_10_STD)
     zero = normalize(torch.zeros(1, 3, 1, 1, dtype=torch.float32)).flatten()
     assert torch.equal(torch.tensor(normalize.black, dtype=torch.float32), zero)
-    assert normalize.black == pytest.approx([-m / s for m, s in zip(cifar.MEAN, cifar.STD, strict=True)])
+    assert normalize.black == pytest.approx([-m / s for m, s in zip(CIFAR_10_MEAN, CIFAR_10_STD, strict=True)])
     assert Normalize((0.5,), (0.25,)).black == (-2.0,)
     assert Normalize((0.5,), (1, 2)).black == (-0.5, -0.25)
 
@@ -61,19 +62,28 @@ def test_equal_ones_are_equal():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Normalize(0.5, (1.0,)), r"`mean` must be a number a channel, or one for all, as \(0\.5,\), got 0\.5"),
-        (lambda: Normalize((0.5,), "1"), "`std` must be a number a channel, .* got '1'"),
+        (
+            lambda: Normalize(0.5, (1.0,)),
+            r"`mean` must be a sequence of one number per channel, .* got 0\.5",
+        ),
+        (lambda: Normalize((0.5,), "1"), "`std` must be a sequence .* got '1'"),
         (lambda: Normalize((), (1.0,)), r"`mean` .* got \(\)"),
         (lambda: Normalize((float("nan"),), (1.0,)), "`mean` must be a finite number, got nan"),
         (lambda: Normalize((float("inf"),), (1.0,)), "`mean` must be a finite number, got inf"),
         (lambda: Normalize(("a",), (1.0,)), "`mean` must be a finite number, got 'a'"),
         (lambda: Normalize((0.5,), (0.0,)), r"`std` must be a finite number above 0, got 0\.0"),
         (lambda: Normalize((0.5,), (1.0, -1.0)), r"`std` .* got -1\.0"),
-        (lambda: Normalize((1, 2), (1, 2, 3)), "`mean` and `std` must be as many, .* got 2 and 3 numbers"),
+        (
+            lambda: Normalize((1, 2), (1, 2, 3)),
+            "`mean` and `std` must have one number per channel, .* got 2 and 3 numbers",
+        ),
         (lambda: Normalize((1, 2, 3), (1,))(torch.rand(4, 1, 8, 8)), "3 channels, but a sample is 1x8x8: give one"),
         (lambda: Normalize((1, 2, 3), (1,))(torch.rand(4, 64)), "3 channels, but a sample is 64: give one"),
         (lambda: Normalize((1, 2, 3), (1,))(torch.rand(4, 3, 8)), "3 channels, but a sample is 3x8: give one"),
-        (lambda: Normalize((1,), (1,))(torch.zeros(4, dtype=torch.uint8)), r"`x` must hold floats, got torch\.uint8"),
+        (
+            lambda: Normalize((1,), (1,))(torch.zeros(4, dtype=torch.uint8)),
+            r"`x` must hold floats, .* got torch\.uint8",
+        ),
     ],
 )
 def test_wrong_values_are_named(make, message):
@@ -87,5 +97,5 @@ def test_the_constants_are_those_of_the_published_set():
         pytest.skip("cifar-10 is not on this machine: name a folder that has it by EQPROP_DATA")
     x, _ = load("cifar-10").train
     mean, square = x.mean((2, 3)), x.square().mean((2, 3))
-    assert mean.mean(0).tolist() == pytest.approx(cifar.MEAN, abs=5e-5)
-    assert ((square - mean**2) * 1024 / 1023).sqrt().mean(0).tolist() == pytest.approx(cifar.STD, abs=5e-5)
+    assert mean.mean(0).tolist() == pytest.approx(CIFAR_10_MEAN, abs=5e-5)
+    assert ((square - mean**2) * 1024 / 1023).sqrt().mean(0).tolist() == pytest.approx(CIFAR_10_STD, abs=5e-5)

