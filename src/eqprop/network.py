@@ -114,10 +114,10 @@ class Drive:
                 wire.add_down(u, a)
         return [u[n].clone() if u[n] is self.constant[n - 1] else u[n] for n in group]
 
-    def at(self, group: Sequence[int], s: Sequence[Tensor]) -> "Drive":
-        """The same drive, as long as the populations of ``group``, by number, stay as they are in ``s``: see `PreparedConnection.at`."""
+    def specialize(self, group: Sequence[int], s: Sequence[Tensor]) -> "Drive":
+        """Return a drive with the work that depends on the populations of ``group`` alone done; valid while they stay as in ``s``."""
         a = (self.input, *s)
-        wires = tuple(wire.at(a) if wire.pre in group else wire for wire in self.prepared)
+        wires = tuple(wire.specialize(a) if wire.pre in group else wire for wire in self.prepared)
         return Drive(self.input, self.constant, wires, self.gains)
 
     def repeat(self, n: int) -> "Drive":
@@ -277,4 +277,4 @@ class Network(nn.Module):
             if current is not None and current.shape != s.shape:
                 raise ValueError(f"{where}: its current {name} has shape {tuple(current.shape[1:])}")
         if pre:
-            connection.admit(self.populations[post].activation)
+            connection.check_activation(self.populations[post].activation)

@@ -83,7 +83,7 @@ def test_everything_else_is_the_wrapped_dynamics(inner):
 
 def test_the_wrapped_dynamics_say_what_beta_they_bear():
     with pytest.raises(ValueError, match="cannot settle"):
-        Noisy(ep.Prototypical(), STD).admit(1.0)
+        Noisy(ep.Prototypical(), STD).check_beta(1.0)
 
 
 def test_the_same_seed_draws_the_same_noise():

@@ -63,7 +63,7 @@ def never_rises(model, x, start, steps=12):
     energy = [model.energy(state, x)]
     for _ in range(steps):
         for group in color_groups(network.ends):
-            state = dynamics.move(network, state, drive, group)
+            state = dynamics.step_group(network, state, drive, group)
             energy.append(model.energy(state, x))
     path = torch.stack(energy).detach()
     assert (path.diff(dim=0) <= 1e-12 * (1 + path.abs().max())).all()
@@ -105,7 +105,7 @@ def test_a_move_is_the_minimum_over_its_group(network):
     x, state = torch.randn(3, *network.populations[0].shape, dtype=torch.double), random_state(network)
     drive = model.dynamics.prepare(network, x)
     for group in color_groups(network.ends):
-        moved = model.dynamics.move(network, state, drive, group)
+        moved = model.dynamics.step_group(network, state, drive, group)
         assert all(moved[n] is state[n] for n in range(len(state)) if n + 1 not in group)
         leaves = tuple(s.detach().requires_grad_() for s in moved)
         slopes = torch.autograd.grad(model.energy(leaves, x).sum(), leaves)
@@ -172,7 +172,7 @@ def test_currents_into_a_group_are_those_into_all(name):
     drive = model.dynamics.prepare(model.network, x)
     whole = drive.currents(s)
     for n in range(1, len(s) + 1):
-        for known in (drive, drive.at([n], s), drive.at(range(1, len(s) + 1), s)):
+        for known in (drive, drive.specialize([n], s), drive.specialize(range(1, len(s) + 1), s)):
             (current,) = known.currents_into([n], s) if (n, n) not in model.network.ends else (whole[n - 1],)
             torch.testing.assert_close(current, whole[n - 1], rtol=1e-12, atol=1e-13)
 

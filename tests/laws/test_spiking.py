@@ -177,7 +177,7 @@ def test_max_pooling_does_not(pool):
     found = []
     for decode in ("after", "before"):
         model, x, _ = image(Spiking(decode=decode), pool)
-        twin = ep.relax(model.twin(), x, 400).state
+        twin = ep.relax(model.rate_model(), x, 400).state
         states = ep.relax(model, x, 200, trajectory=True).trajectory[-100:]
         found.append(sum(s.potential[0] for s in states) / 100 - twin[0])
     after, before = found
@@ -211,7 +211,7 @@ def test_the_distance_to_the_steady_state_of_the_twin_is_bounded(name, lam, sent
     x, _ = zoo.batch(model)
     A, W = (m.abs().sum(1).max().item() for m in recurrent(model))
     assert A < 0.95  # else nothing is promised
-    rest = ep.relax(model.twin(), x, 400)
+    rest = ep.relax(model.rate_model(), x, 400)
     assert rest.residual.max() == 0
     late = ep.relax(model, x, 600, trajectory=True).trajectory[-200:]
     owed = max(phi.abs().max().item() for s in late for phi in s.coder)
@@ -240,7 +240,7 @@ def settled():
     model = ep.ConvNet((1, 28, 28), (8, 16), pool="avg", dense=(64, 10), dynamics=Spiking()).build()
     coarse = torch.nn.functional.interpolate(torch.rand(2, 1, 7, 7), size=28, mode="bilinear")
     x = (6 * (coarse - 0.65)).clamp(0, 1)
-    rest = ep.relax(model.twin(), x, 300)
+    rest = ep.relax(model.rate_model(), x, 300)
     assert rest.residual.max() < 1e-6
     return model, x, rest.state
 
@@ -278,15 +278,19 @@ def test_what_is_sent_is_within_0_and_1_and_the_contrast_takes_the_same():
 def test_energy_and_units_are_the_twins():
     model = zoo.spiking("skip", Spiking(eps=0.3))
     x, _ = zoo.batch(model)
-    assert model.dynamics.twin() == ep.EnergyDescent(dt=0.3)
-    assert Spiking(eps=Decay()).twin() == Spiking(eps=OSA()).twin() == ep.EnergyDescent(dt=0.5)
+    assert model.dynamics.differentiable_equivalent() == ep.EnergyDescent(dt=0.3)
+    assert (
+        Spiking(eps=Decay()).differentiable_equivalent()
+        == Spiking(eps=OSA()).differentiable_equivalent()
+        == ep.EnergyDescent(dt=0.5)
+    )
     state = ep.relax(model, x, 20).state
     units = model.dynamics.units(state)
     assert all(map(torch.equal, units, state.potential))
-    assert torch.equal(model.energy(state, x), model.twin().energy(units, x))
-    assert model.twin().network is model.network
-    twice = model.twin()
-    assert twice.twin() is twice
+    assert torch.equal(model.energy(state, x), model.rate_model().energy(units, x))
+    assert model.rate_model().network is model.network
+    twice = model.rate_model()
+    assert twice.rate_model() is twice
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu6", "identity", "wide_hard_sigmoid"])

@@ -175,7 +175,7 @@ def test_the_alignment_of_a_study_is_that_of_its_parts():
     training = TRAININGS["avg"]
     model = VARIANTS["average"].build(training, training.trained("cpu"))
     x, y = training.samples(4, 1, "cpu")[0]
-    ours, theirs = (gradient(ALIGNMENT.estimator, m, x, y) for m in (model, model.twin()))
+    ours, theirs = (gradient(ALIGNMENT.estimator, m, x, y) for m in (model, model.rate_model()))
     for n, name in enumerate(layer_names(model)):
         keys = [f"network.connections.{n}.{part}" for part in ("weight", "bias")]
         g, h = (torch.cat([one[key].flatten() for key in keys]) for one in (ours, theirs))
@@ -211,7 +211,7 @@ def test_distances_are_those_of_the_states():
     training = TRAININGS["avg"]
     model = VARIANTS["average"].build(training, training.trained("cpu"))
     x, _ = training.samples(3, 1, "cpu")[0]
-    rest = ep.relax(model.twin(), x, 600).state
+    rest = ep.relax(model.rate_model(), x, 600).state
     for n, tick in enumerate(SETTLING.ticks):
         u = model.dynamics.units(ep.relax(model, x, tick).state)
         apart = sum((a - b).abs().sum().item() for a, b in zip(u, rest, strict=True)) / sum(a.numel() for a in u)

@@ -42,7 +42,7 @@ def test_ep_of_spikes_is_ep_of_rates(name):
     """spiking.md 8.4: of lambda .2, T 100, K 50, beta .5 the cosine in every layer was .97 to 1."""
     model, x, y = case(name, Spiking(eps=0.5, lam=0.2))
     spikes = zoo.gradient(model, ep.EquilibriumProp(100, ep.Settle(50, average=12), BETA, "centred"), x, y)
-    rates = zoo.gradient(model.twin(), ep.EquilibriumProp(100, 50, BETA, "centred"), x, y)
+    rates = zoo.gradient(model.rate_model(), ep.EquilibriumProp(100, 50, BETA, "centred"), x, y)
     assert spikes.norm().item() == pytest.approx(rates.norm().item(), rel=0.1)
     for ours, theirs in zip(by_parameter(model, spikes), by_parameter(model, rates), strict=True):
         assert cosine(ours, theirs) > 0.95
@@ -55,7 +55,7 @@ def test_it_comes_as_near_as_one_likes(name):
     errors = []
     for T, K in ((25, 12), (400, 200)):
         spikes = zoo.gradient(model, ep.EquilibriumProp(T, ep.Settle(K, average=K // 4), 0.1, "centred"), x, y)
-        rates = zoo.gradient(model.twin(), ep.EquilibriumProp(T, K, 0.1, "centred"), x, y)
+        rates = zoo.gradient(model.rate_model(), ep.EquilibriumProp(T, K, 0.1, "centred"), x, y)
         errors.append(zoo.distance(spikes, rates))
     assert errors[1] < min(0.04, errors[0] / 2)
 
@@ -168,7 +168,7 @@ def test_the_theorem_is_checked_against_the_twin(name):
     (twin,) = [a for a in report.assumptions if a.name == "steps with a gradient"]
     assert not twin.holds
     assert "EnergyDescent(dt=0.5" in twin.detail
-    rates = model.twin()
+    rates = model.rate_model()
     assert not [a for a in ep.gdu(rates, x, y, T, K, 0.1).assumptions if a.name == twin.name]
     # BPTT's side: K steps of the twin from where the spiking model came to rest, unrolled
     state = tuple(u.clone().requires_grad_() for u in ep.relax(model, x, T).state.potential)
@@ -246,7 +246,7 @@ def test_a_block_in_another_network_has_the_twins_gradients():
     """Of its weights and of its input, by spikes at lambda .2."""
     model, x, y = case("dense", Spiking(eps=0.5, lam=0.2))
     found = []
-    for dynamics in (model.dynamics, model.twin().dynamics):
+    for dynamics in (model.dynamics, model.rate_model().dynamics):
         block = ep.Equilibrium(model.network, dynamics, 100, ep.Settle(50, average=12), BETA)
         leaf = x.clone().requires_grad_()
         block.zero_grad()
@@ -275,7 +275,7 @@ def test_weights_of_their_own_on_the_way_down(cost):
     model = zoo.untied(zoo.spiking("deep-chain", Spiking(lam=Decay(1.0, 0.75)), cost))
     x, y = zoo.batch(model)
     spikes = zoo.gradient(model, ep.EquilibriumProp(300, ep.Settle(150, average=30), 0.2, "centred"), x, y)
-    rates = zoo.gradient(model.twin(), ep.EquilibriumProp(300, 150, 0.2, "centred"), x, y)
+    rates = zoo.gradient(model.rate_model(), ep.EquilibriumProp(300, 150, 0.2, "centred"), x, y)
     assert zoo.distance(spikes, rates) < 0.1
 
 

@@ -187,7 +187,7 @@ def test_a_recipe(name):
     free = run.estimator.free_steps
     assert surrogate(run).estimator == ep.SurrogateBPTT(free, free // 2 + 1)  # K + 1
     assert replace(surrogate(run), estimator=run.estimator) == run
-    assert baseline(run).build().twin().dynamics == ep.EnergyDescent(dt=0.5)
+    assert baseline(run).build().rate_model().dynamics == ep.EnergyDescent(dt=0.5)
 
 
 @pytest.mark.parametrize(

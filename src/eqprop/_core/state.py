@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["State", "Units", "mean_distance", "map_tensors", "repeat", "iter_tensors"]
+__all__ = ["State", "Units", "iter_tensors", "map_tensors", "mean_distance", "repeat"]
 
 State: TypeAlias = tuple[Any, ...]
 """Tensors whose first axis is the batch, and tuples of them."""

@@ -60,7 +60,7 @@ def moved_by(run: Run, dynamics: Dynamics) -> Run:
         return run
     now = run.model.dynamics
     bare = now.dynamics if isinstance(now, Noisy) else now
-    dynamics = next((one for one in (bare, bare.twin()) if type(one) is type(dynamics)), dynamics)
+    dynamics = next((one for one in (bare, bare.differentiable_equivalent()) if type(one) is type(dynamics)), dynamics)
     noisy = replace(now, dynamics=dynamics) if isinstance(now, Noisy) else dynamics
     return replace(run, model=replace(run.model, dynamics=noisy))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from eqprop._core.checks import not_negative
+from eqprop._core.checks import non_negative
 from eqprop.cli.console import download_progress, echo, reports, reports_of_seeds
 from eqprop.cli.devices import as_device
 from eqprop.cli.errors import Diverged, Failed
@@ -53,7 +53,7 @@ class ExecutionOptions:
     def __post_init__(self) -> None:
         if self.device is not None:
             as_device(self.device)
-        not_negative("checkpoint_every", self.checkpoint_every)
+        non_negative("checkpoint_every", self.checkpoint_every)
         if self.tensorboard:
             TensorBoard(Path())  # says how to install it, now and not after the folders are made
 
@@ -261,7 +261,7 @@ def carry_on(folder: Path, means: ExecutionOptions, root: str | None, processes:
 
 def caution(run: Run) -> None:
     """Say what is not seen from the options alone."""
-    twin = run.model.dynamics.twin()
+    twin = run.model.dynamics.differentiable_equivalent()
     if isinstance(run.estimator, BPTT | ImplicitDiff) and twin is not run.model.dynamics:
         echo(
             f"{run.method} trains through the network's twin, {twin}, since a spike has no gradient; tests take the spikes"

@@ -59,7 +59,7 @@ class BPTT:
     ) -> Iterator[Tensor]:
         """One loss: see `Estimator`."""
         check_grad_enabled(self)
-        return unrolled(self, model.twin(), x, y, on_free_phase)
+        return unrolled(self, model.rate_model(), x, y, on_free_phase)
 
 
 @dataclass(frozen=True)

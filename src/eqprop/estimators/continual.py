@@ -92,7 +92,7 @@ class ContinualEP:
     ) -> Iterator[Tensor]:
         """K losses: see `Estimator`."""
         check_grad_enabled(self)
-        model.dynamics.admit(self.beta)
+        model.dynamics.check_beta(self.beta)
         return self._losses(model, x, y, on_free_phase, generator)
 
     def _losses(

@@ -18,7 +18,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from eqprop._core.checks import not_negative
+from eqprop._core.checks import non_negative
 from eqprop._core.precision import full_precision
 from eqprop.estimators.base import Estimator, FreePhaseCallback, as_loss, check_grad_enabled
 from eqprop.estimators.continual import ContinualEP, ContinualPhase, check_choices, check_finite, check_static_input
@@ -79,7 +79,7 @@ class ContinualSGD:
     def __post_init__(self) -> None:
         check_choices(self.free_steps, self.nudged_steps, self.beta, self.nudging)
         if self.rates is not None:
-            object.__setattr__(self, "rates", as_rates(self.rates, not_negative))
+            object.__setattr__(self, "rates", as_rates(self.rates, non_negative))
 
     def __call__(
         self,
@@ -92,7 +92,7 @@ class ContinualSGD:
     ) -> Iterator[Tensor]:
         """One loss: see `Estimator`."""
         check_grad_enabled(self)
-        model.dynamics.admit(self.beta)
+        model.dynamics.check_beta(self.beta)
         if self.rates is None:
             raise ValueError(
                 "`rates` is left out, and there is no optimizer to take it from: give it, or use `Trainer`"
@@ -123,7 +123,7 @@ class ContinualSGD:
             generator: Generator | None = None,
         ) -> Iterator[Tensor]:
             check_grad_enabled(self)
-            model.dynamics.admit(self.beta)
+            model.dynamics.check_beta(self.beta)
             return self._estimate(present_rates(optimizer), model, x, y, on_free_phase, generator)
 
         return bound
@@ -205,7 +205,7 @@ NOT_PLAIN = ("momentum", "weight_decay", "maximize")
 
 def own_rates(model: Model, rates: float | Sequence[float]) -> Rates:
     """The rate of each parameter where the rates of the connections are given."""
-    return rates_by_parameter(model, as_rates(rates, not_negative), "estimator")
+    return rates_by_parameter(model, as_rates(rates, non_negative), "estimator")
 
 
 def present_rates(optimizer: Optimizer) -> Rates:

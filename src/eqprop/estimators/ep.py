@@ -77,7 +77,7 @@ class EquilibriumProp:
     ) -> Iterator[Tensor]:
         """One loss: see `Estimator`."""
         check_grad_enabled(self)
-        model.dynamics.admit(self.beta)
+        model.dynamics.check_beta(self.beta)
         return self._losses(model, x, y, on_free_phase, generator, None)
 
     def from_state(
@@ -96,7 +96,7 @@ class EquilibriumProp:
             ValueError: if ``state`` does not fit the model; else as a call.
         """
         check_grad_enabled(self)
-        model.dynamics.admit(self.beta)
+        model.dynamics.check_beta(self.beta)
         return self._losses(model, x, y, on_free_phase, generator, state)
 
     def _losses(

@@ -67,7 +67,7 @@ class Equilibrium(nn.Module):
         self.beta = nonzero("beta", beta)
         self.nudging: Nudging = one_of("nudging", nudging, NUDGINGS)
         dynamics.check_network(network)
-        dynamics.admit(self.beta)
+        dynamics.check_beta(self.beta)
         for steps in (self.free_steps, self.nudged_steps):
             steps.admit(network, dynamics)
 

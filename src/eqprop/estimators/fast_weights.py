@@ -31,7 +31,7 @@ from eqprop.connections.dense import Dense, PreparedDense
 from eqprop.connections.untied import Untied
 from eqprop.network import Compared, Drive, Edge, Network
 
-__all__ = ["FastWeights", "supports_fast_weights", "summed_contrast"]
+__all__ = ["FastWeights", "summed_contrast", "supports_fast_weights"]
 
 
 def supports_fast_weights(network: Network) -> bool:

@@ -72,7 +72,7 @@ class ImplicitDiff:
 
     def _losses(self, model: Model, x: Tensor, y: Tensor, on_free_phase: FreePhaseCallback | None) -> Iterator[Tensor]:
         check_grad_enabled(self)  # again: it is here that gradients must be on
-        model = model.twin()
+        model = model.rate_model()
         network, dynamics = model.network, model.dynamics
         drive, start, target = model.prepare_batch(x, y)
         with torch.no_grad():

@@ -5,6 +5,7 @@ r"""A model: a network, how it moves, what it is to minimise, and how long it se
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
+from warnings import warn
 
 import torch
 from torch import Tensor, nn
@@ -67,10 +68,15 @@ class Model(nn.Module):
             drive, start = init_phase(self.network, self.dynamics, x)
             return self.cost.predict(settle(self.network, self.dynamics, drive, start, self.settle).output)
 
-    def twin(self) -> "Model":
-        """The model of the same network and cost whose steps have a gradient: itself, unless its dynamics have another `twin`."""
-        smooth = self.dynamics.twin()
+    def rate_model(self) -> "Model":
+        """Return the model of the same network and cost with `Dynamics.differentiable_equivalent` as its dynamics; often itself."""
+        smooth = self.dynamics.differentiable_equivalent()
         return self if smooth is self.dynamics else Model(self.network, smooth, self.cost, self.settle)
+
+    def twin(self) -> "Model":
+        """Deprecated alias of `rate_model`."""
+        warn("`Model.twin` was renamed: call `Model.rate_model`", DeprecationWarning, stacklevel=2)
+        return self.rate_model()
 
     def energy(self, state: State, x: Tensor) -> Tensor:
         """Energy of each sample in that state under the input ``x``: ``(B,)``. The free dynamics settle where it is stationary."""
@@ -127,7 +133,7 @@ def relax(
     (20, torch.Size([5]))
     """
     if beta != 0:
-        model.dynamics.admit(nonzero("beta", beta))
+        model.dynamics.check_beta(nonzero("beta", beta))
     steps = as_settle("steps", steps)
     with torch.inference_mode(False), torch.no_grad():
         drive, start = init_phase(model.network, model.dynamics, x)

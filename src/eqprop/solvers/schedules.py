@@ -145,9 +145,9 @@ def sweeps(
     groups: tuple[Group, ...],
 ) -> Iterator[State]:
     """The states after one sweep, after two, and so on. What wires make of a population alone is computed once a move of it."""
-    drive = drive.at(range(1, len(state) + 1), dynamics.activity(network, state))
+    drive = drive.specialize(range(1, len(state) + 1), dynamics.activity(network, state))
     while True:
         for group in groups:
-            state = dynamics.move(network, state, drive, group, force)
-            drive = drive.at(group, dynamics.activity(network, state))
+            state = dynamics.step_group(network, state, drive, group, force)
+            drive = drive.specialize(group, dynamics.activity(network, state))
         yield state

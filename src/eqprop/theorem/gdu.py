@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import nonzero, not_negative, one_of, positive_int
+from eqprop._core.checks import non_negative, nonzero, one_of, positive_int
 from eqprop._core.precision import full_precision
 from eqprop._core.state import State
 from eqprop.dynamics.base import Drive, Duality
@@ -101,7 +101,7 @@ def gdu(
     >>> max(report.relative_error().values()) < 1e-3
     True
     """
-    model.dynamics.admit(nonzero("beta", beta))
+    model.dynamics.check_beta(nonzero("beta", beta))
     one_of("nudging", nudging, ("one-sided", "centred"))
     return compare(model, backward(model, x, y, free_steps, nudged_steps, progress=progress), beta, nudging, rates)
 
@@ -127,7 +127,7 @@ def backward(
             drive, start, target = model.prepare_batch(x, y)
             target = target.clone() if target.is_inference() else target
             free, states = free_phase(model, drive, start, steps, last, progress)
-            twin = model.twin()
+            twin = model.rate_model()
             if twin is not model:
                 states = shadowed(twin, x, model.dynamics.units(free.state), last)
             still = twin.dynamics.prepare(twin.network, x)
@@ -186,7 +186,7 @@ def compare(
 ) -> GDUReport:
     """The half of `gdu` that depends on beta and rates; errors as there."""
     duality, steps, betas = back.duality[0], len(back.gradients), nudging_strengths(nudging, beta, None)
-    units, twin = model.dynamics.units, model.twin()
+    units, twin = model.dynamics.units, model.rate_model()
     with torch.inference_mode(False):
         phases = nudged(model, back.drive, back.target, back.free, steps, betas)
         states = at_rest = of_states(phases, units, duality.dt)
@@ -215,7 +215,7 @@ def compare(
         back.free.steps,
         beta,
         nudging,
-        None if rates is None else as_rates(rates, not_negative),
+        None if rates is None else as_rates(rates, non_negative),
         duality.dt,
         "dL/du" if duality.through and any(bool((d != 1).any()) for d in duality.slopes) else "dL/ds",
         assumptions,
@@ -240,7 +240,7 @@ def admit(model: Model, betas: Sequence[float]) -> None:
     """
     for beta in betas:
         try:
-            model.dynamics.admit(beta)
+            model.dynamics.check_beta(beta)
         except ValueError as error:
             raise ValueError(str(error).replace("`beta`", "`betas`")) from None
 

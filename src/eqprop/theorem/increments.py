@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from eqprop._core.checks import not_negative
+from eqprop._core.checks import non_negative
 from eqprop._core.precision import full_precision
 from eqprop._core.state import State, Units
 from eqprop.dynamics.base import Drive
@@ -92,7 +92,7 @@ def moving(
     """
     private = copy.deepcopy(model)
     parameters = trainable(private)
-    rate = rates_by_parameter(private, as_rates(rates, not_negative), "gdu")
+    rate = rates_by_parameter(private, as_rates(rates, non_negative), "gdu")
     found, paths = room(parameters, steps), [[free.state] for _ in betas]
     for t in range(steps):
         with torch.no_grad():

@@ -153,7 +153,7 @@ def on_batch(model: Model, x: Tensor, y: Tensor, grid: Grid) -> Iterator[Cell]:
     with torch.no_grad():
         drive, state, target = model.prepare_batch(x, y)
     states: tuple[State, ...] = (state,)
-    twin = model.twin()
+    twin = model.rate_model()
     for steps in grid.free_steps:
         with torch.no_grad():
             more = Settle(steps + 1 - len(states))

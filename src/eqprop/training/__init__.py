@@ -21,10 +21,10 @@ __all__ = [
     "Session",
     "StepDecay",
     "Trainer",
+    "create_run",
     "evaluate",
     "load",
     "prepare",
     "train_run",
     "train_seeds",
-    "create_run",
 ]

@@ -9,7 +9,7 @@ from eqprop.solvers.settle import Solution
 from eqprop.training.history import Row
 from eqprop.training.stream import Samples
 
-__all__ = ["FitArguments", "BatchResult", "Steps", "Training", "run_to_end"]
+__all__ = ["BatchResult", "FitArguments", "Steps", "Training", "run_to_end"]
 
 
 class FitArguments(NamedTuple):

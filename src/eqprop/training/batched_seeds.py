@@ -32,7 +32,7 @@ from eqprop.training.history import Row
 from eqprop.training.signals import Interrupted
 from eqprop.training.trainer import Trainer
 
-__all__ = ["SeedTraining", "Outcome", "train_batched", "unsupported_reason"]
+__all__ = ["Outcome", "SeedTraining", "train_batched", "unsupported_reason"]
 
 Batch = tuple[Tensor, Tensor]
 

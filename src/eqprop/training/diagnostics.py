@@ -20,7 +20,7 @@ from eqprop.solvers.settle import as_settle
 from eqprop.training.config.run import Run
 from eqprop.training.rng import ESTIMATOR, REST, generator, seeded
 
-__all__ = ["Diagnostics", "names_of_angles", "diagnostics_of", "combine", "update_angle", "weight_angles"]
+__all__ = ["Diagnostics", "combine", "diagnostics_of", "names_of_angles", "update_angle", "weight_angles"]
 
 Diagnostics = Callable[[Model, Estimator], Mapping[str, Any]]
 """Looks at a model and what trains it, after an epoch, and gives what is to stand in the epoch's row."""

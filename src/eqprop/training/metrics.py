@@ -9,7 +9,7 @@ from torch import Tensor
 from eqprop.costs import Cost
 from eqprop.solvers.settle import Solution
 
-__all__ = ["Score", "Metrics"]
+__all__ = ["Metrics", "Score"]
 
 
 @dataclass(frozen=True)

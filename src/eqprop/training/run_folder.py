@@ -17,7 +17,7 @@ from pathlib import Path
 from eqprop._core.files import DamagedError, append_line, write_atomic
 from eqprop.training.history import Row, read_rows
 
-__all__ = ["RunFolder", "Row"]
+__all__ = ["Row", "RunFolder"]
 
 
 @dataclass(frozen=True)

@@ -32,14 +32,14 @@ from eqprop.training.trainer import Trainer
 __all__ = [
     "Session",
     "begun_on",
+    "create_run",
     "is_finished",
-    "read_history",
     "load",
     "prepare",
-    "train_run",
+    "read_history",
     "read_run",
-    "create_run",
     "threads",
+    "train_run",
 ]
 
 TEST_BATCH = 1000
@@ -118,7 +118,7 @@ def prepare_with(run: Run, parts: Callable[[], Splits], device: torch.device | s
     """`prepare`, with samples that come from elsewhere; asked for when the model has been found sound."""
     model = run.build().to(device)
     bind_estimator(run.estimator, model, run.optimizer.build(model))
-    model.dynamics.admit(getattr(run.estimator, "beta", 0.0))
+    model.dynamics.check_beta(getattr(run.estimator, "beta", 0.0))
     for steps in vars(run.estimator).values():
         if isinstance(steps, Settle):
             steps.admit(model.network, model.dynamics)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from eqprop._core.checks import instance, not_negative, positive_int
+from eqprop._core.checks import instance, non_negative, positive_int
 from eqprop.estimators.base import Estimator, bind_estimator
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Solution
@@ -91,7 +91,7 @@ class Trainer:
         self.source = None if folder is None else RunFolder(Path(folder))
         self.folder = self.source if processes.first else None
         self.reports = tuple(reports) if processes.first else ()
-        self.checkpoint_every = not_negative("checkpoint_every", checkpoint_every)
+        self.checkpoint_every = non_negative("checkpoint_every", checkpoint_every)
         self.config = config
         self.probe = probe
         self.seed, self.generator = seed, generator(seed, ESTIMATOR)

@@ -100,7 +100,7 @@ class TrainingMemory:
     def step(self, estimator: Estimator, *, rates: bool, device: str) -> Callable[[], None]:
         """A training step of a fresh model."""
         model = self.run.build().to(device)
-        model = model.twin() if rates else model
+        model = model.rate_model() if rates else model
         source = generator(self.run.seed, BATCH)
         x = torch.rand(self.batch, *model.network.populations[0].shape, generator=source).to(device)
         classes = model.cost.width(model.network.populations[-1].shape)

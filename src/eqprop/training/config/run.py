@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from eqprop._core.checks import instance, natural, positive_int
+from eqprop._core.checks import instance, non_negative_int, positive_int
 from eqprop._core.fields import LATER, LOCAL
 from eqprop.costs import CrossEntropyReadout, SquaredError
 from eqprop.data.augmentation import Augment, Normalize
@@ -64,7 +64,7 @@ class Data:
     def __post_init__(self) -> None:
         instance("name", self.name, str)
         positive_int("batch_size", self.batch_size)
-        natural("validation", self.validation)
+        non_negative_int("validation", self.validation)
         if self.normalize is not None:
             instance("normalize", self.normalize, Normalize)
         if self.augment is not None:
@@ -118,7 +118,7 @@ class Run:
         ):
             one_of_classes(part, getattr(self, part), classes)
         positive_int("epochs", self.epochs)
-        natural("seed", self.seed)
+        non_negative_int("seed", self.seed)
         positive_int("threads", self.threads, most=1024)
         if isinstance(self.model.dynamics, Spiking) and self.data.normalize is not None:
             raise ValueError(

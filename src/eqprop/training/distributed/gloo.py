@@ -36,7 +36,7 @@ from eqprop.training.rng import PROCESS, IsolatedRNG
 from eqprop.training.signals import SIGNALS, Interrupts
 from eqprop.training.stream import Samples
 
-__all__ = ["ProcessLostError", "DistributedProcesses", "joined", "launched"]
+__all__ = ["DistributedProcesses", "ProcessLostError", "joined", "launched"]
 
 T = TypeVar("T")
 

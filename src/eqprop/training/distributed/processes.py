@@ -17,7 +17,7 @@ from eqprop.training.metrics import Metrics
 from eqprop.training.signals import Interrupts
 from eqprop.training.stream import Samples
 
-__all__ = ["SINGLE_PROCESS", "SingleProcess", "Position", "Processes", "Seen"]
+__all__ = ["SINGLE_PROCESS", "Position", "Processes", "Seen", "SingleProcess"]
 
 T = TypeVar("T")
 

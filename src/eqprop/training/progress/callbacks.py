@@ -11,7 +11,7 @@ from eqprop.training.run_folder import Row
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["PlainLines", "ProgressBar", "Callback", "TensorBoard"]
+__all__ = ["Callback", "PlainLines", "ProgressBar", "TensorBoard"]
 
 
 class Callback(Protocol):
