@@ -29,9 +29,24 @@ lint: .venv/ready
 mutants: .venv/ready
 	$(BIN)/python tools/mutants.py --jobs 2
 
-# All operators of a mutation tool on some modules; takes hours. `make mutation MODULE=connections/pooling.py` runs one file.
+# All operators of cosmic-ray on the modules of tools/mutation.toml: hours, so not part of CI. A smaller run is, for example,
+#   make mutation MODULE=connections/pooling.py TESTS=tests/laws/test_convolution.py
+COPY := build/mutation
 mutation: .venv/ready
-	$(BIN)/python tools/mutation.py $(MODULE)
+	$(BIN)/python -m pip install --quiet "cosmic-ray>=8.3"
+	rm -rf $(COPY) && mkdir -p $(COPY) && cp -r src tests tools docs records README.md pyproject.toml $(COPY)
+ifdef MODULE
+	sed -i.bak 's|^module-path = .*|module-path = "src/eqprop/$(MODULE)"|' $(COPY)/tools/mutation.toml
+endif
+ifdef TESTS
+	sed -i.bak 's|no:cacheprovider .*|no:cacheprovider $(TESTS)"|' $(COPY)/tools/mutation.toml
+endif
+	cd $(COPY) && export PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 && \
+	cosmic-ray baseline tools/mutation.toml && \
+	cosmic-ray init tools/mutation.toml session.sqlite && \
+	cr-filter-operators session.sqlite tools/mutation.toml && \
+	cosmic-ray exec tools/mutation.toml session.sqlite && \
+	cr-report session.sqlite --no-show-diff --surviving-only | tail -n 200
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/training_step.py

@@ -48,388 +48,150 @@ PHI, COSTS, SETTLE, ORDER, ANDERSON = (
     f"laws/test_{name}.py" for name in ("phi", "costs", "settle", "order", "acceleration")
 )
 
+# fmt: off
 ESTIMATORS = [
-    Mutant(
-        "sign of beta, one-sided", "estimators/ep.py", "force=nudging_force(beta)", "force=nudging_force(-beta)", BPTT
-    ),
-    Mutant(
-        "sign of beta, centered", "estimators/ep.py", "force=nudging_force(each)", "force=nudging_force(-each)", BPTT
-    ),
+    Mutant("sign of beta, one-sided", "estimators/ep.py", "force=nudging_force(beta)", "force=nudging_force(-beta)",
+           BPTT),
+    Mutant("sign of beta, centered", "estimators/ep.py", "force=nudging_force(each)", "force=nudging_force(-each)",
+           BPTT),
     Mutant("both phases nudged alike", "estimators/ep.py", "return -beta, beta", "return beta, beta + 1e-9", BPTT),
     Mutant("norm beta, not 2 beta", "estimators/ep.py", "betas[1] - betas[0]", "betas[1]", BPTT),
     Mutant("states of the contrast swapped", "estimators/ep.py", "a, b = zip(", "b, a = zip(", BPTT),
     Mutant("random sign constant", "estimators/ep.py", "device=device) < 0.5", "device=device) < 2.0", BPTT),
-    Mutant(
-        "nudged phase from zero",
-        "estimators/ep.py",
-        "drive, free.state, steps",
-        "drive, tuple(0 * s for s in free.state), steps",
-        "reference/test_ep_gradients.py",
-    ),
-    Mutant(
-        "input detached", "estimators/ep.py", "contrast(dynamics.encode(network, x),", "contrast(drive.input,", BPTT
-    ),
+    Mutant("nudged phase from zero", "estimators/ep.py", "drive, free.state, steps",
+           "drive, tuple(0 * s for s in free.state), steps", "reference/test_ep_gradients.py"),
+    Mutant("input detached", "estimators/ep.py", "contrast(dynamics.encode(network, x),", "contrast(drive.input,",
+           BPTT),
     Mutant("1 / beta missing", "network.py", "/ (norm * x.shape[0])", "/ x.shape[0]", BPTT),
     Mutant("sum over the batch, not mean", "network.py", "/ (norm * x.shape[0])", "/ norm", BPTT),
-    Mutant(
-        "value of the surrogate in the loss",
-        "estimators/base.py",
-        "(surrogate - surrogate.detach())",
-        "surrogate + 1.0",
-        "training/test_optimizers.py",
-    ),
-    Mutant(
-        "untied: rho(u) paired",
-        "connections/dense.py",
-        "self.bias, step, rows(free.pre), step",
-        "self.bias, step * (1 - free.post**2), rows(free.pre), step",
-        "theorems/test_untied.py",
-    ),
-    Mutant(
-        "untied: u at s^-beta",
-        "connections/dense.py",
-        "self.bias, step, rows(free.pre), step",
-        "self.bias, step, rows(a.pre), step",
-        "theorems/test_untied.py",
-    ),
-    Mutant(
-        "BPTT truncated one step early",
-        "estimators/bptt.py",
-        "free.shortened(last_steps)",
-        "free.shortened(last_steps - 1)",
-        BPTT,
-    ),
+    Mutant("value of the surrogate in the loss", "estimators/base.py", "(surrogate - surrogate.detach())",
+           "surrogate + 1.0", "training/test_optimizers.py"),
+    Mutant("untied: rho(u) paired", "connections/dense.py", "self.bias, step, rows(free.pre), step",
+           "self.bias, step * (1 - free.post**2), rows(free.pre), step", "theorems/test_untied.py"),
+    Mutant("untied: u at s^-beta", "connections/dense.py", "self.bias, step, rows(free.pre), step",
+           "self.bias, step, rows(a.pre), step", "theorems/test_untied.py"),
+    Mutant("BPTT truncated one step early", "estimators/bptt.py", "free.shortened(last_steps)",
+           "free.shortened(last_steps - 1)", BPTT),
     Mutant("adjoint without its source", "estimators/implicit.py", "tuple(b + c for", "tuple(b for", BPTT),
-    Mutant(
-        "layer: sign of the cotangent",
-        "estimators/equilibrium.py",
-        "unit(-cotangent)",
-        "unit(cotangent)",
-        "theorems/test_bridge.py",
-    ),
+    Mutant("layer: sign of the cotangent", "estimators/equilibrium.py", "unit(-cotangent)", "unit(cotangent)",
+           "theorems/test_bridge.py"),
 ]
-
 CONTINUAL_EP = [
-    Mutant(
-        "stale drive",
-        "estimators/continual.py",
-        "drive = phase.repeat(model.dynamics.prepare(model.network, x))",
-        "drive = drive",
-        CONTINUAL,
-    ),
-    Mutant(
-        "increments against the free state", "estimators/continual.py", "            before = after\n", "", CONTINUAL
-    ),
-    Mutant(
-        "both trajectories with one sign",
-        "estimators/continual.py",
-        "torch.cat([after_minus, before_plus]), torch.cat([before_minus, after_plus])",
-        "before, after",
-        CONTINUAL,
-    ),
-    Mutant(
-        "presynaptic activity after the step",
-        "estimators/continual.py",
-        "Compared(before, before, after,",
-        "Compared(after, before, after,",
-        CONTINUAL,
-    ),
-    Mutant("stale current of the input", "estimators/fast_weights.py", "torch.addmm(u, kernel, a - b)", "u", CONTINUAL),
-    Mutant(
-        "fast weights not updated",
-        "estimators/fast_weights.py",
-        "wire.updated(*step.ends(x, *between), sizes)",
-        "wire",
-        CONTINUAL,
-    ),
-    Mutant(
-        "untied increments telescoped",
-        "estimators/fast_weights.py",
-        "pre == 0 or isinstance(connection, Dense)",
-        "True",
-        CONTINUAL,
-    ),
-    Mutant(
-        "fast weights move up the gradient",
-        "connections/dense.py",
-        "right, alpha=-sizes[0]",
-        "right, alpha=sizes[0]",
-        CONTINUAL,
-    ),
+    Mutant("stale drive", "estimators/continual.py", "drive = phase.repeat(model.dynamics.prepare(model.network, x))",
+           "drive = drive", CONTINUAL),
+    Mutant("increments against the free state", "estimators/continual.py", "            before = after\n", "",
+           CONTINUAL),
+    Mutant("both trajectories with one sign", "estimators/continual.py",
+           "torch.cat([after_minus, before_plus]), torch.cat([before_minus, after_plus])", "before, after",
+           CONTINUAL),
+    Mutant("presynaptic activity after the step", "estimators/continual.py", "Compared(before, before, after,",
+           "Compared(after, before, after,", CONTINUAL),
+    Mutant("stale current of the input", "estimators/fast_weights.py", "torch.addmm(u, kernel, a - b)", "u",
+           CONTINUAL),
+    Mutant("fast weights not updated", "estimators/fast_weights.py", "wire.updated(*step.ends(x, *between), sizes)",
+           "wire", CONTINUAL),
+    Mutant("untied increments telescoped", "estimators/fast_weights.py", "pre == 0 or isinstance(connection, Dense)",
+           "True", CONTINUAL),
+    Mutant("fast weights move up the gradient", "connections/dense.py", "right, alpha=-sizes[0]",
+           "right, alpha=sizes[0]", CONTINUAL),
 ]
-
 DYNAMICS = [
-    Mutant(
-        "force at the new state",
-        "dynamics/prototypical.py",
-        "s[-1] = s[-1] + force(state[-1])",
-        "s[-1] = s[-1] + force(s[-1])",
-        PHASES,
-    ),
-    Mutant(
-        "raw input in energy dynamics", "dynamics/energy.py", "network.populations[0].activation.rho(x)", "x", PHASES
-    ),
+    Mutant("force at the new state", "dynamics/prototypical.py", "s[-1] = s[-1] + force(state[-1])",
+           "s[-1] = s[-1] + force(s[-1])", "reference/test_trajectories.py"),
+    Mutant("raw input in energy dynamics", "dynamics/energy.py", "network.populations[0].activation.rho(x)", "x",
+           PHASES),
     Mutant("derivative of rho missing", "dynamics/energy.py", "p.activation.derivative(s, r) * ", "", PHASES),
-    Mutant(
-        "dt missing in the nudge",
-        "dynamics/energy.py",
-        "+ force(state[last])",
-        "+ force(state[last]) / self.dt",
-        PHASES,
-    ),
-    Mutant(
-        "hard sigmoid's slope on the open interval",
-        "activations.py",
-        "((u >= 0) & (u <= 1))",
-        "((u > 0) & (u < 1))",
-        "laws/test_activations.py",
-    ),
-    Mutant(
-        "force away from the target",
-        "costs.py",
-        "self.target(y, out).view_as(out) - out",
-        "out - self.target(y, out).view_as(out)",
-        COSTS,
-    ),
+    Mutant("dt missing in the nudge", "dynamics/energy.py", "+ force(state[last])", "+ force(state[last]) / self.dt",
+           "reference/test_trajectories.py"),
+    Mutant("hard sigmoid's slope on the open interval", "activations.py", "((u >= 0) & (u <= 1))",
+           "((u > 0) & (u < 1))", "laws/test_activations.py"),
+    Mutant("force away from the target", "costs.py", "self.target(y, out).view_as(out) - out",
+           "out - self.target(y, out).view_as(out)", COSTS),
     Mutant("readout without softmax", "costs.py", "torch.softmax(self.predict(out), 1)", "self.predict(out)", COSTS),
 ]
-
 CONNECTIONS = [
     Mutant("feedback missing", "connections/dense.py", "self.down, alpha=self.gain_pre", "self.down, alpha=0.0", PHI),
-    Mutant(
-        "bias missing in the drive", "network.py", "current = connection.offsets(x.shape[0])", "current = None", PHI
-    ),
-    Mutant(
-        "half of the Hebbian difference",
-        "connections/dense.py",
-        "torch.cat([a.pre, a.pre - b.pre])",
-        "torch.cat([a.pre, 0 * b.pre])",
-        PHI,
-    ),
-    Mutant(
-        "untied feedback by forward weights",
-        "connections/untied.py",
-        "self.feedback, pre, post",
-        "self.upward.weight, pre, post",
-        "reference/test_untied.py",
-    ),
-    Mutant(
-        "mismatch not in the currents",
-        "connections/mismatched.py",
-        "self.feedback(), pre, post",
-        "feedback_of(self.written), pre, post",
-        "theorems/test_mismatch.py",
-    ),
-    Mutant(
-        "convolution: feedback by the forward kernel",
-        "connections/conv.py",
-        "self._filter(feedback).down(",
-        "self._filter(self.weight).down(",
-        "laws/test_convolution.py",
-    ),
-    Mutant(
-        "max pooling below tanh", "connections/conv.py", "not post.lowest >= 0", "False", "laws/test_convolution.py"
-    ),
-    Mutant(
-        "indices of an older image", "connections/conv.py", "return self.prepare.specialize(a)", "return self", ORDER
-    ),
-    Mutant(
-        "softmax pooling: slope of p missing",
-        "connections/pooling.py",
-        "p * (1 + z - pooled.unsqueeze(-1))",
-        "p",
-        "laws/test_convolution.py",
-    ),
-    Mutant(
-        "batched: contrast of the neighbor",
-        "connections/batched.py",
-        "self._parts(free.post), self._parts(a",
-        "self._parts(b.post), self._parts(a",
-        "reference/test_replicas.py",
-    ),
+    Mutant("bias missing in the drive", "network.py", "current = connection.offsets(x.shape[0])", "current = None",
+           PHI),
+    Mutant("half of the Hebbian difference", "connections/dense.py", "torch.cat([a.pre, a.pre - b.pre])",
+           "torch.cat([a.pre, 0 * b.pre])", PHI),
+    Mutant("untied feedback by forward weights", "connections/untied.py", "self.feedback, pre, post",
+           "self.upward.weight, pre, post", "reference/test_untied.py"),
+    Mutant("mismatch not in the currents", "connections/mismatched.py", "self.feedback(), pre, post",
+           "feedback_of(self.written), pre, post", "theorems/test_mismatch.py"),
+    Mutant("convolution: feedback by the forward kernel", "connections/conv.py", "self._filter(feedback).down(",
+           "self._filter(self.weight).down(", "laws/test_convolution.py"),
+    Mutant("max pooling below tanh", "connections/conv.py", "not post.lowest >= 0", "False",
+           "laws/test_convolution.py"),
+    Mutant("indices of an older image", "connections/conv.py", "return self.prepare.specialize(a)", "return self",
+           ORDER),
+    Mutant("softmax pooling: slope of p missing", "connections/pooling.py", "p * (1 + z - pooled.unsqueeze(-1))", "p",
+           "laws/test_convolution.py"),
+    Mutant("batched: contrast of the neighbor", "connections/batched.py", "self._parts(free.post), self._parts(a",
+           "self._parts(b.post), self._parts(a", "reference/test_replicas.py"),
 ]
-
 SOLVERS = [
-    Mutant(
-        "stops at the first settled sample",
-        "solvers/settle.py",
-        "residual(before, after).max()",
-        "residual(before, after).min()",
-        SETTLE,
-    ),
-    Mutant(
-        "groups in reverse order", "solvers/schedules.py", "for group in groups:", "for group in groups[::-1]:", SWEEPS
-    ),
+    Mutant("stops at the first settled sample", "solvers/settle.py", "residual(before, after).max()",
+           "residual(before, after).min()", SETTLE),
+    Mutant("groups in reverse order", "solvers/schedules.py", "for group in groups:", "for group in groups[::-1]:",
+           SWEEPS),
     Mutant("Anderson: sign of the mixing", "solvers/anderson.py", "self.dg, alpha=-1)", "self.dg)", ANDERSON),
-    Mutant(
-        "Anderson: no safeguard",
-        "solvers/anderson.py",
-        "fine = ~past.known.any(1) | (",
-        "fine = (norm(f) >= 0) | (",
-        ANDERSON,
-    ),
-    Mutant(
-        "Anderson: history kept after a rejection",
-        "solvers/anderson.py",
-        "self.known.logical_and_(fine[:, None])",
-        "fine[:, None]",
-        "reference/test_anderson.py",
-    ),
+    Mutant("Anderson: no safeguard", "solvers/anderson.py", "fine = ~past.known.any(1) | (",
+           "fine = (norm(f) >= 0) | (", ANDERSON),
+    Mutant("Anderson: history kept after a rejection", "solvers/anderson.py",
+           "self.known.logical_and_(fine[:, None])", "fine[:, None]", "reference/test_anderson.py"),
 ]
-
 THEOREM = [
     Mutant("increments without dt", "theorem/increments.py", "/ (beta * dt)", "/ beta", "theorems/test_gdu.py"),
-    Mutant(
-        "increments of parameters with the gradient's sign",
-        "theorem/increments.py",
-        "torch.neg(grad, out=into[t])",
-        "into[t].copy_(grad)",
-        "theorems/test_gdu.py",
-    ),
-    Mutant(
-        "backward pass at the later state",
-        "theorem/gradients.py",
-        "reversed(trajectory[:-1])",
-        "reversed(trajectory[1:])",
-        "theorems/test_gdu_processes.py",
-    ),
+    Mutant("increments of parameters with the gradient's sign", "theorem/increments.py",
+           "torch.neg(grad, out=into[t])", "into[t].copy_(grad)", "theorems/test_gdu.py"),
+    Mutant("backward pass at the later state", "theorem/gradients.py", "reversed(trajectory[:-1])",
+           "reversed(trajectory[1:])", "theorems/test_gdu_processes.py"),
 ]
-
 SPIKING = [
-    Mutant(
-        "residual of the coder dropped",
-        "spiking/coders.py",
-        "return q, phi.sub_(q)",
-        "return q, torch.zeros_like(phi)",
-        "laws/test_coders.py",
-    ),
-    Mutant(
-        "decoder with the next step size",
-        "spiking/dynamics.py",
-        "lam = step_size_at(self.lam, tick)",
-        "lam = step_size_at(self.lam, tick + 1)",
-        "reference/test_spiking.py",
-    ),
-    Mutant(
-        "ticks restart in the nudged phase",
-        "spiking/dynamics.py",
-        "tick = state.tick + 1",
-        "tick = 1 if force is not None else state.tick + 1",
-        "reference/test_spiking.py",
-    ),
+    Mutant("residual of the coder dropped", "spiking/coders.py", "return q, phi.sub_(q)",
+           "return q, torch.zeros_like(phi)", "laws/test_coders.py"),
+    Mutant("decoder with the next step size", "spiking/dynamics.py", "lam = step_size_at(self.lam, tick)",
+           "lam = step_size_at(self.lam, tick + 1)", "reference/test_spiking.py"),
+    Mutant("ticks restart in the nudged phase", "spiking/dynamics.py", "tick = state.tick + 1",
+           "tick = 1 if force is not None else state.tick + 1", "reference/test_spiking.py"),
 ]
-
 TRAINING = [
-    Mutant(
-        "optimizer not restored",
-        "training/snapshot.py",
-        'checkpoint.load_optimizer(trainer.optimizer, tensors, facts["optimizer"])',
-        "pass",
-        "training/test_resume.py",
-    ),
-    Mutant(
-        "scheduler not restored",
-        "training/snapshot.py",
-        'checkpoint.load_scheduler(trainer.scheduler, facts["scheduler"])',
-        "pass",
-        "training/test_resume.py",
-    ),
-    Mutant(
-        "random state not restored",
-        "training/snapshot.py",
-        'trainer.generator.set_state(tensors["random.estimator"])',
-        "pass",
-        "training/test_resume.py",
-    ),
-    Mutant(
-        "rates from the output",
-        "estimators/rates.py",
-        "zip(owners, rates,",
-        "zip(owners, rates[::-1],",
-        "training/test_optimizers.py",
-    ),
-    Mutant(
-        "best epoch by the test error",
-        "training/history.py",
-        'part = "validation" if',
-        'part = "test" if',
-        "training/test_trainer.py",
-    ),
-    Mutant(
-        "mean over processes, not over samples",
-        "training/distributed/gloo.py",
-        "else p.grad * weight",
-        "else p.grad / self.size",
-        "training/test_parallel.py",
-    ),
-    Mutant(
-        "one seed's costs for another",
-        "training/batched_seeds.py",
-        "costs[place], parts[place]",
-        "costs[place - 1], parts[place]",
-        "training/test_seeds.py",
-    ),
+    Mutant("optimizer not restored", "training/snapshot.py",
+           'checkpoint.load_optimizer(trainer.optimizer, tensors, facts["optimizer"])', "pass",
+           "training/test_resume.py"),
+    Mutant("scheduler not restored", "training/snapshot.py",
+           'checkpoint.load_scheduler(trainer.scheduler, facts["scheduler"])', "pass", "training/test_resume.py"),
+    Mutant("random state not restored", "training/snapshot.py",
+           'trainer.generator.set_state(tensors["random.estimator"])', "pass", "training/test_resume.py"),
+    Mutant("rates from the output", "estimators/rates.py", "zip(owners, rates,", "zip(owners, rates[::-1],",
+           "training/test_optimizers.py"),
+    Mutant("best epoch by the test error", "training/history.py", 'part = "validation" if', 'part = "test" if',
+           "training/test_trainer.py"),
+    Mutant("mean over processes, not over samples", "training/distributed/gloo.py", "else p.grad * weight",
+           "else p.grad / self.size", "training/test_parallel.py"),
+    Mutant("one seed's costs for another", "training/batched_seeds.py", "costs[place], parts[place]",
+           "costs[place - 1], parts[place]", "training/test_seeds.py"),
 ]
-
 DATA = [
-    Mutant(
-        "held-out samples not removed",
-        "data/split.py",
-        "return (x[~held_out], y[~held_out]),",
-        "return (x, y),",
-        "data/test_batches.py",
-    ),
-    Mutant(
-        "validation from the test set",
-        "training/dataset.py",
-        "hold_out(train, data.validation)",
-        "hold_out(test, data.validation)",
-        "training/test_session.py",
-    ),
-    Mutant(
-        "evaluation with augmentation", "cli/commands/evaluate.py", ", augment=None)", ")", "training/test_augment.py"
-    ),
-    Mutant(
-        "checksum not compared",
-        "data/files.py",
-        "found := hashlib.sha256(content).hexdigest()) != file.sha256",
-        "found := file.sha256) != file.sha256",
-        "data/test_locations.py",
-    ),
-    Mutant(
-        "classes above 9 accepted",
-        "data/formats.py",
-        "(largest := classes.max()) >= CIFAR_CLASSES",
-        "(largest := classes.max()) > 255",
-        "data/test_formats.py",
-    ),
-    Mutant(
-        "same shifts in every epoch",
-        "data/batches.py",
-        "self._generator(n, MOVES)",
-        "self._generator(0, MOVES)",
-        "data/test_augment.py",
-    ),
-    Mutant(
-        "border at 0 after normalization",
-        "data/batches.py",
-        "self.x.new_tensor(self.black)",
-        "self.x.new_zeros(len(self.black))",
-        "data/test_augment.py",
-    ),
+    Mutant("held-out samples not removed", "data/split.py", "return (x[~held_out], y[~held_out]),", "return (x, y),",
+           "data/test_batches.py"),
+    Mutant("validation from the test set", "training/dataset.py", "hold_out(train, data.validation)",
+           "hold_out(test, data.validation)", "training/test_session.py"),
+    Mutant("evaluation with augmentation", "cli/commands/evaluate.py", ", augment=None)", ")",
+           "training/test_augment.py"),
+    Mutant("checksum not compared", "data/files.py", "found := hashlib.sha256(content).hexdigest()) != file.sha256",
+           "found := file.sha256) != file.sha256", "data/test_locations.py"),
+    Mutant("classes above 9 accepted", "data/formats.py", "(largest := classes.max()) >= CIFAR_CLASSES",
+           "(largest := classes.max()) > 255", "data/test_formats.py"),
+    Mutant("same shifts in every epoch", "data/batches.py", "self._generator(n, MOVES)", "self._generator(0, MOVES)",
+           "data/test_augment.py"),
+    Mutant("border at 0 after normalization", "data/batches.py", "self.x.new_tensor(self.black)",
+           "self.x.new_zeros(len(self.black))", "data/test_augment.py"),
 ]
+# fmt: on
 
-MUTANTS = [
-    *ESTIMATORS,
-    *CONTINUAL_EP,
-    *DYNAMICS,
-    *CONNECTIONS,
-    *SOLVERS,
-    *THEOREM,
-    *SPIKING,
-    *TRAINING,
-    *DATA,
-]
+MUTANTS = [*ESTIMATORS, *CONTINUAL_EP, *DYNAMICS, *CONNECTIONS, *SOLVERS, *THEOREM, *SPIKING, *TRAINING, *DATA]
 
 
 def problem(mutant: Mutant) -> str | None:
