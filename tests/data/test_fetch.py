@@ -15,14 +15,14 @@ IMAGES, CLASSES = "train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 
 
 class TestCache:
-    def test_first_use_downloads_the_next_does_not(self, mirrored, server, cache):
+    def test_only_the_first_use_downloads(self, mirrored, server, cache):
         assert is_test_set(load("mnist"), mirrored)
         assert len(server.asked) == 4
         assert is_test_set(load("mnist"), mirrored)
         assert len(server.asked) == 4
         assert tree(cache) == sorted(f"mnist/{file}.gz" for file in mirrored.contents)
 
-    def test_damage_is_told_and_mended(self, mirrored, server, cache):
+    def test_a_damaged_file_is_replaced_with_a_warning(self, mirrored, server, cache):
         path = damage(mirrored.put(cache) / "mnist" / f"{CLASSES}.gz")
         with pytest.warns(UserWarning, match=f"{CLASSES}.gz is damaged: .*; downloading mnist again") as warned:
             assert is_test_set(load("mnist"), mirrored)
@@ -30,13 +30,13 @@ class TestCache:
         assert server.asked == [f"/m/{CLASSES}.gz"]
         assert gzip.decompress(path.read_bytes()) == mirrored.contents[CLASSES]
 
-    def test_a_damaged_plain_file_does_not_come_back(self, mirrored, cache):
+    def test_a_damaged_uncompressed_file_is_replaced(self, mirrored, cache):
         damage(mirrored.put(cache, packed=False) / "mnist" / CLASSES)
         with pytest.warns(UserWarning, match="damaged"):
             load("mnist")
         assert is_test_set(load("mnist"), mirrored)
 
-    def test_damage_is_an_error_offline(self, mirrored, server, cache, offline):
+    def test_a_damaged_file_is_an_error_offline(self, mirrored, server, cache, offline):
         path = damage(mirrored.put(cache) / "mnist" / f"{CLASSES}.gz")
         before = path.read_bytes()
         with pytest.raises(DataError, match="is damaged") as failure:
@@ -45,7 +45,7 @@ class TestCache:
         assert path.read_bytes() == before
         assert server.asked == []
 
-    def test_damage_that_cannot_be_mended_is_an_error(self, mirrored, server, cache):
+    def test_a_damaged_file_is_kept_if_the_download_fails(self, mirrored, server, cache):
         path = damage(mirrored.put(cache) / "mnist" / f"{CLASSES}.gz")
         before = path.read_bytes()
         server.routes.clear()
@@ -56,12 +56,12 @@ class TestCache:
             load("mnist")
         assert path.read_bytes() == before
 
-    def test_part_of_a_set_is_none(self, fashion, tmp_path, cache, offline):
+    def test_an_incomplete_cache_is_skipped(self, fashion, tmp_path, cache, offline):
         fashion.put(cache, only=[IMAGES])
         fashion.put(tmp_path / "debian")
         assert is_test_set(load("fashion-mnist"), fashion)
 
-    def test_an_interrupted_download_goes_on(self, mirrored, server, cache):
+    def test_an_interrupted_download_resumes(self, mirrored, server, cache):
         def interrupt(done, total):
             if len(server.asked) == 3:
                 raise KeyboardInterrupt
@@ -72,7 +72,7 @@ class TestCache:
         assert is_test_set(load("mnist"), mirrored)
         assert len(server.asked) == 5
 
-    def test_a_damaged_package_is_an_error(self, fashion, tmp_path, cache):
+    def test_a_damaged_system_package_is_an_error(self, fashion, tmp_path, cache):
         path = damage(fashion.put(tmp_path / "debian") / "fashion-mnist" / f"{CLASSES}.gz")
         with pytest.raises(DataError, match="is damaged") as failure:
             load("fashion-mnist")
@@ -81,7 +81,7 @@ class TestCache:
         fashion.put(cache)
         assert is_test_set(load("fashion-mnist"), fashion)
 
-    def test_no_answer_creates_nothing(self, known, server, tmp_path):
+    def test_a_failed_download_creates_nothing(self, known, server, tmp_path):
         known(small_mnist(mirrors=[f"{server.url}/nothing"]))
         with pytest.raises(DataError, match="HTTP 404") as failure:
             load("mnist")
@@ -99,7 +99,7 @@ class TestCache:
 
 
 class TestFetch:
-    def test_puts_the_set_where_it_is_told(self, mirrored, server, tmp_path, monkeypatch, cache):
+    def test_the_target_folder(self, mirrored, server, tmp_path, monkeypatch, cache):
         assert fetch("mnist") == cache / "mnist"
         monkeypatch.setenv("EQPROP_DATA", str(tmp_path / "variable"))
         assert fetch("mnist") == tmp_path / "variable" / "mnist"
@@ -108,22 +108,22 @@ class TestFetch:
             assert len(tree(root)) == 4
         assert is_test_set(load("mnist", tmp_path / "new" / "root"), mirrored)
 
-    def test_what_is_sound_is_left_alone(self, mirrored, server, tmp_path, offline):
+    def test_intact_files_are_kept(self, mirrored, server, tmp_path, offline):
         root = mirrored.put(tmp_path / "d", packed=False)
         assert fetch("mnist", str(root)) == root / "mnist"
         assert server.asked == []
 
-    def test_what_is_damaged_is_replaced(self, mirrored, server, tmp_path):
+    def test_damaged_files_are_replaced(self, mirrored, server, tmp_path):
         root = mirrored.put(tmp_path / "d")
         damage(root / "mnist" / f"{CLASSES}.gz")
         fetch("mnist", root)
         assert server.asked == [f"/m/{CLASSES}.gz"]
         assert is_test_set(load("mnist", root), mirrored)
 
-    def test_the_digits_are_there(self):
+    def test_the_digits_are_shipped(self):
         assert fetch("digits").is_file()
 
-    def test_files_may_be_read_by_others(self, mirrored, tmp_path):
+    def test_other_users_can_read_the_files(self, mirrored, tmp_path):
         before = os.umask(0o022)
         try:
             fetch("mnist", tmp_path / "d")
@@ -131,7 +131,7 @@ class TestFetch:
             os.umask(before)
         assert {path.stat().st_mode & 0o777 for path in (tmp_path / "d" / "mnist").iterdir()} == {0o644}
 
-    def test_no_room_is_an_error_that_leaves_nothing(self, mirrored, tmp_path, monkeypatch):
+    def test_a_full_disk_is_an_error_and_leaves_nothing(self, mirrored, tmp_path, monkeypatch):
         def full(descriptor):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -163,7 +163,7 @@ class TestFetch:
         error_lines(failure)
         assert tree(tmp_path) == ["file"]
 
-    def test_a_stalling_server_does_not_hold_up_for_ever(self, known, server, monkeypatch):
+    def test_a_stalling_server_times_out(self, known, server, monkeypatch):
         from eqprop.data import download
 
         monkeypatch.setattr(download.download, "__defaults__", (None, 0.3))

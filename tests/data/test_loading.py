@@ -35,12 +35,12 @@ class TestTensors:
         assert len(y) == 10
         assert y.tolist() + y_test.tolist() == [c for name in names for c in small.classes[name].tolist()]
 
-    def test_digits_are_always_there(self, offline):
+    def test_digits_need_no_download(self, offline):
         for ours, theirs in zip(load("digits"), load_digits(), strict=True):
             assert torch.equal(ours[0], theirs[0])
             assert torch.equal(ours[1], theirs[1])
 
-    def test_digits_are_as_described(self):
+    def test_digits_have_the_documented_sizes(self):
         train, test = load_digits()
         assert (len(train[1]), len(test[1])) == sizes("digits")
         assert train[0].shape[1:] == shape_of("digits")
@@ -81,8 +81,8 @@ class TestNames:
                 use("mnist", "")
 
     @pytest.mark.parametrize("source", [source for source in SOURCES.values() if source.files])
-    def test_sources_agree_with_their_formats(self, source):
-        """28x28 bytes after a header of 16, one after a header of 8; records of 3,073."""
+    def test_file_sizes_match_the_formats(self, source):
+        """IDX: a header of 16 bytes and 28x28 bytes per image, a header of 8 and 1 byte per class. CIFAR-10: records of 3,073."""
         per_part = {"train": source.train, "test": source.test}
         for (_, found), count in zip(per_part.items(), source.sizes, strict=True):
             total = sum(file.size for file in found)
@@ -94,7 +94,7 @@ class TestNames:
         assert all(url.startswith("https://") for url in source.mirrors)
 
 
-def test_nothing_is_warned_of(mnist, tmp_path):
+def test_loading_gives_no_warning(mnist, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load("mnist", mnist.put(tmp_path / "d"))

@@ -15,26 +15,26 @@ IMAGES, CLASSES = "train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 
 
 class TestSearch:
-    def test_every_place_is_searched(self, fashion, tmp_path, cache, monkeypatch, offline):
-        for place in (tmp_path / "debian", cache, tmp_path / "variable", tmp_path / "argument"):
-            root = tmp_path / "argument" if place.name == "argument" else None
-            if place.name == "variable":
-                monkeypatch.setenv("EQPROP_DATA", str(place))
-            fashion.put(place)
+    def test_every_location_is_searched(self, fashion, tmp_path, cache, monkeypatch, offline):
+        for folder in (tmp_path / "debian", cache, tmp_path / "variable", tmp_path / "argument"):
+            root = tmp_path / "argument" if folder.name == "argument" else None
+            if folder.name == "variable":
+                monkeypatch.setenv("EQPROP_DATA", str(folder))
+            fashion.put(folder)
             assert is_test_set(load("fashion-mnist", root), fashion)
-            assert {e.name: e.path for e in survey(root)}["fashion-mnist"] == place / "fashion-mnist"
+            assert {e.name: e.path for e in survey(root)}["fashion-mnist"] == folder / "fashion-mnist"
 
-    def test_the_package_of_debian_is_for_fashion_alone(self, mnist, tmp_path, offline):
+    def test_the_debian_folder_is_only_for_fashion_mnist(self, mnist, tmp_path, offline):
         mnist.put(tmp_path / "debian")
         with pytest.raises(FileNotFoundError):
             load("mnist")
 
-    def test_an_empty_named_root_is_passed(self, mnist, tmp_path, cache, offline):
+    def test_an_empty_named_root_is_skipped(self, mnist, tmp_path, cache, offline):
         (tmp_path / "empty").mkdir()
         mnist.put(cache)
         assert is_test_set(load("mnist", tmp_path / "empty"), mnist)
 
-    def test_a_home_is_found_for_the_cache(self, monkeypatch):
+    def test_the_cache_follows_the_platform(self, monkeypatch):
         assert str(locations.cache_folder()).endswith("/xdg/eqprop")
         for value in ("", "relative"):
             monkeypatch.setenv("XDG_CACHE_HOME", value)
@@ -43,31 +43,31 @@ class TestSearch:
         monkeypatch.setattr(locations.sys, "platform", "darwin")
         assert str(locations.cache_folder()) == "/home/somebody/Library/Caches/eqprop"
 
-    def test_a_user_without_a_home_names_a_root(self, mnist, tmp_path, monkeypatch, offline):
+    def test_a_user_without_a_home_must_name_a_root(self, mnist, tmp_path, monkeypatch, offline):
         monkeypatch.setattr(locations, "cache_folder", lambda: None)
         with pytest.raises(FileNotFoundError, match=r"no home folder .* EQPROP_DATA"):
             fetch("mnist")
         monkeypatch.setenv("EQPROP_DATA", str(mnist.put(tmp_path / "d")))
         assert is_test_set(load("mnist"), mnist)
 
-    def test_a_tilde_is_the_home(self, mnist, tmp_path, monkeypatch, offline):
+    def test_a_tilde_is_expanded(self, mnist, tmp_path, monkeypatch, offline):
         mnist.put(tmp_path / "home" / "sets")
         assert is_test_set(load("mnist", "~/sets"), mnist)
         monkeypatch.setenv("EQPROP_DATA", "~/sets")
         assert is_test_set(load("mnist"), mnist)
 
-    def test_an_empty_variable_is_none(self, mnist, cache, monkeypatch, offline):
+    def test_an_empty_variable_is_ignored(self, mnist, cache, monkeypatch, offline):
         monkeypatch.setenv("EQPROP_DATA", "")
         mnist.put(cache)
         assert is_test_set(load("mnist"), mnist)
 
 
 class TestNamedRoots:
-    """What a person named is right, or an error."""
+    """A problem in a location that the user named is an error."""
 
     @pytest.fixture(params=["argument", "variable"])
     def name(self, request, monkeypatch):
-        """Say where the data is; returns the argument."""
+        """Name a location, as an argument or in the environment; returns the argument."""
 
         def by_variable(root):
             monkeypatch.setenv("EQPROP_DATA", str(root))
@@ -87,7 +87,7 @@ class TestNamedRoots:
             (lambda raw: b"", "ends early"),
         ],
     )
-    def test_a_damaged_file_is_an_error_though_others_have_it(
+    def test_a_damaged_file_is_an_error_even_if_other_locations_have_it(
         self, mirrored, server, cache, tmp_path, name, spoil, message
     ):
         root = mirrored.put(tmp_path / "d")
@@ -110,8 +110,8 @@ class TestNamedRoots:
             load("mnist", name(root))
         assert str(path) in error_lines(failure)[0]
 
-    def test_damage_is_no_less_an_error_where_files_are_missing(self, mirrored, server, tmp_path, name):
-        """The download of the rest must not pass over it, nor replace it."""
+    def test_a_damaged_file_is_an_error_when_others_are_missing(self, mirrored, server, tmp_path, name):
+        """The download of the missing files must neither ignore nor replace it."""
         root = mirrored.put(tmp_path / "d", only=[IMAGES])
         before = damage(root / "mnist" / f"{IMAGES}.gz").read_bytes()
         with pytest.raises(DataError, match="SHA-256"):
@@ -120,7 +120,7 @@ class TestNamedRoots:
         assert (root / "mnist" / f"{IMAGES}.gz").read_bytes() == before
         assert server.asked == []
 
-    def test_missing_files_are_named_offline(self, mnist, tmp_path, cache, name, offline):
+    def test_missing_files_are_named_in_the_error_offline(self, mnist, tmp_path, cache, name, offline):
         mnist.put(cache)
         root = mnist.put(tmp_path / "d", only=[IMAGES, "train-labels-idx1-ubyte"])
         with pytest.raises(FileNotFoundError) as failure:
@@ -135,14 +135,14 @@ class TestNamedRoots:
         assert server.asked == [f"/m/{CLASSES}.gz"]
         assert len(tree(root)) == 4
 
-    def test_a_download_goes_there(self, mirrored, tmp_path, cache, name):
+    def test_downloads_go_to_the_named_root(self, mirrored, tmp_path, cache, name):
         root = tmp_path / "d"
         root.mkdir()
         assert is_test_set(load("mnist", name(root)), mirrored)
         assert tree(root) == sorted(f"mnist/{file}.gz" for file in mirrored.contents)
         assert not cache.exists()
 
-    def test_no_folder_is_an_error(self, mirrored, server, tmp_path, cache, name):
+    def test_a_missing_folder_is_an_error(self, mirrored, server, tmp_path, cache, name):
         mirrored.put(cache)
         (tmp_path / "file").touch()
         for root, why in ((tmp_path / "nowhere", "No such file"), (tmp_path / "file", "Not a directory")):
@@ -154,31 +154,31 @@ class TestNamedRoots:
         assert server.asked == []
         assert not (tmp_path / "nowhere").exists()
 
-    def test_a_closed_folder_is_an_error(self, mnist, tmp_path, monkeypatch, name):
+    def test_an_unreadable_folder_is_an_error(self, mnist, tmp_path, monkeypatch, name):
         root = mnist.put(tmp_path / "d")
 
-        def closed(path):
+        def deny(path):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-        monkeypatch.setattr(locations.os, "scandir", closed)
+        monkeypatch.setattr(locations.os, "scandir", deny)
         with pytest.raises(FileNotFoundError, match="Permission denied") as failure:
             load("mnist", name(root))
         error_lines(failure)
 
-    def test_a_closed_file_is_an_error(self, mnist, tmp_path, monkeypatch, name):
+    def test_an_unreadable_file_is_an_error(self, mnist, tmp_path, monkeypatch, name):
         root = mnist.put(tmp_path / "d")
 
-        def closed(path):
+        def deny(path):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-        monkeypatch.setattr(files.Path, "read_bytes", closed)
+        monkeypatch.setattr(files.Path, "read_bytes", deny)
         with pytest.raises(DataError, match=f"{IMAGES}.gz cannot be read: Permission denied") as failure:
             load("mnist", name(root))
         error_lines(failure)
 
 
 class TestOffline:
-    def test_nothing_is_asked_and_help_is_given(self, mirrored, server, tmp_path, cache, monkeypatch, offline):
+    def test_nothing_is_requested_and_the_error_helps(self, mirrored, server, tmp_path, cache, monkeypatch, offline):
         empty, other = tmp_path / "empty", tmp_path / "other"
         empty.mkdir()
         other.mkdir()
@@ -186,8 +186,8 @@ class TestOffline:
         with pytest.raises(FileNotFoundError, match="mnist was not found in") as failure:
             load("mnist", empty)
         first, second, third = error_lines(failure)
-        for place in (empty, other, cache):
-            assert str(place) in first
+        for folder in (empty, other, cache):
+            assert str(folder) in first
         assert f"`EQPROP_OFFLINE=0 EQPROP_DATA={empty} eqprop data fetch mnist`" in second
         assert "mnist/train-images-idx3-ubyte.gz" in third
         assert server.asked == []
@@ -211,7 +211,7 @@ class TestOffline:
     def test_unset(self):
         assert not locations.is_offline()
 
-    def test_fetch_says_so(self, mirrored, server, offline):
+    def test_fetch_is_an_error_offline(self, mirrored, server, offline):
         with pytest.raises(DataError, match="EQPROP_OFFLINE is set") as failure:
             fetch("mnist")
         assert "EQPROP_OFFLINE=0" in error_lines(failure)[1]
@@ -238,7 +238,7 @@ class TestSurvey:
         assert found["cifar-10"].startswith(f"corrupt: {path} is damaged")
         assert all("\n" not in state for state in found.values())
 
-    def test_entries_are_as_described(self, mnist, tmp_path):
+    def test_entries(self, mnist, tmp_path):
         entries = survey(mnist.put(tmp_path / "d"))
         assert [entry.name for entry in entries] == list(NAMES)
         assert [entry.path for entry in entries] == [None, tmp_path / "d" / "mnist", None, None]

@@ -1,4 +1,4 @@
-"""Normalized samples have the mean and the deviation that were asked for, channel by channel, and nothing else is changed."""
+"""`Normalize` computes (x - mean) / std, per channel or with one constant for all."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from eqprop.data import Normalize, load, survey
 from eqprop.data.sources import CIFAR_10_MEAN, CIFAR_10_STD
 
 
-def test_it_is_the_formula():
+def test_it_follows_the_formula():
     x = torch.rand(5, 3, 4, 2)
     mean, std = (0.1, -0.2, 0.3), (0.5, 2.0, 0.25)
     wanted = np.stack([(x[:, c].numpy() - mean[c]) / std[c] for c in range(3)], 1)
@@ -16,18 +16,18 @@ def test_it_is_the_formula():
 
 
 @pytest.mark.parametrize("shape", [(7,), (7, 64), (7, 8, 8), (7, 1, 8, 8), (7, 3, 8, 8)])
-def test_one_number_is_for_samples_of_any_shape(shape):
+def test_one_number_applies_to_samples_of_any_shape(shape):
     x = torch.rand(shape)
     np.testing.assert_array_equal(Normalize((0.5,), (0.25,))(x).numpy(), (x.numpy() - 0.5) / 0.25)
 
 
-def test_one_of_the_two_may_be_for_all():
+def test_mean_and_std_broadcast_separately():
     x = torch.rand(5, 3, 4, 4)
     assert torch.equal(Normalize((0.5,), (1, 2, 3))(x), Normalize((0.5,) * 3, (1, 2, 3))(x))
     assert torch.equal(Normalize((1, 2, 3), (0.5,))(x), Normalize((1, 2, 3), (0.5,) * 3)(x))
 
 
-def test_by_its_own_statistics_a_set_has_mean_0_and_deviation_1():
+def test_statistics_of_the_samples_give_mean_0_and_std_1():
     x = torch.rand(50, 3, 8, 8) * torch.tensor([1.0, 2.0, 5.0]).reshape(-1, 1, 1)
     mean, std = x.mean((0, 2, 3)), x.std((0, 2, 3))
     found = Normalize(mean.tolist(), std.tolist())(x)
@@ -36,7 +36,7 @@ def test_by_its_own_statistics_a_set_has_mean_0_and_deviation_1():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_precision_is_kept_and_nothing_is_written(dtype):
+def test_dtype_is_kept_and_the_input_unchanged(dtype):
     x = torch.rand(4, 2, 3, 3, dtype=dtype)
     before = x.clone()
     found = Normalize((0.1, 0.2), (0.3, 0.4))(x)
@@ -44,8 +44,8 @@ def test_precision_is_kept_and_nothing_is_written(dtype):
     assert torch.equal(x, before)
 
 
-def test_black_is_what_a_pixel_of_0_becomes():
-    """To the bit, in single precision."""
+def test_black_is_the_normalized_0():
+    """It is exact in single precision."""
     normalize = Normalize(CIFAR_10_MEAN, CIFAR_10_STD)
     zero = normalize(torch.zeros(1, 3, 1, 1, dtype=torch.float32)).flatten()
     assert torch.equal(torch.tensor(normalize.black, dtype=torch.float32), zero)
@@ -54,7 +54,7 @@ def test_black_is_what_a_pixel_of_0_becomes():
     assert Normalize((0.5,), (1, 2)).black == (-0.5, -0.25)
 
 
-def test_equal_ones_are_equal():
+def test_equality_and_hash():
     assert Normalize([1, 2], [0.5]) == Normalize((1.0, 2.0), (0.5,))
     assert hash(Normalize([1, 2], [0.5])) == hash(Normalize((1.0, 2.0), (0.5,)))
 
@@ -86,15 +86,15 @@ def test_equal_ones_are_equal():
         ),
     ],
 )
-def test_wrong_values_are_named(make, message):
+def test_invalid_arguments_are_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
 @pytest.mark.data
-def test_the_constants_are_those_of_the_published_set():
+def test_the_constants_are_the_statistics_of_the_published_set():
     if {entry.name: entry.state for entry in survey()}["cifar-10"] != "found":
-        pytest.skip("cifar-10 is not on this machine: name a folder that has it by EQPROP_DATA")
+        pytest.skip("needs cifar-10: set EQPROP_DATA, or run `eqprop data fetch cifar-10`")
     x, _ = load("cifar-10").train
     mean, square = x.mean((2, 3)), x.square().mean((2, 3))
     assert mean.mean(0).tolist() == pytest.approx(CIFAR_10_MEAN, abs=5e-5)
