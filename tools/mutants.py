@@ -165,7 +165,7 @@ TRAINING = [
     Mutant("random state not restored", "training/snapshot.py",
            'trainer.generator.set_state(tensors["random.estimator"])', "pass", "training/test_resume.py"),
     Mutant("rates from the output", "estimators/rates.py", "zip(owners, rates,", "zip(owners, rates[::-1],",
-           "training/test_optimizers.py"),
+           "training/test_optimizer_choices.py"),
     Mutant("best epoch by the test error", "training/history.py", 'part = "validation" if', 'part = "test" if',
            "training/test_trainer.py"),
     Mutant("mean over processes, not over samples", "training/distributed/gloo.py", "else p.grad * weight",
@@ -214,7 +214,7 @@ def run_tests(mutant: Mutant) -> tuple[bool, str]:
         changed.write_text(changed.read_text().replace(mutant.old, mutant.new))
         # pytest puts `pythonpath` first, so it must name the copy and not src; child processes of tests use PYTHONPATH
         paths = f"pythonpath={folder} tests tools"
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", paths]
+        command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", paths]
         environment = {**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
         tests = [f"tests/{test}" for test in mutant.tests.split()]
         try:
