@@ -143,7 +143,7 @@ OPTIONS = {
     "--data.augment pad:-1": "at least 0, got -1",
     "--data.augment.pad 4": "did you mean --data.augment",
     "--data.no-augment": "did you mean --data.augment",
-    "--data.augment pad:8": "--data.augment must pad by fewer pixels than an image has on a side, 8, got 8",
+    "--data.augment pad:8": "--data.augment must pad by fewer pixels than the shorter side of an image, 8, got 8",
     "--data.normalize 0.1": "--data.normalize must be MEAN:STD",
     "--data.normalize 0.1:": "got '0.1:'",
     "--data.normalize 0.1,:1": "got '0.1,:1'",
