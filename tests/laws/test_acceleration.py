@@ -7,6 +7,7 @@ import torch
 
 import eqprop as ep
 import zoo
+from eqprop.solvers.phase import Phase
 from eqprop.solvers.settle import settle
 
 SWEPT = ["chain", "skip", "linear-output", "images"]
@@ -57,7 +58,7 @@ def test_nothing_that_was_given_or_shown_is_written():
     shown, kept = [], []
     with torch.no_grad():
         see = lambda state: (shown.append(state), kept.append([s.clone() for s in state]))  # noqa: E731
-        settle(model.network, model.dynamics, drive, start, mixed(9, window=2), on_step=see)
+        settle(Phase(model.network, model.dynamics, drive), start, mixed(9, window=2), on_step=see)
     assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
     assert all(torch.equal(a, b) for s, t in zip(shown, kept, strict=True) for a, b in zip(s, t, strict=True))
 
@@ -76,7 +77,7 @@ def test_only_plain_steps_raise_a_residual(seed, growth):
     or else is no worse; a rejected one shows once more what was before it, and a plain one follows."""
     step, start = wild(seed)
     with torch.no_grad():
-        path = list(islice(ep.Anderson(2, growth).path(step, start), 40))
+        path = list(islice(ep.Anderson(2, growth).iterate(step, start), 40))
         led = [torch.cat(step(before), 1) for before, _ in path]
     z, g = (torch.stack([torch.cat(units, 1) for units in side]) for side in zip(*path, strict=True))
     torch.testing.assert_close(g, torch.stack(led), rtol=0, atol=1e-14)
@@ -102,7 +103,7 @@ def test_where_there_is_nothing_to_learn_steps_are_plain():
     """A map that moves every point alike has no differences of residuals, and no steady state."""
     shift = torch.tensor([[0.5, -0.25], [2.0, 0.0]])
     start = (torch.zeros(2, 2),)
-    for t, (before, after) in enumerate(islice(ep.Anderson().path(lambda s: (s[0] + shift,), start), 20)):
+    for t, (before, after) in enumerate(islice(ep.Anderson().iterate(lambda s: (s[0] + shift,), start), 20)):
         torch.testing.assert_close(before[0], t * shift, rtol=0, atol=0)
         torch.testing.assert_close(after[0], (t + 1) * shift, rtol=0, atol=0)
 
@@ -133,7 +134,9 @@ def test_points_to_set_out_from_are_put_back_within_their_bounds():
     inside = []
     for within in (lambda s: s, lambda s: model.dynamics.project(model.network, s)):
         with torch.no_grad():
-            path = ep.Anderson(3).path(lambda s: model.dynamics.step(model.network, s, drive), zoo.state(model), within)
+            path = ep.Anderson(3).iterate(
+                lambda s: model.dynamics.step(model.network, s, drive), zoo.state(model), within
+            )
             points = torch.stack([torch.cat(before, 1) for before, _ in islice(path, 30)])
         inside.append(bool(((points >= 0) & (points <= 1)).all()))
     assert inside == [False, True]
@@ -220,7 +223,7 @@ def test_bptt_unrolls_plain_steps_after_accelerated_ones():
     plain, fast = (zoo.gradient(model, ep.BPTT(steps, 10), x, y) for steps in (LONG, mixed(40)))
     assert zoo.distance(fast, plain) < 1e-8
     for unrolled in (None, 40):
-        with pytest.raises(ValueError, match=r"`free_steps` are accelerated, .* plain steps"):
+        with pytest.raises(ValueError, match=r"`free_steps` are accelerated, .* are plain"):
             ep.BPTT(mixed(40), unrolled)
 
 
@@ -251,7 +254,7 @@ def test_states_that_cannot_be_mixed_are_refused(dynamics):
 MISTAKES = {
     "an object": (lambda: ep.Settle(3, accelerate="anderson"), "`accelerate` must be an object of class Anderson"),
     "the class": (lambda: ep.Settle(3, accelerate=ep.Anderson), "got the class Anderson itself"),
-    "a mean": (lambda: ep.Settle(9, average=3, accelerate=ep.Anderson()), "`average` is 3, but accelerated states have no mean"),
+    "a mean": (lambda: ep.Settle(9, average=3, accelerate=ep.Anderson()), "`average` does not apply to accelerated steps"),
     "no window": (lambda: ep.Anderson(0), "`window` must be .* got 0"),
     "no growth": (lambda: ep.Anderson(growth=0.0), "`growth` must be .* got 0.0"),
     "the theorem": (

@@ -65,6 +65,6 @@ def test_edges_from_the_input_join_nobody():
 
 def test_a_population_joined_to_itself_is_refused():
     with pytest.raises(
-        ValueError, match=r"population 2 is joined to itself.*leave the edge out, or settle synchronously"
+        ValueError, match=r"population 2 is connected to itself.*remove the edge, or settle synchronously"
     ):
         color_groups([(0, 1), (1, 2), (2, 2)])

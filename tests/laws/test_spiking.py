@@ -62,11 +62,11 @@ def test_nothing_that_was_given_is_written(name, dynamics):
     model = zoo.spiking(name, DYNAMICS[dynamics])
     x, y = zoo.batch(model)
     for start in (model.dynamics.init(model.network, x), ep.relax(model, x, 5).state):
-        drive, _, target = model.prepare_batch(x, y)
-        given = [x, y, *iter_tensors(start), drive.input, *drive.constant, *model.parameters()]
+        phase, _, target = model.prepare_batch(x, y)
+        given = [x, y, *iter_tensors(start), phase.drive.input, *phase.drive.constant, *model.parameters()]
         before = [t.detach().clone() for t in given]
         with torch.no_grad():
-            settle(model.network, model.dynamics, drive, start, ep.Settle(3), force=lambda s, y=target: 0.5 * (y - s))
+            settle(phase.nudged(lambda s, y=target: 0.5 * (y - s)), start, ep.Settle(3))
         assert all(map(torch.equal, given, before))
 
 
@@ -105,13 +105,11 @@ def test_two_phases_side_by_side_are_each_alone(name, dynamics):
     model = zoo.spiking(name, DYNAMICS[dynamics])
     x, y = zoo.batch(model)
     free = ep.relax(model, x, T)
-    drive, _, target = model.prepare_batch(x, y)
+    phase, _, target = model.prepare_batch(x, y)
     betas = torch.tensor([-BETA] * len(x) + [BETA] * len(x)).double()[:, None]
     with torch.no_grad():
-        both = settle(
-            model.network, model.dynamics, drive.repeat(2), repeat(free.state, 2), ep.Settle(K),
-            force=lambda s: betas * (torch.cat([target] * 2) - s),
-        ).state  # fmt: skip
+        nudged = phase.repeat(2).nudged(lambda s: betas * (torch.cat([target] * 2) - s))
+        both = settle(nudged, repeat(free.state, 2), ep.Settle(K)).state
     minus, plus = (ep.relax(model, x, K, y, beta, state=free.state).state for beta in (-BETA, BETA))
     for half, alone in enumerate((minus, plus)):
         for u, v in zip(both.potential, alone.potential, strict=True):

@@ -46,7 +46,7 @@ def wavy(seed, units=6, scale=1.6):
 @pytest.mark.parametrize(("window", "growth"), [(1, 1.0), (2, 1.0), (2, 0.5), (3, 2.0)])
 def test_every_step_is_that_of_a_plain_loop(window, growth, seed):
     alone, together, start = wavy(seed)
-    path = ep.Anderson(window, growth).path(together, tuple(torch.tensor(start).split([2, 4], 1)))
+    path = ep.Anderson(window, growth).iterate(together, tuple(torch.tensor(start).split([2, 4], 1)))
     ours = [[torch.cat(units, 1).numpy() for units in next(path)] for _ in range(16)]
     seen = set()
     for i, first in enumerate(start):

@@ -126,7 +126,7 @@ def test_exchanged_parameters_are_noticed():
     ours, _, x = sandwich("chain", "inside")
     others = {name: p.detach().clone().requires_grad_() for name, p in ours.named_parameters()}
     loss = torch.func.functional_call(ours, others, (x,)).square().sum()
-    with pytest.raises(RuntimeError, match="were exchanged between its forward and its backward"):
+    with pytest.raises(RuntimeError, match="were replaced between its forward and its backward"):
         loss.backward()
 
 

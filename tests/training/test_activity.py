@@ -60,7 +60,7 @@ def test_rows_hold_what_recordings_of_the_first_batch_say(tmp_path):
         (run(coder=Bernoulli()), set()),
         (run(ep.EquilibriumProp(12, 6, 0.5, "random-sign"), input="current"), set()),
         (run(ep.ContinualEP(12, 6, 0.5)), set()),
-        (run(ep.SurrogateBPTT(12)), {"synops_per_step"}),
+        (run(ep.BPTT(12, surrogate=True)), {"synops_per_step"}),
         (run(ep.BPTT(12)), {"synops_per_step"}),
         (run(decode="before"), {"synops_per_inference", "synops_per_step"}),
     ],

@@ -15,7 +15,6 @@ from eqprop.cli.console import download_progress, echo, reports, reports_of_seed
 from eqprop.cli.devices import as_device
 from eqprop.cli.errors import Diverged, Failed
 from eqprop.cli.figures import draw_run, drawable
-from eqprop.estimators import BPTT, ImplicitDiff
 from eqprop.models.convnet import ConvNet
 from eqprop.spiking import Spiking
 from eqprop.training.batched_seeds import unsupported_reason
@@ -262,7 +261,7 @@ def carry_on(folder: Path, means: ExecutionOptions, root: str | None, processes:
 def caution(run: Run) -> None:
     """Say what is not seen from the options alone."""
     twin = run.model.dynamics.differentiable_equivalent()
-    if isinstance(run.estimator, BPTT | ImplicitDiff) and twin is not run.model.dynamics:
+    if run.estimator.uses_rate_model and twin is not run.model.dynamics:
         echo(
             f"{run.method} trains through the network's twin, {twin}, since a spike has no gradient; tests take the spikes"
         )

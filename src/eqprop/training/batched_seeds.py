@@ -20,12 +20,11 @@ from torch import Tensor
 from eqprop._core.state import iter_tensors, map_tensors
 from eqprop.dynamics.energy import EnergyDescent
 from eqprop.dynamics.prototypical import Prototypical
-from eqprop.estimators import BPTT, EquilibriumProp, ImplicitDiff
 from eqprop.estimators.base import Estimator
 from eqprop.models.batched import batch_models
 from eqprop.models.batched import unsupported_reason as model_unsupported_reason
 from eqprop.models.model import Model
-from eqprop.solvers.settle import Settle, Solution
+from eqprop.solvers.settle import Solution
 from eqprop.training.batch_steps import BatchResult, Training
 from eqprop.training.config.run import Run
 from eqprop.training.history import Row
@@ -45,16 +44,8 @@ def unsupported_reason(run: Run) -> str | None:
 
     They can where no sample has a say in what is done with the others, and nothing is drawn on the way.
     """
-    estimator = run.estimator
-    if not isinstance(estimator, EquilibriumProp | BPTT | ImplicitDiff):
-        return f"{type(estimator).__name__} moves weights within a phase, or goes through spikes"
-    if isinstance(estimator, EquilibriumProp) and estimator.nudging == "random-sign":
-        return "random signs are drawn for each batch of each seed"
-    for steps in vars(estimator).values():
-        if isinstance(steps, Settle) and steps.tol is not None:
-            return f"with a tolerance, {steps.tol}, each seed takes as many steps as it needs"
-        if isinstance(steps, Settle) and steps.accelerate is not None:
-            return "acceleration looks at all samples of a batch"
+    if reason := run.estimator.batching_unsupported_reason():
+        return reason
     if type(run.model.dynamics) not in (Prototypical, EnergyDescent):
         return f"{type(run.model.dynamics).__name__} dynamics may draw at random"
     return model_unsupported_reason(run.build())

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from eqprop._core.angles import angle_between
 from eqprop.connections.mismatched import both_ways
-from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp
+from eqprop.estimators import BPTT
 from eqprop.estimators.base import Estimator
 from eqprop.models.model import Model
-from eqprop.solvers.settle import as_settle
 from eqprop.training.config.run import Run
 from eqprop.training.rng import ESTIMATOR, REST, generator, seeded
 
@@ -36,12 +35,10 @@ def diagnostics_of(run: Run, model: Model, x: Tensor, y: Tensor) -> Diagnostics 
         y: their targets.
     """
     estimator = run.estimator
-    if not isinstance(estimator, ContinualEP | ContinualSGD | EquilibriumProp):
+    if not estimator.nudges or not (estimator.continual or weight_angles(model)):
         return None
-    if isinstance(estimator, EquilibriumProp) and not weight_angles(model):
-        return None
-    free = as_settle("free_steps", estimator.free_steps).steps
-    bptt = BPTT(estimator.free_steps, min(free, as_settle("nudged_steps", estimator.nudged_steps).steps))
+    free, nudged = estimator.phases.values()
+    bptt = BPTT(estimator.free_steps, min(free.steps, nudged.steps))
 
     def angles(model: Model, estimator: Estimator) -> dict[str, Any]:
         try:

@@ -31,8 +31,8 @@ def evaluate(
     tally = Metrics(device)
     for x, y in batches:
         x, y = x.to(device), y.to(device)
-        drive, start, target = model.prepare_batch(x, y)
-        solution = settle(model.network, model.dynamics, drive, start, model.settle)
+        phase, start, target = model.prepare_batch(x, y)
+        solution = settle(phase, start, model.settle)
         tally.add(model.cost.value(solution.output, target).mean(), solution, y, model.cost)
     if pool is not None:
         pool(tally)

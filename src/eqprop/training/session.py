@@ -16,7 +16,6 @@ from eqprop._core.files import DamagedError, write_atomic
 from eqprop.data.batches import Batches
 from eqprop.estimators.base import bind_estimator
 from eqprop.models.model import Model
-from eqprop.solvers.settle import Settle
 from eqprop.training import checkpoint
 from eqprop.training.config.run import Run
 from eqprop.training.dataset import Splits, check_classes, fit_to_model, load_splits, training_batches
@@ -119,9 +118,8 @@ def prepare_with(run: Run, parts: Callable[[], Splits], device: torch.device | s
     model = run.build().to(device)
     bind_estimator(run.estimator, model, run.optimizer.build(model))
     model.dynamics.check_beta(getattr(run.estimator, "beta", 0.0))
-    for steps in vars(run.estimator).values():
-        if isinstance(steps, Settle):
-            steps.admit(model.network, model.dynamics)
+    for steps in run.estimator.phases.values():
+        steps.check_dynamics(model.network, model.dynamics)
     train, validation, test = parts()
     batches = training_batches(run.data, run.seed, train, model, device)
     check_classes(run.data.name, model, batches.reshape(batches.x[:1]), batches.y)

@@ -9,9 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from eqprop.estimators import ContinualEP, ContinualSGD, EquilibriumProp
 from eqprop.estimators.base import Estimator
-from eqprop.estimators.ep import nudging_strengths
+from eqprop.estimators.ep import NudgedEstimator, nudging_strengths
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Settle
 from eqprop.spiking import Recording, Spiking, late, operations, record, saturation
@@ -70,7 +69,7 @@ def phases(
 ) -> tuple[Recording, ...]:
     """The free phase, and the nudged ones of EP, each from its end, under weights at rest."""
     free = record(model, x, free_steps, units=units)
-    if not isinstance(estimator, EquilibriumProp | ContinualEP | ContinualSGD):
+    if not isinstance(estimator, NudgedEstimator):
         return (free,)
     betas = nudging_strengths(estimator.nudging, estimator.beta, generator(0, ESTIMATOR))
     return free, *(record(model, x, estimator.nudged_steps, y, beta, free) for beta in betas)

@@ -10,7 +10,7 @@ from eqprop.data.augmentation import Augment, Normalize
 from eqprop.dynamics.energy import EnergyDescent
 from eqprop.dynamics.noisy import Noisy
 from eqprop.dynamics.prototypical import Prototypical
-from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, SurrogateBPTT
+from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff
 from eqprop.models.convnet import ConvNet
 from eqprop.models.mlp import MLP
 from eqprop.models.model import Model
@@ -28,7 +28,7 @@ from eqprop.training.rng import WEIGHTS, seeded
 __all__ = ["Data", "Run"]
 
 ModelSpec: TypeAlias = MLP | ConvNet | Toy
-EstimatorSpec: TypeAlias = EquilibriumProp | ContinualEP | ContinualSGD | BPTT | SurrogateBPTT | ImplicitDiff
+EstimatorSpec: TypeAlias = EquilibriumProp | ContinualEP | ContinualSGD | BPTT | ImplicitDiff
 OptimizerChoice: TypeAlias = SGD | Adam | AdamW | QuantizedSGD
 ScheduleSpec: TypeAlias = Constant | Cosine | StepDecay
 
@@ -129,10 +129,7 @@ class Run:
     @property
     def method(self) -> str:
         """The rule by the name that papers give it: "EP", "C-EP", "VF", "C-VF" (untied weights), "BPTT", "ImplicitDiff"."""
-        rule = "EP" if getattr(self.model, "tied", True) else "VF"
-        if isinstance(self.estimator, ContinualEP | ContinualSGD):
-            return f"C-{rule}"
-        return rule if isinstance(self.estimator, EquilibriumProp) else type(self.estimator).__name__
+        return self.estimator.rule_name(getattr(self.model, "tied", True))
 
     @property
     def title(self) -> str:
@@ -190,7 +187,7 @@ def one_of_classes(name: str, value: object, classes: tuple[type, ...]) -> None:
 
 
 MODELS = (MLP, ConvNet, Toy)
-ESTIMATORS = (EquilibriumProp, ContinualEP, ContinualSGD, BPTT, SurrogateBPTT, ImplicitDiff)
+ESTIMATORS = (EquilibriumProp, ContinualEP, ContinualSGD, BPTT, ImplicitDiff)
 OPTIMIZERS = (SGD, Adam, AdamW, QuantizedSGD)
 SCHEDULES = (Constant, Cosine, StepDecay)
 CONFIG_CLASSES = (

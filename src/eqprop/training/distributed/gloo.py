@@ -27,8 +27,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from eqprop.estimators import ContinualSGD
-from eqprop.estimators.base import Estimator
+from eqprop.estimators.base import Estimator, EstimatorBase
 from eqprop.models.model import Model
 from eqprop.training.distributed.processes import SINGLE_PROCESS, Position, Processes, Seen
 from eqprop.training.metrics import Metrics
@@ -79,11 +78,9 @@ class DistributedProcesses(Processes):
         """
         if torch.device(device).type != "cpu":
             raise ValueError(f"`device` must be cpu where {self.size} processes train together, got {str(device)!r}")
-        if isinstance(estimator, ContinualSGD) and moves(estimator):
-            raise ValueError(
-                f"estimator: ContinualSGD moves weights by its own samples alone, and {self.size} processes would move apart: "
-                "ContinualEP (continual-ep) is the same rule, or train in one process"
-            )
+        reason = estimator.distribution_unsupported_reason() if isinstance(estimator, EstimatorBase) else None
+        if reason is not None:
+            raise ValueError(f"estimator: {reason}")
 
     def broadcast_state(self, model: Model) -> None:
         """See `Processes`."""
@@ -252,12 +249,6 @@ class DistributedProcesses(Processes):
 def backwards(losses: Callable[[], Iterator[Tensor]], optimizer: Optimizer) -> Iterator[Tensor]:
     """Each loss, when its gradient is in the optimizer's parameters."""
     return SINGLE_PROCESS.gradients(losses, optimizer, 1.0, Position(0, 0, 0))
-
-
-def moves(estimator: ContinualSGD) -> bool:
-    """Whether weights move within its phase."""
-    rates = estimator.rates
-    return any(rates) if isinstance(rates, Sequence) else rates != 0
 
 
 @contextmanager
