@@ -218,7 +218,7 @@ def test_a_contender_that_does_not_bear_the_weights_is_missing_and_ep_is_not(mon
 
     monkeypatch.setattr("eqprop.estimators.implicit._solve_adjoint", diverge)
     assert measure(small(), 1, 1, 1e-3).absent == {"implicit": "the adjoint is not finite"}
-    monkeypatch.setattr("eqprop.estimators.ep.nudge", diverge)
+    monkeypatch.setattr("eqprop.estimators.ep.settle_nudged", diverge)
     with pytest.raises(FloatingPointError):
         measure(small(), 1, 1, 1e-3)
 

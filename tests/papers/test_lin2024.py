@@ -15,7 +15,6 @@ from eqprop._core.memory import peak_bytes
 from eqprop._core.state import mean_distance
 from eqprop.connections.dense import Dense
 from eqprop.dynamics.energy import EnergyDescent
-from eqprop.estimators import BPTT
 from eqprop.models.convnet import ConvNet
 from eqprop.models.mlp import MLP
 from eqprop.network import Network, Population
@@ -281,7 +280,7 @@ def step(estimator):
     return training_step(model, estimator, SPIKING.optimizer.build(model), x, y % 10)
 
 
-@pytest.mark.parametrize("estimator", [phases(8, 4, 0.5), BPTT(8, surrogate=True)], ids=["ep", "bptt"])
+@pytest.mark.parametrize("estimator", [phases(8, 4, 0.5), ep.BPTT(8, surrogate=True)], ids=["ep", "bptt"])
 def test_the_peak_is_that_of_the_allocator(estimator):
     """Torch's own allocator, by its profiler, has the same up to scratch space within an operation."""
     ours = peak_bytes(step(estimator))

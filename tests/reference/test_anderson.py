@@ -9,7 +9,7 @@ from closed_form.linear import case
 
 
 def anderson(step, start, window, growth, steps):
-    """What each step set out from, where it led, and which kind it was: of one sample, transcribed from the text."""
+    """The pairs ``(z, F(z))`` of one sample and the kind of each step, transcribed from the module docstring."""
     z, g = start, step(start)
     pairs, kinds, history = [(z, g)], ["plain"], []
     for _ in range(steps - 1):

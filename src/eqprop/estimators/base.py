@@ -63,6 +63,11 @@ class EstimatorBase(ABC):
         """The settings of each phase, by the name of the field that holds them; the free phase comes first."""
 
     @property
+    def _strength(self) -> float | None:
+        """The nudging strength to check against the dynamics."""
+        return None
+
+    @property
     def uses_rate_model(self) -> bool:
         """Whether `Model.rate_model` is differentiated, free phase included, in place of a spiking model."""
         return False
@@ -102,7 +107,9 @@ class EstimatorBase(ABC):
         if watch is not None:
             warn("`watch` was renamed: pass `on_free_phase`", DeprecationWarning, stacklevel=2)
             on_free_phase = on_free_phase or watch
-        self._check_call(model)
+        self._check_grad_enabled()
+        if self._strength is not None:
+            model.dynamics.check_beta(self._strength)  # called from here, since its warning names the caller's line
         return self._checked(self._losses(model, x, y, on_free_phase, generator))
 
     @abstractmethod
@@ -110,10 +117,6 @@ class EstimatorBase(ABC):
         self, model: Model, x: Tensor, y: Tensor, on_free_phase: FreePhaseCallback | None, generator: Generator | None
     ) -> Iterator[Tensor]:
         """Yield the losses, after the checks of a call."""
-
-    def _check_call(self, model: Model) -> None:
-        """Check what can be checked before the first loss is asked for."""
-        self._check_grad_enabled()
 
     def _checked(self, losses: Iterator[Tensor]) -> Iterator[Tensor]:
         """Check once more when the first loss is asked for: the body of a generator runs under the caller's grad mode of then."""

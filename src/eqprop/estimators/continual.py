@@ -85,7 +85,7 @@ class ContinualEP(ContinualEstimator):
     """
 
     free_steps: int | Settle
-    nudged_steps: int
+    nudged_steps: int  # pyright: ignore[reportIncompatibleVariableOverride] - read-only in the base too
     beta: float
     nudging: Nudging = "one-sided"
 

@@ -80,7 +80,7 @@ class ContinualSGD(ContinualEstimator):
     """
 
     free_steps: int | Settle
-    nudged_steps: int
+    nudged_steps: int  # pyright: ignore[reportIncompatibleVariableOverride] - read-only in the base too
     beta: float
     rates: float | Sequence[float] | None = None
     nudging: Nudging = "one-sided"
@@ -124,21 +124,18 @@ class ContinualSGD(ContinualEstimator):
             on_free_phase: FreePhaseCallback | None = None,
             generator: Generator | None = None,
         ) -> Iterator[Tensor]:
-            super(ContinualSGD, self)._check_call(model)
+            self._check_grad_enabled()
+            model.dynamics.check_beta(self.beta)
             rates = {p: float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
             return self._checked(self._losses_at(rates, model, x, y, on_free_phase, generator))
 
         return bound
 
-    def _check_call(self, model: Model) -> None:
-        super()._check_call(model)
+    def _own_rates(self, model: Model) -> Rates:
         if self.rates is None:
             raise ArgumentError(
                 "rates", "`rates` is left out, and there is no optimizer to take it from: give it, or use `Trainer`"
             )
-
-    def _own_rates(self, model: Model) -> Rates:
-        assert self.rates is not None
         return rates_by_parameter(model, as_rates(self.rates, non_negative), "estimator")
 
     def _losses(

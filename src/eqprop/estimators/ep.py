@@ -66,9 +66,9 @@ class NudgedEstimator(EstimatorBase):
             return "random signs are drawn for each batch of each seed"
         return super().batching_unsupported_reason()
 
-    def _check_call(self, model: Model) -> None:
-        super()._check_call(model)
-        model.dynamics.check_beta(self.beta)
+    @property
+    def _strength(self) -> float | None:
+        return self.beta
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ class EquilibriumProp(NudgedEstimator):
         Raises:
             ValueError: if ``state`` does not fit the model; otherwise as a call.
         """
-        self._check_call(model)
+        self._check_grad_enabled()
+        model.dynamics.check_beta(self.beta)
         return self._checked(self._losses(model, x, y, on_free_phase, generator, state))
 
     def _losses(

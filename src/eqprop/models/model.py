@@ -130,6 +130,8 @@ def relax(
     state: State | None = None,
     trajectory: bool = False,
     on_step: Callable[[State], object] | None = None,
+    *,
+    see: Callable[[State], object] | None = None,
 ) -> Solution:
     """Run one phase: free, or nudged by ``-beta dC/ds^L`` if ``beta`` is not zero.
 
@@ -142,6 +144,7 @@ def relax(
         state: where to start; the initial state of the dynamics if left out.
         trajectory: keep every state in the solution.
         on_step: called with the state after every step.
+        see: deprecated name of ``on_step``.
 
     Raises:
         ValueError: if an argument does not fit, or the dynamics are unstable at this ``beta``.
@@ -152,6 +155,9 @@ def relax(
     >>> solution.steps, solution.residual.shape
     (20, torch.Size([5]))
     """
+    if see is not None:
+        warn("`see` was renamed: pass `on_step`", DeprecationWarning, stacklevel=2)
+        on_step = on_step or see
     if beta != 0:
         model.dynamics.check_beta(nonzero("beta", beta))
     steps = as_settle("steps", steps)

@@ -87,7 +87,7 @@ def decode(value: Any, kinds: tuple[type, ...]) -> Any:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         some = ", ".join(known) if len(known) <= FEW else f"the {len(known)} classes of configurations"
         raise ValueError(f"unknown type {value.get('type')!r}: must be one of {some}{hint}")
-    given = {
+    given: dict[Any, Any] = {
         FORMER_FIELDS.get(name, name): decode(item, kinds) for name, item in value.items() if name != "type"
     } | extra
     for name in given:
