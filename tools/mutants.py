@@ -128,7 +128,7 @@ CONNECTIONS = [
     Mutant("softmax pooling: slope of p missing", "connections/pooling.py", "p * (1 + z - pooled.unsqueeze(-1))", "p",
            "laws/test_convolution.py"),
     Mutant("batched: contrast of the neighbor", "connections/batched.py", "self._parts(free.post), self._parts(a",
-           "self._parts(b.post), self._parts(a", "reference/test_replicas.py"),
+           "self._parts(b.post), self._parts(a", "reference/test_batched_models.py"),
 ]
 SOLVERS = [
     Mutant("stops at the first settled sample", "solvers/settle.py", "residual(before, after).max()",
