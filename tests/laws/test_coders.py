@@ -182,7 +182,10 @@ def test_osa_averages_noise_and_follows_a_move():
         (lambda: ep.Spiking(eps=1.5), r"`eps` must be .*, got 1\.5"),
         (lambda: ep.Spiking(eps="much"), r"`eps` must be .*, got 'much'"),
         (lambda: ep.Spiking(lam=0), r"`lam` must be .*, got 0"),
-        (lambda: ep.Spiking(lam=OSA()), r"`lam` must be one of a number in \(0, 1\], `Decay`, got OSA.*must have the same lambda"),
+        (
+            lambda: ep.Spiking(lam=OSA()),
+            r"`lam` must be one of a number in \(0, 1\], `Decay`, got OSA.*must have the same lambda",
+        ),
         (lambda: ep.Spiking(coder="bernoulli"), r"`coder` must be an object of class Coder"),
         (lambda: ep.Spiking(coder=SigmaDelta), r"`coder` must be an object of class Coder, got the class SigmaDelta"),
         (lambda: ep.Spiking(input="analog"), r"`input` must be .*'spikes'.*'current'.*got 'analog'"),

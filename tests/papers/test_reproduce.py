@@ -387,7 +387,11 @@ DAMAGES = {
 @pytest.mark.parametrize("name", ["report", "experiment", "environment"])
 def test_a_damaged_result_is_computed_again(name, damage, here):
     call(CALL).done()
-    sound = {key: value for key, value in vars(read_result(here / "out" / "theorem" / "tiny-toy")).items() if key != "seconds"}
+    sound = {
+        key: value
+        for key, value in vars(read_result(here / "out" / "theorem" / "tiny-toy")).items()
+        if key != "seconds"
+    }
     file = here / "out" / "theorem" / "tiny-toy" / f"{name}.json"
     if DAMAGES[damage] is None:
         file.unlink()
@@ -417,9 +421,7 @@ def test_a_training_of_another_configuration_is_not_continued(here, monkeypatch)
     before = files(here / "out" / "trainings")
     answer = call(TRAIN)
     assert answer.code == 2
-    assert (
-        "trainings/tiny/ep/seed-0 holds a training with another configuration: set another folder" in answer.error()
-    )
+    assert "trainings/tiny/ep/seed-0 holds a training with another configuration: set another folder" in answer.error()
     assert files(here / "out" / "trainings") == before
 
 

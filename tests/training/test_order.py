@@ -153,7 +153,9 @@ def test_steps_to_a_residual_are_those_after_which_it_stays_below():
 
 
 def test_courses_are_drawn_over_steps_and_over_time():
-    found = {"net": {"synchronous": {"initial": COURSE}, "asynchronous": {"initial": plots.ResidualCurve([0.1, 0.0], 3.0)}}}
+    found = {
+        "net": {"synchronous": {"initial": COURSE}, "asynchronous": {"initial": plots.ResidualCurve([0.1, 0.0], 3.0)}}
+    }
     over_steps, over_time = draw_residual_curves(found).axes
     for axes, scale in ((over_steps, (1, 1)), (over_time, (2, 3))):
         first, second = axes.get_lines()

@@ -86,7 +86,7 @@ def _dispatch(words: list[str]) -> int:
         (sys.stdout if words else sys.stderr).write(USAGE)
         return 0 if words else 2
     if words[0] == "--version":
-        from eqprop import __version__
+        from eqprop.version import __version__
 
         sys.stdout.write(f"eqprop {__version__}\n")
         return 0

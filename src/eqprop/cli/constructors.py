@@ -28,8 +28,7 @@ from eqprop.cli.parsers import (
     parse_steps,
 )  # fmt: skip
 from eqprop.connections.pooling import PoolName
-from eqprop.data.augmentation import Augment
-from eqprop.data.normalize import Normalize
+from eqprop.data.augmentation import Augment, Normalize
 from eqprop.solvers.settle import Settle
 from eqprop.spiking import OSA, Coder, Decay
 

@@ -12,8 +12,7 @@ from typing import Literal
 import torch
 
 from eqprop._core.checks import ArgumentError, positive
-from eqprop.data.augmentation import Augment
-from eqprop.data.normalize import Normalize
+from eqprop.data.augmentation import Augment, Normalize
 from eqprop.solvers.anderson import Anderson
 from eqprop.solvers.schedules import Asynchronous, Schedule, Synchronous
 from eqprop.solvers.settle import Settle

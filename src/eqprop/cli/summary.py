@@ -42,7 +42,9 @@ def _compare(out: Path, folders: Sequence[Path], *, plots: bool) -> None:
     """Print the table of all runs; write it and the figure to ``out``."""
     groups = group_runs(folders)
     lines = [_line(label, members) for label, members in groups.items()]
-    known = dict.fromkeys(p for members in groups.values() for run, _ in members for p in published_errors(run) if p.remark)
+    known = dict.fromkeys(
+        p for members in groups.values() for run, _ in members for p in published_errors(run) if p.remark
+    )
     remarks = [REMARKS, *(f"{p.recipe}, {p.method}: {p.remark}." for p in known)]
     write_atomic(out / "comparison.md", "\n\n".join([markdown_table(HEAD, lines), *remarks]) + "\n")
     table(HEAD, lines)

@@ -21,9 +21,7 @@ COLOURS = "cividis"
 FRAME = "#D55E00"
 
 
-def agreement_map(
-    cells: Sequence[Any], path: Path, *, wanted: float, chosen: Any = None, title: str = ""
-) -> None:
+def agreement_map(cells: Sequence[Any], path: Path, *, wanted: float, chosen: Any = None, title: str = "") -> None:
     """Plot the cosine of EP's and BPTT's gradients over K and beta, a panel for each T; bold if enough signs agree.
 
     Args:

@@ -63,7 +63,9 @@ class NIRBuilder:
             into = self.inlet(post) if self.spiking_input else f"potential_{post}"
             self.edges.append((self.add_from_input(name, forward, post), into))
             return
-        up, down = (self.matrix(forward, w, pre, post) for w in forward_and_feedback(connection) or [forward.weight] * 2)
+        up, down = (
+            self.matrix(forward, w, pre, post) for w in forward_and_feedback(connection) or [forward.weight] * 2
+        )
         self.edges.append((self.add_matrix(f"up_{name}", up, self.outlet(pre)), self.inlet(post)))
         self.edges.append((self.add_matrix(f"down_{name}", down.t(), self.outlet(post)), self.inlet(pre)))
 

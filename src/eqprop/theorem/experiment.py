@@ -164,7 +164,7 @@ class Experiment:
         else:
             train, *_ = load_splits(self.data, progress)
             batches = training_batches(self.data, self.seed, train, model, "cpu")
-            check_classes(self.data.name, model, batches.shaped(batches.x[:1]).to(like), batches.y)
+            check_classes(self.data.name, model, batches.reshape(batches.x[:1]).to(like), batches.y)
             x, y = next(iter(batches))
         return x.to(like), y.to(like.device)
 

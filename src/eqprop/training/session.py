@@ -92,7 +92,7 @@ class Session:
     def _first_samples(self) -> tuple[Tensor, Tensor]:
         """A batch that is the same in every epoch."""
         size = self.run.data.batch_size
-        return self.train.shaped(self.train.x[:size]), self.train.y[:size]
+        return self.train.reshape(self.train.x[:size]), self.train.y[:size]
 
 
 def prepare(
@@ -122,7 +122,7 @@ def prepare_with(run: Run, parts: Callable[[], Splits], device: torch.device | s
         steps.check_dynamics(model.network, model.dynamics)
     train, validation, test = parts()
     batches = training_batches(run.data, run.seed, train, model, device)
-    check_classes(run.data.name, model, batches.shaped(batches.x[:1]), batches.y)
+    check_classes(run.data.name, model, batches.reshape(batches.x[:1]), batches.y)
     return Session(
         run,
         model,

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from eqprop.costs import CrossEntropyReadout
 from eqprop.data import Augment, Normalize
-from eqprop.data.cifar import MEAN, STD
+from eqprop.data.sources import CIFAR_10_MEAN, CIFAR_10_STD
 from eqprop.dynamics.prototypical import Prototypical
 from eqprop.estimators import EquilibriumProp
 from eqprop.models.convnet import ConvNet
@@ -33,7 +33,7 @@ PUBLISHED = (
 CIFAR_10 = Data(
     "cifar-10",
     batch_size=128,
-    normalize=Normalize(MEAN, tuple(3 * value for value in STD)),
+    normalize=Normalize(CIFAR_10_MEAN, tuple(3 * value for value in CIFAR_10_STD)),
     augment=Augment(pad=4, flip=True, border="edge"),
 )
 """CIFAR-10 with colors divided by three standard deviations, as in this paper and the later ones."""
