@@ -190,9 +190,9 @@ def test_the_alignment_of_a_study_is_that_of_its_parts():
 
 def test_the_training_of_a_twin_is_the_trainers():
     """Two batches by hand from the same weights and in the same order."""
-    from eqprop.training.session import prepare
+    from eqprop.training.session import prepare_run
 
-    session = prepare(RUN)
+    session = prepare_run(RUN)
     optimizer = RUN.optimizer.build(session.model)
     for (x, y), _ in zip(session.train, range(2), strict=False):
         for loss in RUN.estimator(session.model, x, y):

@@ -10,12 +10,12 @@ import torch
 
 import eqprop as ep
 from eqprop.spiking import Bernoulli, late, operations, record, saturation
-from eqprop.training import SGD, Data, Run, create_run, prepare, train_run
+from eqprop.training import SGD, Data, Run, create_run, prepare_run, train_run
 from eqprop.training.history import warn_if_late
 from eqprop.training.progress.callbacks import PlainLines, line, scalars
 from eqprop.training.rng import REST, seeded
 from eqprop.training.signals import Interrupted
-from eqprop.training.spiking_diagnostics import activity_of
+from eqprop.training.diagnostics import activity_of
 from small_trainings import after, outcome, timeless
 
 pytestmark = pytest.mark.filterwarnings("ignore:epoch 2.*does not learn")  # two epochs are not for learning
@@ -40,7 +40,7 @@ def test_rows_hold_what_recordings_of_the_first_batch_say(tmp_path):
     asked = run()
     create_run(asked, tmp_path / "run")
     row = train_run(tmp_path / "run")[-1]
-    model, session = ep.load(tmp_path / "run"), prepare(asked)
+    model, session = ep.load(tmp_path / "run"), prepare_run(asked)
     x, y = session.train.x[:300], session.train.y[:300]
     free = record(model, x, 12)
     nudged = [record(model, x, 6, y, beta, free) for beta in (-0.5, 0.5)]
@@ -89,7 +89,7 @@ def test_the_weights_are_those_without_a_look(options, tmp_path):
     asked = run(**options)
     create_run(asked, tmp_path / "run")
     rows = train_run(tmp_path / "run")
-    session = prepare(asked)
+    session = prepare_run(asked)
     trainer = session.trainer(tmp_path / "none")
     trainer.folder, trainer.probe = None, None
     with seeded(asked.seed, REST):

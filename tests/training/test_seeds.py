@@ -16,7 +16,7 @@ import eqprop as ep
 from eqprop.papers.registry import recipe
 from eqprop.training import Data, QuantizedSGD, Run, Trainer, checkpoint, create_run, train_run
 from eqprop.training.batch_steps import FitArguments
-from eqprop.training.batched_seeds import SeedTraining, train_batched, unsupported_reason
+from eqprop.training.seeds import SeedTraining, train_batched, unsupported_reason
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.seeds import train_seeds
 from eqprop.training.signals import Interrupted, Interrupts

@@ -14,8 +14,8 @@ from eqprop.training.config.run import Run
 from eqprop.training.diagnostics import names_of_angles
 from eqprop.training.rng import REST, seeded
 from eqprop.training.run_folder import RunFolder
-from eqprop.training.session import begun_on, load, prepare, read_history, read_run, threads
-from eqprop.training.spiking_diagnostics import phases
+from eqprop.training.session import begun_on, load, prepare_run, read_history, read_run, threads
+from eqprop.training.diagnostics import phases
 
 __all__ = ["draw_run", "drawable"]
 
@@ -50,7 +50,7 @@ def draw_run(folder: Path, device: str | None, root: str | None) -> None:
     device = device or begun_on(place)
     with threads(run.threads), seeded(0, REST):  # for dynamics that draw
         rows, model = read_history(folder), load(folder).to(device)
-        session = prepare(replace(run, data=replace(run.data, root=root)), device)
+        session = prepare_run(replace(run, data=replace(run.data, root=root)), device)
         x = session.test.x[: SPIKING if isinstance(model.dynamics, Spiking) else SAMPLES]
         if rows:
             plots.error_curves({"": [rows]}, place.plots / "errors", run.title)

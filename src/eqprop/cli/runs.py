@@ -18,14 +18,14 @@ from eqprop.cli.figures import draw_run, drawable
 from eqprop.estimators import BPTT, ImplicitDiff
 from eqprop.models.convnet import ConvNet
 from eqprop.spiking import Spiking
-from eqprop.training.batched_seeds import unsupported_reason
+from eqprop.training.seeds import unsupported_reason
 from eqprop.training.config.run import ModelSpec, Run
 from eqprop.training.distributed.gloo import ProcessLostError
 from eqprop.training.distributed.processes import SINGLE_PROCESS, Processes
 from eqprop.training.progress.callbacks import TensorBoard
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.seeds import alike, train_seeds
-from eqprop.training.session import create_run, is_finished, prepare, read_run, train_run
+from eqprop.training.session import create_run, is_finished, prepare_run, read_run, train_run
 from eqprop.training.signals import Interrupted
 
 __all__ = ["ExecutionOptions", "at_once", "carry_out", "lay_out", "runs_in"]
@@ -83,7 +83,7 @@ def lay_out(
 def folders_for(runs: Mapping[str, Run], out: Path | None, name: str, device: str, processes: Processes) -> Path:
     """See `lay_out`."""
     first = next(iter(runs.values()))
-    prepare(first, device, download_progress(first.data.name))
+    prepare_run(first, device, download_progress(first.data.name))
     new = out is None or not out.exists()
     top = claim(name) if out is None else out
     if not new and top.is_dir() and any(top.iterdir()) and "." not in runs:

@@ -30,7 +30,7 @@ from eqprop.theorem.result import INITIAL
 from eqprop.theorem.tuning import Cell, Grid, cheapest, tune
 from eqprop.training.config.run import Run
 from eqprop.training.environment import environment
-from eqprop.training.session import prepare, read_run, threads
+from eqprop.training.session import prepare_run, read_run, threads
 
 __all__ = ["Tune", "main"]
 
@@ -149,7 +149,7 @@ def tried(options: Tune, grid: Grid, trained: Path | None) -> tuple[list[Cell], 
         Failed: if a number is not finite.
     """
     run = options.run
-    session = prepare(run, options.device, download_progress(run.data.name))
+    session = prepare_run(run, options.device, download_progress(run.data.name))
     weights = put_weights(session.model, trained) if trained else INITIAL
     batches = list(islice(session.train, options.batches))
     try:

@@ -19,7 +19,7 @@ from eqprop.training.config.optimizers import SGD
 from eqprop.training.config.run import CONFIG_CLASSES, Data, Run
 from eqprop.training.config.serialization import to_json
 from eqprop.training.rng import REST, seeded
-from eqprop.training.session import prepare, threads
+from eqprop.training.session import prepare_run, threads
 
 __all__ = ["RateTraining", "Variant", "counter", "of_mnist", "words"]
 
@@ -65,7 +65,7 @@ class RateTraining:
 
     def samples(self, size: int, number: int, device: str) -> list[tuple[Tensor, Tensor]]:
         """Batches of test images that the training has not seen."""
-        test = prepare(self.run, device).test
+        test = prepare_run(self.run, device).test
         return [(test.x[n * size : (n + 1) * size], test.y[n * size : (n + 1) * size]) for n in range(number)]
 
 
@@ -79,7 +79,7 @@ class Told:
 @cache
 def weights(training: RateTraining, device: str, told: Told) -> dict[str, Tensor]:
     """See `RateTraining.trained`."""
-    session = prepare(training.run, device)
+    session = prepare_run(training.run, device)
     model, estimator = session.model, training.run.estimator
     optimizer = training.run.optimizer.build(model)
     for x, y in islice(session.train, training.batches):
