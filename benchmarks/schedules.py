@@ -28,7 +28,8 @@ from eqprop.bench import METHODS, rounded
 from eqprop.data import load
 from eqprop.papers.registry import recipe
 from eqprop.plots import Course
-from eqprop.solvers.settle import Settle, as_settle, init_phase, residual
+from eqprop.solvers.phase import init_phase
+from eqprop.solvers.settle import Settle, as_settle, residual
 from eqprop.training import Run
 from eqprop.training.environment import environment
 
@@ -70,7 +71,7 @@ def admitted(model: ep.Model) -> dict[str, Settle]:
     found = {}
     for name, method in METHODS.items():
         try:
-            method.admit(model.network, model.dynamics)
+            method.check_dynamics(model.network, model.dynamics)
         except ValueError:
             continue
         found[name] = method
@@ -93,8 +94,9 @@ def watched(model: ep.Model, x: Tensor, steps: int, repeats: int) -> dict[str, C
 @torch.no_grad()
 def course(model: ep.Model, x: Tensor, steps: int, method: Settle) -> list[float]:
     """The largest residual of the batch after each step."""
-    path = method.path(model.network, model.dynamics, *init_phase(model.network, model.dynamics, x))
-    return [residual(before, after).max().item() for before, after in islice(path, steps)]
+    phase, start = init_phase(model.network, model.dynamics, x)
+    iterates = replace(method, steps=steps).iterate(method.schedule.transform(phase), start, phase.units, phase.project)
+    return [residual(before, after).max().item() for before, after in iterates]
 
 
 def row(network: str, weights: str, found: dict[str, Course]) -> dict[str, Any]:

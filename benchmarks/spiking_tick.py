@@ -60,8 +60,8 @@ def contenders(name: str, batch: int) -> dict[str, Callable[[], object]]:
 
     return {
         "spiking": ticks(model, x),
-        "twin": ticks(model.twin(), x, static=False),
-        "twin-still": ticks(model.twin(), x),
+        "twin": ticks(model.rate_model(), x, static=False),
+        "twin-still": ticks(model.rate_model(), x),
         "current": ticks(moved_by(replace(dynamics, input="current")), x),
         "bernoulli": ticks(moved_by(replace(dynamics, coder=Bernoulli())), x),
     }

@@ -45,7 +45,7 @@ def trained(run: Run, x: Tensor, y: Tensor, report: Callable[[], Callback]) -> f
     batches = Batches(x, y, run.data.batch_size)
     with tempfile.TemporaryDirectory() as folder:
         optimizer = run.optimizer.build(model)
-        trainer = Trainer(model, run.estimator, optimizer, folder=Path(folder, "run"), reports=[report()])
+        trainer = Trainer(model, run.estimator, optimizer, folder=Path(folder, "run"), callbacks=[report()])
         begin = time.perf_counter()
         trainer.fit(batches, epochs=1)
         return time.perf_counter() - begin

@@ -53,7 +53,7 @@ class Told:
     def on_fit_start(self, epochs, batches, rows):
         self.begun.append((epochs, batches, len(rows)))
 
-    def batch(self, epoch, batch, tally):
+    def on_batch_end(self, epoch, batch, metrics):
         self.batches.append((epoch, batch))
         self.on_batch(epoch, batch)
 

@@ -23,7 +23,7 @@ from eqprop.spiking import Spiking
 from eqprop.theorem.result import read
 from eqprop.training.config.run import Run
 from eqprop.training.run_folder import RunFolder
-from eqprop.training.session import is_finished, read_run
+from eqprop.training.session import read_run
 
 RECORDS = Path(__file__).resolve().parent.parent / "records"
 
@@ -38,7 +38,7 @@ def record(path: Path) -> Path:
 def run(folder: Path) -> Path:
     """A training."""
     place, run = RunFolder(folder), read_run(folder)
-    if not is_finished(place):
+    if not place.is_finished():
         sys.exit(f"{folder} is not finished")
     committed(json.loads(place.environment.read_text()), folder)
     to = RECORDS / run.name / f"{rule(run)}-seed-{run.seed}"

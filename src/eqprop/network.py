@@ -28,7 +28,7 @@ from eqprop._core.precision import full_precision
 from eqprop.activations import Activation, as_activation
 from eqprop.connections.base import Connection, Ends, PreparedConnection
 
-__all__ = ["Activities", "Compared", "Drive", "Edge", "Network", "Population"]
+__all__ = ["Activities", "Contrast", "Drive", "Edge", "Network", "Population"]
 
 Activities = tuple[Tensor, ...]
 """Activities of the populations ``1 .. L``: ``(B, *shape)`` each, input-first."""
@@ -37,8 +37,15 @@ Edge = tuple[int, int, Connection]
 """``(pre, post, connection)``, by population number; 0 is the input."""
 
 
-class Compared(NamedTuple):
-    """What `Network.contrast` compares."""
+class Contrast(NamedTuple):
+    """The states that `Network.contrast` compares: ``network.contrast(x, *contrast)``.
+
+    Attributes:
+        free: activities at which untied connections take their currents.
+        a: activities of the state whose Phi counts positively.
+        b: activities of the state whose Phi counts negatively.
+        norm: what the difference is divided by.
+    """
 
     free: Activities
     a: Activities
@@ -46,7 +53,7 @@ class Compared(NamedTuple):
     norm: float
 
     def ends(self, x: Tensor, pre: int, post: int) -> tuple[Ends, Ends, Ends]:
-        """Activities at the two ends of an edge in each of the three states, under the input ``x``."""
+        """Return the activities at the two ends of an edge in each of the three states, under the input ``x``."""
         free, a, b = ((x, *s) for s in (self.free, self.a, self.b))
         return Ends(free[pre], free[post]), Ends(a[pre], a[post]), Ends(b[pre], b[post])
 
@@ -114,10 +121,10 @@ class Drive:
                 wire.add_down(u, a)
         return [u[n].clone() if u[n] is self.constant[n - 1] else u[n] for n in group]
 
-    def at(self, group: Sequence[int], s: Sequence[Tensor]) -> "Drive":
-        """The same drive, as long as the populations of ``group``, by number, stay as they are in ``s``: see `PreparedConnection.at`."""
+    def specialize(self, group: Sequence[int], s: Sequence[Tensor]) -> "Drive":
+        """Return a drive with the work that depends on the populations of ``group`` alone done; valid while they stay as in ``s``."""
         a = (self.input, *s)
-        wires = tuple(wire.at(a) if wire.pre in group else wire for wire in self.prepared)
+        wires = tuple(wire.specialize(a) if wire.pre in group else wire for wire in self.prepared)
         return Drive(self.input, self.constant, wires, self.gains)
 
     def repeat(self, n: int) -> "Drive":
@@ -213,14 +220,14 @@ class Network(nn.Module):
         return Drive(x, tuple(constant), tuple(wires), tuple(gain[1:]))
 
     def contrast(self, x: Tensor, free: Activities, a: Activities, b: Activities, norm: float) -> Tensor:
-        """A scalar whose gradient is the EP estimate, mean over the batch (taken here and nowhere else).
+        """Return a scalar whose gradient is the EP estimate, mean over the batch (taken here and nowhere else).
 
-        Tied edges contribute the exact difference of Phi between the states ``a`` and ``b``, untied ones the pairing of
-        their currents at the state ``free`` with ``a - b``; both are divided by ``norm``.
+        Tied connections contribute the exact difference of Phi between ``a`` and ``b``, untied ones the pairing of their currents
+        at ``free`` with ``a - b``. Both are divided by ``norm``; arguments as the fields of `Contrast`.
         """
-        compared = Compared(free, a, b, norm)
+        contrast = Contrast(free, a, b, norm)
         with full_precision(x):
-            terms = [connection.contrast(*compared.ends(x, pre, post)) for pre, post, connection in self.edges()]
+            terms = [connection.contrast(*contrast.ends(x, pre, post)) for pre, post, connection in self.edges()]
             return sum(terms[1:], terms[0]) / (norm * x.shape[0])
 
     def check_input(self, x: Tensor) -> Tensor:
@@ -277,4 +284,4 @@ class Network(nn.Module):
             if current is not None and current.shape != s.shape:
                 raise ValueError(f"{where}: its current {name} has shape {tuple(current.shape[1:])}")
         if pre:
-            connection.admit(self.populations[post].activation)
+            connection.check_activation(self.populations[post].activation)

@@ -113,7 +113,7 @@ def test_everyone_has_the_phases_of_the_recipe():
 
 def test_who_is_missing_says_why():
     spiking, sweeps = (estimators(run, phases_of(run)) for run in map(recipe, ("spiking-digits", "dchn-mnist-small")))
-    assert spiking["BPTT"] == ep.SurrogateBPTT(ep.Settle(50), 25)
+    assert spiking["BPTT"] == ep.BPTT(ep.Settle(50), 25, surrogate=True)
     assert "no derivative" in spiking["implicit"]
     assert "synchronous" in sweeps["continual EP"]
 
@@ -216,9 +216,9 @@ def test_a_contender_that_does_not_bear_the_weights_is_missing_and_ep_is_not(mon
     def diverge(*arguments):
         raise FloatingPointError("the adjoint is not finite")
 
-    monkeypatch.setattr(ep.ImplicitDiff, "_adjoint", diverge)
+    monkeypatch.setattr("eqprop.estimators.implicit._solve_adjoint", diverge)
     assert measure(small(), 1, 1, 1e-3).absent == {"implicit": "the adjoint is not finite"}
-    monkeypatch.setattr("eqprop.estimators.ep.nudge", diverge)
+    monkeypatch.setattr("eqprop.estimators.ep.settle_nudged", diverge)
     with pytest.raises(FloatingPointError):
         measure(small(), 1, 1, 1e-3)
 

@@ -38,8 +38,8 @@ COMPLAINTS = {
     "is finished": "eqprop: run is finished: all 2 epochs are done; train in another folder\n",
     "is there already": "eqprop: run already holds a run: go on with `--resume run`, or name another folder\n",
     "an option": "eqprop: not understood: --epohcs, 3; did you mean --epochs?\nsee `eqprop train digits --help`\n",
-    "cannot be split": "eqprop: estimator: ContinualSGD moves weights by its own samples alone, and 2 processes would move apart: "
-    "ContinualEP (continual-ep) is the same rule, or train in one process\n",
+    "cannot be split": "eqprop: estimator: ContinualSGD moves weights inside the phase, by the samples of one process alone: "
+    "use ContinualEP (continual-ep), which is the same rule, or train in one process\n",
     "a command": "eqprop: there is no command 'trian': did you mean 'train'?\n",
     "no training": "eqprop: `eqprop evaluate` is not for 2 processes: start it without torchrun\n",
 }
@@ -51,7 +51,7 @@ def said(tmp_path_factory) -> tuple[Path, dict[str, list[Answer]]]:
     folder = tmp_path_factory.mktemp("said")
     create_run(replace(recipe("digits"), epochs=2), folder / "begun")
     with pytest.raises(Interrupted):
-        train_run(folder / "begun", reports=[Told(epoch=lambda row: signal.raise_signal(signal.SIGINT))])
+        train_run(folder / "begun", callbacks=[Told(epoch=lambda row: signal.raise_signal(signal.SIGINT))])
     meetings = [meeting() for _ in WORDS]
     first, second = (
         end.done() for end in team(2, commands, [one.port for one in meetings], list(WORDS.values()), folder)

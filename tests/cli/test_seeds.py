@@ -33,7 +33,7 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture
 def spoiled(monkeypatch):
     """One sample of seed 1 alone is no number."""
-    sound = training_seeds.prepare_with
+    sound = training_seeds.prepare_run
 
     def spoil(run, *arguments):
         session = sound(run, *arguments)
@@ -43,7 +43,7 @@ def spoiled(monkeypatch):
         x[700] = float("nan")
         return replace(session, train=replace(session.train, x=x))
 
-    monkeypatch.setattr(training_seeds, "prepare_with", spoil)
+    monkeypatch.setattr(training_seeds, "prepare_run", spoil)
 
 
 def test_they_are_the_runs_of_single_seeds(here):

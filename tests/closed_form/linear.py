@@ -1,4 +1,4 @@
-"""Linear networks, solved: with the identity for activation the steady state is the solution of a linear system.
+"""Solutions of linear networks: with the identity for activation the steady state is the solution of a linear system.
 
 Phi = sum over edges (i, j) of <s^j, W s^i + b>, so the currents are u = A s + d(x): A holds W in block (j, i) and its
 transpose in block (i, j), twice the symmetric part where i = j, and d holds the biases and what the input sends. Hence
@@ -129,7 +129,7 @@ def mean(samples):
 
 
 def case(graph, dynamics, seed=40):
-    """A library model and the same network solved; the matrix A has spectral radius 1/2."""
+    """A library model and its closed-form solution; the matrix A has spectral radius 1/2."""
     ends = GRAPHS[graph]
     sizes = SIZES[: 1 + max(post for _, post in ends)]
     populations = [ep.Population(n, "identity") for n in sizes]

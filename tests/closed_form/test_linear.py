@@ -14,7 +14,7 @@ DYNAMICS = {
     "energy": ep.EnergyDescent(dt=DT, clamp=False),
     "bare": ep.EnergyDescent(dt=DT, clamp=False, output_derivative=False),  # rho' is 1 anyway
 }
-LONG, BETA = 180, 0.3  # what is left of the start: at most (1 - dt (1/2 - |beta|))^180, below 1e-13
+LONG, BETA = 180, 0.3  # the influence of the start is at most (1 - dt (1/2 - |beta|))^180, below 1e-13
 
 every_graph = pytest.mark.parametrize("graph", GRAPHS)
 every_dynamics = pytest.mark.parametrize("name", DYNAMICS)
@@ -85,7 +85,7 @@ def test_exact_gradients(graph, name, estimator):
 
 
 def truncated(net, x, y, dt, steps):
-    """At rest, K steps back: lambda = dt sum_{k<K} (M^T)^k dL/ds for the step s <- M s + dt d, M = (1 - dt) I + dt A."""
+    """K steps at the steady state: lambda = dt sum_{k<K} (M^T)^k dL/ds for the step s <- M s + dt d, M = (1 - dt) I + dt A."""
     s = net.free(x)
     step = (1 - dt) * np.eye(net.units) + dt * net.matrix()
     back, total = net.at_output(s[net.output] - y), np.zeros(net.units)
@@ -106,7 +106,7 @@ def test_truncated_gradients(graph, name, dt, steps):
 
 
 def unrolled(net, x, y, dt, free, steps):
-    """From zero, not at rest: step t was taken from s_{t-1} and its slope is lambda_t = dt (M^T)^{T-t} dL/ds_T."""
+    """From zero, not settled: step t was taken from s_{t-1} and its slope is lambda_t = dt (M^T)^{T-t} dL/ds_T."""
     step, states = (1 - dt) * np.eye(net.units) + dt * net.matrix(), [np.zeros(net.units)]
     for _ in range(free):
         states.append(step @ states[-1] + dt * net.drive(x))
@@ -120,7 +120,7 @@ def unrolled(net, x, y, dt, free, steps):
 @every_graph
 @pytest.mark.parametrize(("name", "dt"), [("inside", 1.0), ("energy", DT)])
 @pytest.mark.parametrize(("free", "steps"), [(1, 1), (6, 1), (6, 3), (6, 6)])
-def test_bptt_before_rest(graph, name, dt, free, steps):
+def test_bptt_before_the_steady_state(graph, name, dt, free, steps):
     model, net, x, y = case(graph, DYNAMICS[name])
     seen = []
     _, found = gradients(ep.BPTT(free, steps), model, x, y, on_free_phase=seen.append)

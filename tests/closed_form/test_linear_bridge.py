@@ -1,4 +1,4 @@
-"""The bridge on linear networks: parameter and input gradients for a given cotangent, solved.
+"""`ep.Equilibrium` on linear networks: parameter and input gradients for a given cotangent, in closed form.
 
 Backward, a cotangent g becomes the constant force -beta g / r, r the root mean square over the batch of the samples' |g|. With
 (I - A)^T lambda = P g the state moves by -beta lambda / r exactly (A is symmetric), so that the centred estimate is the exact
@@ -74,8 +74,8 @@ def test_one_sided_misses_by_a_product_of_displacements(graph, name):
 
 
 @over_cases
-def test_one_sided_from_the_pulled_states(graph, name):
-    """The same without the algebra: both steady states solved, Phi's slopes subtracted."""
+def test_one_sided_from_the_nudged_states(graph, name):
+    """The same from both steady states, as a difference of gradients of Phi."""
     model, net, x, g = case(graph, DYNAMICS[name])
     _, _, found = backward(model, x, g, "one-sided")
     r = np.sqrt(np.mean([np.sum(h**2) for h in g]))

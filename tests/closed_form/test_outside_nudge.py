@@ -28,7 +28,7 @@ def single(name, weight, bias, x):
 
 @pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("name", NAMED)
-def test_the_output_alternates_around_its_rest(name, beta):
+def test_the_output_alternates_around_its_steady_state(name, beta):
     model, (weight, bias), x, y = case([3, 2], name)
     r = single(name, weight, bias, x)
     rest = (r + beta * y) / (1 + beta)
@@ -67,7 +67,7 @@ def slopes(errors, x):
 def test_a_linear_output_above_a_hidden_population(beta):
     """s^2 = (W s^1 + b + beta y) / (1 + beta) put into s^1 = tanh(V x + a + W^T s^2), which is then solved by Newton."""
     model, (v, a, w, b), x, y = case([3, 4, 2], "tanh", "identity", scale=0.2)
-    assert np.linalg.norm(w, 2) ** 2 < 0.5 * (1 + beta)  # one steady state, and it attracts
+    assert np.linalg.norm(w, 2) ** 2 < 0.5 * (1 + beta)  # one steady state, which is stable
 
     def output(hidden, target):
         return (w @ hidden + b + beta * target) / (1 + beta)

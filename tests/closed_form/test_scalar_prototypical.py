@@ -22,7 +22,7 @@ LONG, BETA = 150, 0.25
 
 
 def root(increasing, low, high):
-    """Bisection to the last digit."""
+    """Bisection to machine precision."""
     for _ in range(100):
         middle = (low + high) / 2
         low, high = (low, middle) if increasing(middle) > 0 else (middle, high)
@@ -125,8 +125,8 @@ def test_gradients_by_hand(seed, estimator, rtol):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_outside_nudge_forgets_the_slope_of_the_output(seed):
-    """The force acts behind rho, so that for one sample EP tends to the gradient divided by q = rho'(u2)."""
+def test_the_outside_nudge_leaves_out_the_slope_of_the_output(seed):
+    """The force is added after rho, so for one sample EP tends to the gradient divided by q = rho'(u2)."""
     model, net = case(seed, "outside")
     found = flat(ep.EquilibriumProp(LONG, LONG, 1e-4, "centred"), model, X[:1], Y[:1])
     _, q, _, _ = net.slopes(X[0])

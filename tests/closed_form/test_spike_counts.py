@@ -1,4 +1,4 @@
-"""How often coders of constant values fire, and how long a jump keeps them wound up: by the residual's balance, tick by tick."""
+"""Spike counts of coders for constant values, and how long they saturate after a jump: from the balance of the residual."""
 
 import pytest
 import torch
@@ -7,8 +7,8 @@ import eqprop as ep
 from eqprop.spiking import Bernoulli, Decay, late, record, saturation
 
 
-def still(values, **options) -> tuple[ep.Model, torch.Tensor]:
-    """A model whose input sends these values and whose one unit stays at 0."""
+def constant_input(values, **options) -> tuple[ep.Model, torch.Tensor]:
+    """A model with these input values and one unit that stays at 0."""
     model = ep.mlp([len(values), 1], dynamics=ep.Spiking(**options)).double()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -18,9 +18,9 @@ def still(values, **options) -> tuple[ep.Model, torch.Tensor]:
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 0.3, 0.5, 0.77, 1.0])
 @pytest.mark.parametrize("steps", [7, 50, 200])
-def test_a_constant_value_fires_so_many_times(value, steps):
+def test_spike_count_of_a_constant_value(value, steps):
     """With lambda 1 the code is the value itself: phi_T = s T - spikes, and |phi| is at most 1/2."""
-    model, x = still([value], lam=1.0)
+    model, x = constant_input([value], lam=1.0)
     found = record(model, x, steps)
     assert found.counts[0].item() == pytest.approx(value * steps, abs=0.5 + 1e-9)
     assert found.rates[0].item() == pytest.approx(value, abs=0.5 / steps + 1e-9)
@@ -28,17 +28,17 @@ def test_a_constant_value_fires_so_many_times(value, steps):
 
 
 @pytest.mark.parametrize("lam", [0.5, 0.2, 0.1])
-def test_a_jump_is_sent_beforehand(lam):
+def test_a_jump_adds_spikes_at_the_start(lam):
     """From a zero start the code is s / lambda once, and s afterwards."""
-    model, x = still([0.3], lam=lam)
+    model, x = constant_input([0.3], lam=lam)
     counts = record(model, x, 60).counts[0].item()
     assert counts == pytest.approx(0.3 * (59 + 1 / lam), abs=0.5 + 1e-9)
 
 
 @pytest.mark.parametrize(("lam", "peak", "ticks"), [(0.05, 17, 165), (0.1, 8, 75), (0.2, 3.5, 30)])
-def test_a_coder_is_wound_up_until_it_has_sent_what_it_owes(lam, peak, ticks):
-    """Of s = 0.9 the first residual is 0.9 / lambda - 1, and each tick takes 0.1 of it until 1/2 is left."""
-    model, x = still([0.9], lam=lam)
+def test_a_coder_saturates_until_its_residual_is_sent(lam, peak, ticks):
+    """For s = 0.9 the first residual is 0.9 / lambda - 1, and each tick reduces it by 0.1 until it is 1/2."""
+    model, x = constant_input([0.9], lam=lam)
     found = record(model, x, ticks + 40)
     wound = found.wound_up[0]
     assert record(model, x, 1).state.coder[0].item() == pytest.approx(peak)
@@ -48,28 +48,28 @@ def test_a_coder_is_wound_up_until_it_has_sent_what_it_owes(lam, peak, ticks):
 
 
 @pytest.mark.parametrize(("lam", "last"), [(0.05, 186), (0.1, 15), (0.2, 5)])
-def test_how_long_the_decoded_value_is_off(lam, last):
-    """By more than lambda, of s = .9 from a zero start: as measured with O'Connor's coder; a tick more or less is rounding."""
-    model, x = still([0.9], lam=lam)
+def test_how_long_the_decoded_value_is_wrong(lam, last):
+    """By more than lambda, for s = .9 from a zero start, as measured with O'Connor's coder; one tick more or less is rounding."""
+    model, x = constant_input([0.9], lam=lam)
     off = (record(model, x, 300, units={0: [0]}).traces[0].decoded - 0.9).abs()[:, 0, 0] > lam
     assert int(off.nonzero().max()) + 1 == pytest.approx(last, abs=1)
 
 
-def test_late_is_who_is_decoded_more_than_lambda_off():
-    """A fifth unit, at 1, owes for ever and is decoded right; black ones have nothing to send."""
+def test_late_units_are_decoded_with_an_error_above_lambda():
+    """The fifth unit, at 1, has a constant residual and is decoded correctly; units at 0 send nothing."""
     values = [0.9, 0.5, 0.96, 0.0, 1.0]
-    model, x = still(values, lam=0.05)
+    model, x = constant_input(values, lam=0.05)
     state = record(model, x, 100).state
-    owed = [s / 0.05 - 1 - 99 * (1 - s) for s in values]  # while it fires at every tick
-    assert [phi > 0.5 for phi in owed] == [True, False, True, False, True]
+    residuals = [s / 0.05 - 1 - 99 * (1 - s) for s in values]  # while it fires at every tick
+    assert [phi > 0.5 for phi in residuals] == [True, False, True, False, True]
     assert saturation(state).each == (3 / 5, 0.0)
     assert saturation(state).total == 3 / 6
     assert late(model.dynamics, state, x) == (pytest.approx(1 / 4), 0.0)  # .96 is decoded as 1
 
 
-def test_who_sent_too_much_is_silent_until_it_has_come_back():
-    """phi = -6 comes up by s = .3 a tick, and reaches -1/2 after 18 1/3 of them."""
-    model, x = still([0.3], lam=0.1)
+def test_a_negative_residual_stops_spikes_until_it_has_recovered():
+    """phi = -6 increases by s = .3 per tick, and reaches -1/2 after 18 1/3 ticks."""
+    model, x = constant_input([0.3], lam=0.1)
     state = record(model, x, 100).state
     down = state._replace(coder=(torch.full_like(x, -6.0), state.coder[1]))
     assert saturation(down).each[0] == 1.0
@@ -82,15 +82,15 @@ def test_who_sent_too_much_is_silent_until_it_has_come_back():
 @pytest.mark.parametrize(
     "options", [{"coder": Bernoulli(), "lam": 0.05}, {"lam": Decay(1.0, 0.5)}], ids=["Bernoulli", "decay"]
 )
-def test_who_owes_nothing_is_not_wound_up(options):
-    model, x = still([0.9, 0.2], **options)
+def test_coders_without_residual_do_not_saturate(options):
+    model, x = constant_input([0.9, 0.2], **options)
     found = record(model, x, 80)
     assert saturation(found.state).total == late(model.dynamics, found.state, x)[0] == 0
 
 
-def test_decoded_values_are_the_decoders_own():
-    """By the recursion z <- (1 - lambda) z + lambda q with the lambda of the next tick, over two phases."""
-    model, x = still([0.37, 0.8], lam=Decay(1.0, 0.5))
+def test_decoded_values_equal_the_recursion():
+    """The recursion is z <- (1 - lambda) z + lambda q with the lambda of the next tick, over two phases."""
+    model, x = constant_input([0.37, 0.8], lam=Decay(1.0, 0.5))
     first = record(model, x, 12, units={0: [1, 0]})
     second = record(model, x, 9, state=first)
     z, spikes = torch.zeros(2), torch.cat([part.traces[0].spike[:, 0] for part in (first, second)])

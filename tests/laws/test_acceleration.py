@@ -1,4 +1,4 @@
-"""Anderson acceleration: it settles where plain steps do, sample by sample, and a mixed point that does not help is not taken."""
+"""Anderson acceleration: it finds the steady states of plain steps, for each sample separately, and rejects unhelpful points."""
 
 from itertools import islice
 
@@ -7,6 +7,7 @@ import torch
 
 import eqprop as ep
 import zoo
+from eqprop.solvers.phase import Phase
 from eqprop.solvers.settle import settle
 
 SWEPT = ["chain", "skip", "linear-output", "images"]
@@ -37,7 +38,7 @@ def test_it_settles_where_plain_steps_do(case):
 @pytest.mark.parametrize("name", ["chain", "images", "residual-images"])
 @pytest.mark.parametrize("dynamics", [ep.Prototypical(), ep.EnergyDescent()], ids=["steps", "euler"])
 def test_samples_do_not_mix(name, dynamics):
-    """Nor do they when points of some are rejected and of others not: weights are large, starts are not alike."""
+    """Also when points are rejected for some samples only: weights are large, and start states differ."""
     model = zoo.model(name, dynamics, scale=2.0)
     (x, y), start = zoo.batch(model), zoo.state(model)
     together = ep.relax(model, x, mixed(12, window=2), y, beta=0.3, state=start)
@@ -48,7 +49,7 @@ def test_samples_do_not_mix(name, dynamics):
             torch.testing.assert_close(a[0], b[i], rtol=0, atol=1e-8)
 
 
-def test_nothing_that_was_given_or_shown_is_written():
+def test_arguments_and_reported_states_are_not_modified():
     model = zoo.model("images", ep.Prototypical())
     x, y = zoo.batch(model)
     start, drive = zoo.state(model), model.dynamics.prepare(model.network, x)
@@ -57,13 +58,13 @@ def test_nothing_that_was_given_or_shown_is_written():
     shown, kept = [], []
     with torch.no_grad():
         see = lambda state: (shown.append(state), kept.append([s.clone() for s in state]))  # noqa: E731
-        settle(model.network, model.dynamics, drive, start, mixed(9, window=2), on_step=see)
+        settle(Phase(model.network, model.dynamics, drive), start, mixed(9, window=2), on_step=see)
     assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
     assert all(torch.equal(a, b) for s, t in zip(shown, kept, strict=True) for a, b in zip(s, t, strict=True))
 
 
 def wild(seed):
-    """Weights with which plain steps come nowhere near to rest."""
+    """Weights with which plain steps do not converge."""
     model = zoo.model("deep-chain", ep.Prototypical(), seed=seed, scale=6.0)
     drive = model.dynamics.prepare(model.network, zoo.batch(model)[0])
     return (lambda s: model.dynamics.step(model.network, s, drive)), zoo.state(model)
@@ -72,11 +73,11 @@ def wild(seed):
 @pytest.mark.parametrize("growth", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("seed", range(3))
 def test_only_plain_steps_raise_a_residual(seed, growth):
-    """By more than ``growth``: every step is the map of where it set out from, taken as it is, and set out from where the last led,
-    or else is no worse; a rejected one shows once more what was before it, and a plain one follows."""
+    """By more than ``growth``. Every pair is ``(z, F(z))``. A step starts from the last result, or its residual grows by at most
+    ``growth``. A rejected step repeats the pair before it, and a plain step follows."""
     step, start = wild(seed)
     with torch.no_grad():
-        path = list(islice(ep.Anderson(2, growth).path(step, start), 40))
+        path = list(islice(ep.Anderson(2, growth).iterate(step, start), 40))
         led = [torch.cat(step(before), 1) for before, _ in path]
     z, g = (torch.stack([torch.cat(units, 1) for units in side]) for side in zip(*path, strict=True))
     torch.testing.assert_close(g, torch.stack(led), rtol=0, atol=1e-14)
@@ -89,7 +90,7 @@ def test_only_plain_steps_raise_a_residual(seed, growth):
     assert not repeated[:, repeated.any(0)].all(0).any()
 
 
-def test_where_all_is_rejected_every_second_step_is_a_plain_one():
+def test_if_all_points_are_rejected_every_second_step_is_plain():
     model = zoo.model("chain", ep.Prototypical())
     x, _ = zoo.batch(model)
     plain = ep.relax(model, x, 8, trajectory=True).trajectory
@@ -98,17 +99,17 @@ def test_where_all_is_rejected_every_second_step_is_a_plain_one():
         torch.testing.assert_close(slow[t], plain[t // 2 + 1], rtol=1e-13, atol=1e-14)
 
 
-def test_where_there_is_nothing_to_learn_steps_are_plain():
-    """A map that moves every point alike has no differences of residuals, and no steady state."""
+def test_steps_are_plain_if_residuals_do_not_change():
+    """A translation has no differences of residuals, and no fixed point."""
     shift = torch.tensor([[0.5, -0.25], [2.0, 0.0]])
     start = (torch.zeros(2, 2),)
-    for t, (before, after) in enumerate(islice(ep.Anderson().path(lambda s: (s[0] + shift,), start), 20)):
+    for t, (before, after) in enumerate(islice(ep.Anderson().iterate(lambda s: (s[0] + shift,), start), 20)):
         torch.testing.assert_close(before[0], t * shift, rtol=0, atol=0)
         torch.testing.assert_close(after[0], (t + 1) * shift, rtol=0, atol=0)
 
 
 def holding():
-    """Two units that hold each other: each copies what the other was, so opposite ones change places for ever."""
+    """Two units that copy each other with a strong weight: opposite signs are exchanged at every synchronous step."""
     network = zoo.Graph((1, 1, 1), ("tanh", "tanh"), ((0, 1, ep.Dense), (1, 2, ep.Dense))).network().double()
     with torch.no_grad():
         for parameter in network.parameters():
@@ -127,19 +128,21 @@ def test_it_settles_where_plain_steps_alternate(opposite):
     torch.testing.assert_close(ep.relax(model, x, 1, state=fast.state).state, fast.state, rtol=0, atol=1e-11)
 
 
-def test_points_to_set_out_from_are_put_back_within_their_bounds():
+def test_mixed_points_are_projected_onto_their_bounds():
     model = zoo.model("chain", ep.EnergyDescent(dt=0.2), scale=2.0)
     drive = model.dynamics.prepare(model.network, zoo.batch(model)[0])
     inside = []
     for within in (lambda s: s, lambda s: model.dynamics.project(model.network, s)):
         with torch.no_grad():
-            path = ep.Anderson(3).path(lambda s: model.dynamics.step(model.network, s, drive), zoo.state(model), within)
+            path = ep.Anderson(3).iterate(
+                lambda s: model.dynamics.step(model.network, s, drive), zoo.state(model), within
+            )
             points = torch.stack([torch.cat(before, 1) for before, _ in islice(path, 30)])
         inside.append(bool(((points >= 0) & (points <= 1)).all()))
     assert inside == [False, True]
 
 
-def test_bounds_are_those_of_what_moves():
+def test_projections_of_each_dynamics():
     model = zoo.model("images", ep.Prototypical())
     state = tuple(s - 0.5 for s in zoo.state(model))
     within = model.dynamics.project(model.network, state)
@@ -150,7 +153,7 @@ def test_bounds_are_those_of_what_moves():
 
 
 def test_a_phase_uses_the_bounds():
-    """Clamped Euler steps of hard sigmoids rest at the bounds: outside of them their slope is 0."""
+    """Clamped Euler steps of hard sigmoids settle at the bounds, outside of which their slope is 0."""
     torch.manual_seed(5)
     model = ep.mlp([4, 12, 3], dynamics=ep.EnergyDescent(dt=0.2)).double()
     with torch.no_grad():
@@ -179,7 +182,7 @@ def test_a_tolerance_is_on_the_change_that_a_step_makes():
     assert max((a - b).abs().max() for a, b in zip(after, stopped.state, strict=True)) < 1e-5
 
 
-def test_a_phase_that_goes_wrong_is_named():
+def test_a_phase_that_is_not_finite_raises():
     model = zoo.model("linear-output", ep.Prototypical())
     start = zoo.state(model)
     start[1][0, 0] = torch.nan
@@ -220,12 +223,12 @@ def test_bptt_unrolls_plain_steps_after_accelerated_ones():
     plain, fast = (zoo.gradient(model, ep.BPTT(steps, 10), x, y) for steps in (LONG, mixed(40)))
     assert zoo.distance(fast, plain) < 1e-8
     for unrolled in (None, 40):
-        with pytest.raises(ValueError, match=r"`free_steps` are accelerated, .* plain steps"):
+        with pytest.raises(ValueError, match=r"`free_steps` are accelerated, .* are plain"):
             ep.BPTT(mixed(40), unrolled)
 
 
 class Own(ep.Prototypical):
-    """Somebody's dynamics that say nothing of it."""
+    """A user's dynamics that do not declare support."""
 
     supports_acceleration = ep.Dynamics.supports_acceleration
 
@@ -251,7 +254,7 @@ def test_states_that_cannot_be_mixed_are_refused(dynamics):
 MISTAKES = {
     "an object": (lambda: ep.Settle(3, accelerate="anderson"), "`accelerate` must be an object of class Anderson"),
     "the class": (lambda: ep.Settle(3, accelerate=ep.Anderson), "got the class Anderson itself"),
-    "a mean": (lambda: ep.Settle(9, average=3, accelerate=ep.Anderson()), "`average` is 3, but accelerated states have no mean"),
+    "a mean": (lambda: ep.Settle(9, average=3, accelerate=ep.Anderson()), "`average` does not apply to accelerated steps"),
     "no window": (lambda: ep.Anderson(0), "`window` must be .* got 0"),
     "no growth": (lambda: ep.Anderson(growth=0.0), "`growth` must be .* got 0.0"),
     "the theorem": (
@@ -262,7 +265,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_mistakes_are_told(case):
+def test_invalid_arguments(case):
     act, message = MISTAKES[case]
     with pytest.raises(ValueError, match=message):
         act()

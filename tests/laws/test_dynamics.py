@@ -5,6 +5,7 @@ import torch
 
 import eqprop as ep
 import zoo
+from eqprop.solvers.phase import Phase
 from eqprop.solvers.settle import settle
 
 DYNAMICS = {
@@ -40,7 +41,7 @@ def test_nothing_that_was_given_is_written(name, dynamics):
     before = [t.detach().clone() for t in given]
     ep.relax(model, x, 3, y, beta=0.2, state=start)
     with torch.no_grad():
-        settle(model.network, model.dynamics, drive, start, ep.Settle(3))
+        settle(Phase(model.network, model.dynamics, drive), start, ep.Settle(3))
     assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
 
 

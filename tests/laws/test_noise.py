@@ -20,10 +20,10 @@ def one_step(model, dynamics, n, nudged):
     """The next state of a random one, from ``n`` samples that are all the same one, nudged or not."""
     x, y = (t[:1].expand(n, *t.shape[1:]) for t in zoo.batch(model))
     start = tuple(s[:1].expand(n, *s.shape[1:]) for s in zoo.state(model))
-    drive, _, target = model.prepare_batch(x, y)
+    phase, _, target = model.prepare_batch(x, y)
     force = (lambda out: 0.4 * model.cost.force(out, target)) if nudged else None
     with torch.no_grad():
-        return dynamics.step(model.network, start, drive, force)
+        return dynamics.step(model.network, start, phase.drive, force)
 
 
 @pytest.mark.parametrize("nudged", [False, True])
@@ -83,7 +83,7 @@ def test_everything_else_is_the_wrapped_dynamics(inner):
 
 def test_the_wrapped_dynamics_say_what_beta_they_bear():
     with pytest.raises(ValueError, match="cannot settle"):
-        Noisy(ep.Prototypical(), STD).admit(1.0)
+        Noisy(ep.Prototypical(), STD).check_beta(1.0)
 
 
 def test_the_same_seed_draws_the_same_noise():

@@ -1,5 +1,5 @@
-"""Asynchronous sweeps: each group's move minimises the energy over its units, so that the energy never rises; and they settle where
-synchronous steps do."""
+"""Asynchronous sweeps: updating a group minimizes the energy over its units, so the energy never increases; the steady states
+are those of synchronous steps."""
 
 from itertools import pairwise
 
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import eqprop as ep
 import zoo
 from eqprop.solvers.coloring import color_groups
+from eqprop.solvers.phase import Phase
 from eqprop.solvers.settle import settle
 
 LATERAL = ["lateral", "lateral-output", "own-lateral"]
@@ -56,14 +57,14 @@ def random_networks(draw):
     return network
 
 
-def never_rises(model, x, start, steps=12):
-    """The energy after each single move of a group, over several sweeps."""
+def check_energy_never_increases(model, x, start, steps=12):
+    """The energy after each update of a group, over several sweeps; returns the last state."""
     dynamics, network = model.dynamics, model.network
     drive, state = dynamics.prepare(network, x), start
     energy = [model.energy(state, x)]
     for _ in range(steps):
         for group in color_groups(network.ends):
-            state = dynamics.move(network, state, drive, group)
+            state = dynamics.step_group(network, state, drive, group)
             energy.append(model.energy(state, x))
     path = torch.stack(energy).detach()
     assert (path.diff(dim=0) <= 1e-12 * (1 + path.abs().max())).all()
@@ -72,11 +73,11 @@ def never_rises(model, x, start, steps=12):
 
 @settings(max_examples=60, deadline=None)
 @given(random_networks())
-def test_no_move_raises_the_energy(network):
+def test_no_update_increases_the_energy(network):
     model = ep.Model(network, ep.Prototypical(), ep.SquaredError())
     x, start = torch.randn(3, *network.populations[0].shape, dtype=torch.double), random_state(network)
     with torch.no_grad():
-        ended = never_rises(model, x, start)
+        ended = check_energy_never_increases(model, x, start)
     for a, b in zip(ep.relax(model, x, sweeps(12), state=start).state, ended, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
 
@@ -84,28 +85,28 @@ def test_no_move_raises_the_energy(network):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("activation", ["hard_sigmoid", "sigmoid", "relu6"])
 @pytest.mark.parametrize("pool", ["max", "avg", None])
-def test_no_move_raises_the_energy_of_images(pool, activation, seed):
-    """With a skip that makes a triangle; below max pooling the moves are no exact minima, and still go down."""
+def test_no_update_increases_the_energy_of_images(pool, activation, seed):
+    """With a skip that closes a triangle; below max pooling updates are not exact minima, but the energy still decreases."""
     torch.manual_seed(seed)
     shapes = {"kernel_size": (3, 2, 1) if pool else (3, 3, 3), "padding": 1, "skips": ((1, 3),), "gain": 4.0}
     model = ep.convnet((1, 9, 9), (2, 3, 2), pool=pool, dense=(3,), activation=activation, **shapes).double()
     assert len(color_groups(model.network.ends)) == 3
     x, start = torch.rand(2, 1, 9, 9, dtype=torch.double), random_state(model.network, 2)
     with torch.no_grad():
-        ended = never_rises(model, x, start)
+        ended = check_energy_never_increases(model, x, start)
     for a, b in zip(ep.relax(model, x, sweeps(12), state=start).state, ended, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
 
 
 @settings(max_examples=60, deadline=None)
 @given(random_networks())
-def test_a_move_is_the_minimum_over_its_group(network):
-    """By autograd of the energy, convex in the group since Phi is linear in it: stationary, or pressed against a bound."""
+def test_an_update_is_the_minimum_over_its_group(network):
+    """By autograd of the energy, which is convex in the group since Phi is linear in it: stationary, or at a bound."""
     model = ep.Model(network, ep.Prototypical(), ep.SquaredError())
     x, state = torch.randn(3, *network.populations[0].shape, dtype=torch.double), random_state(network)
     drive = model.dynamics.prepare(network, x)
     for group in color_groups(network.ends):
-        moved = model.dynamics.move(network, state, drive, group)
+        moved = model.dynamics.step_group(network, state, drive, group)
         assert all(moved[n] is state[n] for n in range(len(state)) if n + 1 not in group)
         leaves = tuple(s.detach().requires_grad_() for s in moved)
         slopes = torch.autograd.grad(model.energy(leaves, x).sum(), leaves)
@@ -153,7 +154,7 @@ def test_sweeps_and_steps_settle_in_the_same_state(name, nudge):
 
 
 def test_sweeps_settle_where_synchronous_steps_alternate():
-    """Two units that hold each other: each copies what the other was, so opposite ones change places for ever."""
+    """Two units that copy each other with a strong weight: opposite signs are exchanged at every synchronous step."""
     network = zoo.Graph((1, 1, 1), ("tanh", "tanh"), ((0, 1, ep.Dense), (1, 2, ep.Dense))).network().double()
     with torch.no_grad():
         for parameter in network.parameters():
@@ -172,7 +173,7 @@ def test_currents_into_a_group_are_those_into_all(name):
     drive = model.dynamics.prepare(model.network, x)
     whole = drive.currents(s)
     for n in range(1, len(s) + 1):
-        for known in (drive, drive.at([n], s), drive.at(range(1, len(s) + 1), s)):
+        for known in (drive, drive.specialize([n], s), drive.specialize(range(1, len(s) + 1), s)):
             (current,) = known.currents_into([n], s) if (n, n) not in model.network.ends else (whole[n - 1],)
             torch.testing.assert_close(current, whole[n - 1], rtol=1e-12, atol=1e-13)
 
@@ -189,7 +190,7 @@ def test_samples_do_not_mix(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_that_was_given_is_written(name):
+def test_arguments_are_not_modified(name):
     model = zoo.model(name, ep.Prototypical())
     x, y = zoo.batch(model)
     start, drive = zoo.state(model), model.dynamics.prepare(model.network, x)
@@ -198,7 +199,7 @@ def test_nothing_that_was_given_is_written(name):
     states = ep.relax(model, x, sweeps(3), y, beta=0.2, state=start, trajectory=True).trajectory
     kept = [[s.clone() for s in state] for state in states]
     with torch.no_grad():
-        settle(model.network, model.dynamics, drive, start, sweeps(3))
+        settle(Phase(model.network, model.dynamics, drive), start, sweeps(3))
     assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
     again = ep.relax(model, x, sweeps(3), y, beta=0.2, state=start, trajectory=True).trajectory
     assert all(torch.equal(a, b) for s, t in zip(kept, again, strict=True) for a, b in zip(s, t, strict=True))
@@ -234,16 +235,16 @@ REFUSED = {
     "any shape": (
         "own-activation",
         ep.Prototypical(),
-        r"increase.*`potential`.*Activation\('arctangent'\) in population 1",
+        r"increasing.*`potential`.*Activation\('arctangent'\) in population 1",
     ),
-    "lateral": ("lateral", ep.Prototypical(), "population 1 is joined to itself"),
-    "own lateral": ("own-lateral", ep.Prototypical(), "population 1 is joined to itself"),
-    "lateral output": ("lateral-output", ep.Prototypical(), "population 2 is joined to itself"),
+    "lateral": ("lateral", ep.Prototypical(), "population 1 is connected to itself"),
+    "own lateral": ("own-lateral", ep.Prototypical(), "population 1 is connected to itself"),
+    "lateral output": ("lateral-output", ep.Prototypical(), "population 2 is connected to itself"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_move_by_groups_is_refused(case):
+def test_unsupported_networks_and_dynamics_are_refused(case):
     name, dynamics, message = REFUSED[case]
     model, swept = zoo.model(name, dynamics), sweeps(3)
     (x, y), beta = zoo.batch(model), 0.1
@@ -268,7 +269,7 @@ def test_a_schedule_is_an_object():
             ep.Settle(3, schedule=wrong)
 
 
-def test_the_theorem_is_of_synchronous_steps():
+def test_gdu_needs_synchronous_steps():
     model = zoo.model("chain", ep.Prototypical())
     with pytest.raises(ValueError, match=r"`free_steps` must be synchronous here.*got Asynchronous\(\)"):
         ep.gdu(model, *zoo.batch(model), sweeps(30), 5, 0.1)

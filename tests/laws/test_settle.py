@@ -1,4 +1,4 @@
-"""The settling loop: what it stops at, what it reports."""
+"""The settling loop: when it stops, and what it reports."""
 
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ import zoo
 
 @pytest.mark.parametrize("level", [0.0, 2.0])
 def test_residual_is_the_largest_last_change_of_each_sample(level):
-    """Whether units rise or, from above, fall."""
+    """Whether units increase or decrease."""
     model = zoo.model("skip", ep.EnergyDescent(dt=0.3, clamp=False))
     x, _ = zoo.batch(model)
     start = tuple(torch.full_like(s, level) for s in zoo.state(model))
@@ -23,7 +23,7 @@ def test_residual_is_the_largest_last_change_of_each_sample(level):
     torch.testing.assert_close(solution.trajectory[-1], solution.state, rtol=0, atol=0)
 
 
-def test_a_tolerance_stops_at_the_first_look_that_meets_it():
+def test_a_tolerance_stops_at_the_first_check_that_meets_it():
     model = zoo.model("chain", ep.Prototypical())
     x, _ = zoo.batch(model)
     states = ep.relax(model, x, 40, trajectory=True).trajectory
@@ -36,7 +36,7 @@ def test_a_tolerance_stops_at_the_first_look_that_meets_it():
     assert ep.relax(model, x, ep.Settle(4, tol=1e-12)).steps == 4
 
 
-def test_the_late_mean():
+def test_average_of_the_last_steps():
     model = zoo.model("chain", ep.EnergyDescent(dt=0.3, clamp=False))
     x, _ = zoo.batch(model)
     states = ep.relax(model, x, 9, trajectory=True).trajectory
@@ -51,7 +51,7 @@ def test_the_late_mean():
     torch.testing.assert_close(averaged.residual, last.residual, rtol=0, atol=0)
 
 
-def test_what_is_predicted_and_what_a_loss_is_are_of_the_late_mean():
+def test_predictions_and_losses_use_the_average():
     model = zoo.model("chain", ep.EnergyDescent(dt=0.3, clamp=False))
     x, y = zoo.batch(model)
     out = sum(s[-1] for s in ep.relax(model, x, 9, trajectory=True).trajectory[-4:]) / 4
@@ -71,16 +71,16 @@ def test_what_is_predicted_and_what_a_loss_is_are_of_the_late_mean():
         ({"average": 2.0}, r"`average` must be a whole number of at least 1, got 2\.0"),
         (
             {"average": 2, "tol": 0.1},
-            r"`average` is 2, but with a tolerance nobody knows which are the last.*leave `tol` out",
+            r"`average` needs a fixed number of steps: leave `tol` out",
         ),
     ],
 )
-def test_what_cannot_be_averaged(wrong, message):
+def test_invalid_averages(wrong, message):
     with pytest.raises(ValueError, match=message):
         ep.Settle(9, **wrong)
 
 
-def test_a_phase_of_no_gradient_keeps_no_graph():
+def test_phases_without_gradient_keep_no_graph():
     model = zoo.model("own-connection", ep.EnergyDescent())
     x, _ = zoo.batch(model)
     assert not any(s.requires_grad for s in ep.relax(model, x, 3).state)
@@ -88,7 +88,7 @@ def test_a_phase_of_no_gradient_keeps_no_graph():
 
 
 @pytest.mark.parametrize("steps", [7, ep.Settle(7)])
-def test_wherever_steps_are_taken_a_settle_is_too(steps):
+def test_steps_and_settle_are_interchangeable(steps):
     model = ep.mlp([4, 5, 3], settle=steps)
     x, y = torch.rand(2, 4), torch.tensor([0, 1])
     assert model.settle == ep.Settle(7)
@@ -96,3 +96,15 @@ def test_wherever_steps_are_taken_a_settle_is_too(steps):
         seen = []
         list(estimator(model, x, y, on_free_phase=seen.append))
         assert seen[0].steps == 7
+
+
+def test_deprecated_names_still_work():
+    model = ep.mlp([4, 5, 3], settle=7)
+    x, y, shown, seen = torch.rand(2, 4), torch.tensor([0, 1]), [], []
+    with pytest.warns(DeprecationWarning, match="`see` was renamed: pass `on_step`"):
+        ep.relax(model, x, 3, see=shown.append)
+    with pytest.warns(DeprecationWarning, match="`watch` was renamed: pass `on_free_phase`"):
+        list(ep.EquilibriumProp(7, 3, 0.1)(model, x, y, watch=seen.append))
+    assert (len(shown), len(seen)) == (3, 1)
+    with pytest.warns(DeprecationWarning, match="`SurrogateBPTT` was renamed"):
+        assert ep.SurrogateBPTT(7, 3) == ep.BPTT(7, 3, surrogate=True)

@@ -62,11 +62,11 @@ def test_nothing_that_was_given_is_written(name, dynamics):
     model = zoo.spiking(name, DYNAMICS[dynamics])
     x, y = zoo.batch(model)
     for start in (model.dynamics.init(model.network, x), ep.relax(model, x, 5).state):
-        drive, _, target = model.prepare_batch(x, y)
-        given = [x, y, *iter_tensors(start), drive.input, *drive.constant, *model.parameters()]
+        phase, _, target = model.prepare_batch(x, y)
+        given = [x, y, *iter_tensors(start), phase.drive.input, *phase.drive.constant, *model.parameters()]
         before = [t.detach().clone() for t in given]
         with torch.no_grad():
-            settle(model.network, model.dynamics, drive, start, ep.Settle(3), force=lambda s, y=target: 0.5 * (y - s))
+            settle(phase.nudged(lambda s, y=target: 0.5 * (y - s)), start, ep.Settle(3))
         assert all(map(torch.equal, given, before))
 
 
@@ -105,13 +105,11 @@ def test_two_phases_side_by_side_are_each_alone(name, dynamics):
     model = zoo.spiking(name, DYNAMICS[dynamics])
     x, y = zoo.batch(model)
     free = ep.relax(model, x, T)
-    drive, _, target = model.prepare_batch(x, y)
+    phase, _, target = model.prepare_batch(x, y)
     betas = torch.tensor([-BETA] * len(x) + [BETA] * len(x)).double()[:, None]
     with torch.no_grad():
-        both = settle(
-            model.network, model.dynamics, drive.repeat(2), repeat(free.state, 2), ep.Settle(K),
-            force=lambda s: betas * (torch.cat([target] * 2) - s),
-        ).state  # fmt: skip
+        nudged = phase.repeat(2).nudged(lambda s: betas * (torch.cat([target] * 2) - s))
+        both = settle(nudged, repeat(free.state, 2), ep.Settle(K)).state
     minus, plus = (ep.relax(model, x, K, y, beta, state=free.state).state for beta in (-BETA, BETA))
     for half, alone in enumerate((minus, plus)):
         for u, v in zip(both.potential, alone.potential, strict=True):
@@ -177,7 +175,7 @@ def test_max_pooling_does_not(pool):
     found = []
     for decode in ("after", "before"):
         model, x, _ = image(Spiking(decode=decode), pool)
-        twin = ep.relax(model.twin(), x, 400).state
+        twin = ep.relax(model.rate_model(), x, 400).state
         states = ep.relax(model, x, 200, trajectory=True).trajectory[-100:]
         found.append(sum(s.potential[0] for s in states) / 100 - twin[0])
     after, before = found
@@ -211,7 +209,7 @@ def test_the_distance_to_the_steady_state_of_the_twin_is_bounded(name, lam, sent
     x, _ = zoo.batch(model)
     A, W = (m.abs().sum(1).max().item() for m in recurrent(model))
     assert A < 0.95  # else nothing is promised
-    rest = ep.relax(model.twin(), x, 400)
+    rest = ep.relax(model.rate_model(), x, 400)
     assert rest.residual.max() == 0
     late = ep.relax(model, x, 600, trajectory=True).trajectory[-200:]
     owed = max(phi.abs().max().item() for s in late for phi in s.coder)
@@ -240,7 +238,7 @@ def settled():
     model = ep.ConvNet((1, 28, 28), (8, 16), pool="avg", dense=(64, 10), dynamics=Spiking()).build()
     coarse = torch.nn.functional.interpolate(torch.rand(2, 1, 7, 7), size=28, mode="bilinear")
     x = (6 * (coarse - 0.65)).clamp(0, 1)
-    rest = ep.relax(model.twin(), x, 300)
+    rest = ep.relax(model.rate_model(), x, 300)
     assert rest.residual.max() < 1e-6
     return model, x, rest.state
 
@@ -278,15 +276,19 @@ def test_what_is_sent_is_within_0_and_1_and_the_contrast_takes_the_same():
 def test_energy_and_units_are_the_twins():
     model = zoo.spiking("skip", Spiking(eps=0.3))
     x, _ = zoo.batch(model)
-    assert model.dynamics.twin() == ep.EnergyDescent(dt=0.3)
-    assert Spiking(eps=Decay()).twin() == Spiking(eps=OSA()).twin() == ep.EnergyDescent(dt=0.5)
+    assert model.dynamics.differentiable_equivalent() == ep.EnergyDescent(dt=0.3)
+    assert (
+        Spiking(eps=Decay()).differentiable_equivalent()
+        == Spiking(eps=OSA()).differentiable_equivalent()
+        == ep.EnergyDescent(dt=0.5)
+    )
     state = ep.relax(model, x, 20).state
     units = model.dynamics.units(state)
     assert all(map(torch.equal, units, state.potential))
-    assert torch.equal(model.energy(state, x), model.twin().energy(units, x))
-    assert model.twin().network is model.network
-    twice = model.twin()
-    assert twice.twin() is twice
+    assert torch.equal(model.energy(state, x), model.rate_model().energy(units, x))
+    assert model.rate_model().network is model.network
+    twice = model.rate_model()
+    assert twice.rate_model() is twice
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu6", "identity", "wide_hard_sigmoid"])

@@ -1,4 +1,4 @@
-"""EP holds no states but the last ones: the peak memory of a step does not depend on the length of its phases."""
+"""EP keeps only the last states: the peak memory of a training step does not depend on the length of its phases."""
 
 import pytest
 
@@ -11,7 +11,7 @@ FEW, MANY, NUDGED = 4, 16, 2
 
 
 def peaks(name: str) -> tuple[list[int], list[int]]:
-    """Of the phases alone, which the gradients of many weights might hide, and of the whole step of EP, for few and many steps."""
+    """Peaks of the phases alone, which gradients of many weights might hide, and of the whole step, for few and many steps."""
     run, phases, steps = recipe(name), [], []
     model = run.build()
     for free in (FEW, MANY):
@@ -27,20 +27,20 @@ def peaks(name: str) -> tuple[list[int], list[int]]:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_step_of_ep_needs_the_same_memory_however_long_its_free_phase_is(name):
+def test_peak_memory_of_ep_does_not_depend_on_the_free_steps(name):
     for few, many in peaks(name):
         assert many == pytest.approx(few, rel=0.01)
         assert few > 0
 
 
-def test_so_does_the_nudged_phase():
+def test_peak_memory_of_ep_does_not_depend_on_the_nudged_steps():
     run = recipe("p-2h")
     few, many = (peak_bytes(contenders(Task(run, phases_of(run, 4, k), 20))["EP"]()) for k in (2, 12))
     assert many == pytest.approx(few, rel=0.01)
 
 
-def test_backpropagation_through_time_needs_more_with_every_step():
-    """At least the states of the steps that it goes back over: here 20 samples of 1034 units, in four bytes each."""
+def test_peak_memory_of_bptt_grows_with_the_steps():
+    """By at least the states of the unrolled steps: here 20 samples of 1034 units, four bytes each."""
     run = recipe("p-2h")
     few, many = (peak_bytes(contenders(Task(run, phases_of(run, k, k), 20))["BPTT"]()) for k in (4, 16))
     assert many - few >= 12 * 20 * 1034 * 4

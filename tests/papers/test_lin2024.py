@@ -15,7 +15,6 @@ from eqprop._core.memory import peak_bytes
 from eqprop._core.state import mean_distance
 from eqprop.connections.dense import Dense
 from eqprop.dynamics.energy import EnergyDescent
-from eqprop.estimators import SurrogateBPTT
 from eqprop.models.convnet import ConvNet
 from eqprop.models.mlp import MLP
 from eqprop.network import Network, Population
@@ -175,7 +174,7 @@ def test_the_alignment_of_a_study_is_that_of_its_parts():
     training = TRAININGS["avg"]
     model = VARIANTS["average"].build(training, training.trained("cpu"))
     x, y = training.samples(4, 1, "cpu")[0]
-    ours, theirs = (gradient(ALIGNMENT.estimator, m, x, y) for m in (model, model.twin()))
+    ours, theirs = (gradient(ALIGNMENT.estimator, m, x, y) for m in (model, model.rate_model()))
     for n, name in enumerate(layer_names(model)):
         keys = [f"network.connections.{n}.{part}" for part in ("weight", "bias")]
         g, h = (torch.cat([one[key].flatten() for key in keys]) for one in (ours, theirs))
@@ -211,7 +210,7 @@ def test_distances_are_those_of_the_states():
     training = TRAININGS["avg"]
     model = VARIANTS["average"].build(training, training.trained("cpu"))
     x, _ = training.samples(3, 1, "cpu")[0]
-    rest = ep.relax(model.twin(), x, 600).state
+    rest = ep.relax(model.rate_model(), x, 600).state
     for n, tick in enumerate(SETTLING.ticks):
         u = model.dynamics.units(ep.relax(model, x, tick).state)
         apart = sum((a - b).abs().sum().item() for a, b in zip(u, rest, strict=True)) / sum(a.numel() for a in u)
@@ -281,7 +280,7 @@ def step(estimator):
     return training_step(model, estimator, SPIKING.optimizer.build(model), x, y % 10)
 
 
-@pytest.mark.parametrize("estimator", [phases(8, 4, 0.5), SurrogateBPTT(8)], ids=["ep", "bptt"])
+@pytest.mark.parametrize("estimator", [phases(8, 4, 0.5), ep.BPTT(8, surrogate=True)], ids=["ep", "bptt"])
 def test_the_peak_is_that_of_the_allocator(estimator):
     """Torch's own allocator, by its profiler, has the same up to scratch space within an operation."""
     ours = peak_bytes(step(estimator))

@@ -142,7 +142,7 @@ def test_units_that_fire_are_chosen_where_there_are_enough():
     [
         (ep.Spiking(), ep.EquilibriumProp(12, 6, 0.5, "centred"), True),
         (ep.Spiking(coder=Bernoulli(), decode="before"), ep.EquilibriumProp(12, 6, 0.5), True),
-        (ep.Spiking(input="current"), ep.SurrogateBPTT(12), True),
+        (ep.Spiking(input="current"), ep.BPTT(12, surrogate=True), True),
         (ep.Prototypical(), ep.EquilibriumProp(12, 6, 0.5), False),
     ],
     ids=["EP", "Bernoulli", "BPTT", "rates"],

@@ -1,4 +1,4 @@
-"""From the library's models and tensors to the loops' arrays, and back."""
+"""Conversion between the library's models and tensors and the arrays of the NumPy loops."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ def tensor(array):
 
 
 def filled(model, seed, scale=0.6):
-    """The model in double precision, all its parameters drawn anew by NumPy; feedback weights on their own."""
+    """The model in double precision with parameters drawn by NumPy; feedback weights are drawn separately."""
     draw = np.random.default_rng(seed)
     model = model.double()
     with torch.no_grad():
@@ -46,7 +46,7 @@ def library_rule(rule):
 
 
 def gradients(estimator, model, x, y, **keywords):
-    """Value of the estimator's one loss and the gradients that it leaves, in the order of ``model.parameters()``.
+    """Value and gradients of the estimator's one loss, in the order of ``model.parameters()``.
 
     Where autograd leaves None, since nothing flows there, the gradient is zero.
     """
@@ -58,7 +58,7 @@ def gradients(estimator, model, x, y, **keywords):
 
 
 def close(found, expected, rtol=1e-10, atol=1e-12):
-    """Equal to round-off, list by list."""
+    """Check that two lists of arrays are equal up to rounding."""
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=rtol, atol=atol)

@@ -35,8 +35,8 @@ def untied(a, c):
     return forward, feedback
 
 
-def moved(chain, forward, feedback, rates):
-    """The chain after a step along an increment; ``rates[n - 1]`` is layer n's, of its feedback weights too."""
+def updated(chain, forward, feedback, rates):
+    """The chain after a step along an increment; ``rates[n - 1]`` is the rate of layer n and its feedback weights."""
     weights = [w + r * d for w, r, d in zip(chain.weights, rates, forward[::2], strict=True)]
     biases = [b + r * d for b, r, d in zip(chain.biases, rates, forward[1::2], strict=True)]
     if not feedback:
@@ -65,7 +65,7 @@ def continual(rule, chain, cost, xs, ys, schedule, rates, terms):
             found.append([[d / beta for d in part] for part in terms(a, c)])
             states[i, beta] = new
         forward, feedback = mean(found)
-        chain = moved(chain, forward, feedback, rates)
+        chain = updated(chain, forward, feedback, rates)
         increments.append(forward + feedback)
     return increments, chain
 

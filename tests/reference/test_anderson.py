@@ -9,7 +9,7 @@ from closed_form.linear import case
 
 
 def anderson(step, start, window, growth, steps):
-    """What each step set out from, where it led, and which kind it was: of one sample, transcribed from the text."""
+    """The pairs ``(z, F(z))`` of one sample and the kind of each step, transcribed from the module docstring."""
     z, g = start, step(start)
     pairs, kinds, history = [(z, g)], ["plain"], []
     for _ in range(steps - 1):
@@ -46,7 +46,7 @@ def wavy(seed, units=6, scale=1.6):
 @pytest.mark.parametrize(("window", "growth"), [(1, 1.0), (2, 1.0), (2, 0.5), (3, 2.0)])
 def test_every_step_is_that_of_a_plain_loop(window, growth, seed):
     alone, together, start = wavy(seed)
-    path = ep.Anderson(window, growth).path(together, tuple(torch.tensor(start).split([2, 4], 1)))
+    path = ep.Anderson(window, growth).iterate(together, tuple(torch.tensor(start).split([2, 4], 1)))
     ours = [[torch.cat(units, 1).numpy() for units in next(path)] for _ in range(16)]
     seen = set()
     for i, first in enumerate(start):

@@ -1,4 +1,4 @@
-"""`ep.ContinualEP` and `ep.ContinualSGD` against the loops: every increment of a batch, and where the weights end."""
+"""`ep.ContinualEP` and `ep.ContinualSGD` against the loops: every increment of a batch, and the weights at its end."""
 
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ class Case:
 
 
 def case(rule, weights, sizes="1h", nudging="one-sided", cost="squared", beta=BETA):
-    """The model, and what the loops make of its batch; parameters in the library's order, feedback weights last."""
+    """A model and the loops' results for its batch; parameters in the library's order, feedback weights last."""
     sizes = SIZES[sizes]
     angle = {} if weights == "tied" else {"tied": False, "angle": 30}
     model = ep.mlp(sizes, activation="tanh", dynamics=library_rule(rule), cost=COSTS[cost], **angle)
@@ -59,7 +59,7 @@ def case(rule, weights, sizes="1h", nudging="one-sided", cost="squared", beta=BE
 
 
 def steps(case, estimator):
-    """Loss by loss: its value and the gradients that it leaves; after each, SGD at the case's rates on the network alone."""
+    """Yield value and gradients of each loss; after each, take a step of SGD at the case's rates on the network alone."""
     pairs = zip(case.model.network.connections, case.rates, strict=True)
     optimizer = torch.optim.SGD([{"params": list(c.parameters()), "lr": rate} for c, rate in pairs])
     for loss in estimator(case.model, tensor(case.x), tensor(Y)):
@@ -81,7 +81,7 @@ def network(case):
 @pytest.mark.parametrize("weights", TERMS)
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_each_loss_is_an_increment(rule, weights, sizes, nudging, cost):
-    """Minus the increment of its step; a readout's plain gradient comes with the last, and with no other."""
+    """The gradient is minus the increment of the step; the last loss alone also has a readout's plain gradient."""
     one = case(rule, weights, sizes, nudging, cost)
     found = list(steps(one, ep.ContinualEP(FREE, NUDGED, BETA, nudging)))
     assert len(found) == NUDGED
@@ -108,7 +108,9 @@ def test_one_loss_is_the_sum_of_the_increments(rule, weights, sizes, nudging, co
         np.testing.assert_allclose(value, one.value, rtol=1e-12)
         close(gradients, [-sum(parts) for parts in zip(*one.increments, strict=True)])
         close(readout, one.readout)
-        assert all(np.array_equal(a, b) for a, b in zip(network(one), before, strict=True))  # the optimizer's to move
+        assert all(
+            np.array_equal(a, b) for a, b in zip(network(one), before, strict=True)
+        )  # only the optimizer moves them
     close(network(one), one.end)
 
 

@@ -110,7 +110,7 @@ def test_rates_at_rest_are_those_of_the_twin(name, lam, tmp_path):
         for parameter in model.parameters():
             parameter.mul_(0.4).add_(0.6 * torch.randn_like(parameter) * (parameter.dim() == 1))
     x = torch.rand(3, *model.network.populations[0].shape, dtype=torch.float64)
-    rest = ep.relax(model.twin(), x, ep.Settle(3000, tol=1e-12))
+    rest = ep.relax(model.rate_model(), x, ep.Settle(3000, tol=1e-12))
     _, seen = stepped(model, driven(model, x, 600), tmp_path)
     late = {node: values[-400:] for node, values in seen.items()}
     moves = {

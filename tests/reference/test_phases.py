@@ -48,7 +48,7 @@ def test_average_is_the_mean_of_the_last_activities(rule, average):
 
 @pytest.mark.parametrize("check_every", [1, 3, 5])
 @pytest.mark.parametrize("rule", RULES, ids=str)
-def test_tolerance_stops_at_the_first_look_that_finds_rest(rule, check_every):
+def test_tolerance_stops_at_the_first_check_that_meets_it(rule, check_every):
     model, _, x, loops = case(rule)
     moves = changes(loops)
     seen = set()
@@ -71,7 +71,7 @@ def test_a_tolerance_out_of_reach_takes_every_step(rule):
     assert ep.relax(model, tensor(x), settle).steps == 13
 
 
-def test_one_restless_sample_keeps_the_batch_going():
+def test_one_unsettled_sample_keeps_the_batch_going():
     rule = Discrete()
     model, chain, x, loops = case(rule)
     x[0], loops[0] = 0.0, phase(rule, chain, np.zeros(3), chain.zeros(), STEPS)
@@ -83,7 +83,7 @@ def test_one_restless_sample_keeps_the_batch_going():
 
 
 @pytest.mark.parametrize("nudging", ["one-sided", "centred"])
-def test_watch_is_handed_the_free_phase(nudging):
+def test_on_free_phase_receives_the_free_phase(nudging):
     rule = Discrete()
     model, _, x, loops = case(rule)
     moves = changes(loops)

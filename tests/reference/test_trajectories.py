@@ -88,7 +88,7 @@ def test_clamp_is_reached_from_both_sides():
 
 
 @pytest.mark.parametrize("rule", [Discrete(), Euler(0.2)], ids=str)
-def test_starts_where_it_is_told(rule):
+def test_a_given_start(rule):
     model, chain, x, _ = case([3, 4, 2], ["sigmoid"] * 3, rule, seed=4)
     draw = np.random.default_rng(5)
     start = [draw.uniform(0, 1, (3, 4)), draw.uniform(0, 1, (3, 2))]

@@ -1,4 +1,4 @@
-"""The bridge: EP gradients of parameters and input inside an ordinary network equal autograd's through the steady state."""
+"""`ep.Equilibrium`: its gradients inside an ordinary network equal those of autograd through the steady state."""
 
 import math
 
@@ -14,7 +14,7 @@ LONG = ep.Settle(4000, tol=1e-14, check_every=10)
 
 
 class Unrolled(nn.Module):
-    """The same block with autograd through its last steps: the oracle."""
+    """Oracle: the same block with autograd through its last steps."""
 
     def __init__(self, block):
         super().__init__()
@@ -55,7 +55,7 @@ def test_gradients_equal_those_through_the_steady_state(name, dynamics):
 
 @pytest.mark.parametrize("power", [16, -16])
 @pytest.mark.parametrize("dynamics", DYNAMICS)
-def test_the_scale_of_the_outer_loss_changes_no_digit(power, dynamics):
+def test_gradients_scale_with_the_outer_loss(power, dynamics):
     ours, _, x = sandwich("chain", dynamics)
     for a, b in zip(gradients(ours, x, 2.0**power), gradients(ours, x), strict=True):
         torch.testing.assert_close(a, 2.0**power * b, rtol=1e-14, atol=0)
@@ -69,8 +69,8 @@ def test_extreme_scales_neither_vanish_nor_overflow_in_float32(scale):
         assert zoo.distance(a / scale, b) < 1e-3
 
 
-def test_the_bridge_equals_the_estimator():
-    """With the cost's own gradient for a cotangent, only the scale that beta is measured in differs: O(beta^2) when centred."""
+def test_equilibrium_equals_the_estimator():
+    """With the cost's gradient as cotangent only the scale of beta differs: O(beta^2) when centred."""
     model = zoo.model("chain", ep.Prototypical(nudge="inside"))
     x, y = zoo.batch(model)
     estimate = zoo.gradient(model, ep.EquilibriumProp(LONG, LONG, 1e-4, "centred"), x, y)
@@ -93,7 +93,7 @@ def test_a_second_backward_is_refused():
         slope.sum().backward()
 
 
-def test_weights_changed_before_the_backward_are_noticed():
+def test_weights_changed_before_the_backward_are_refused():
     ours, _, x = sandwich("chain", "inside")
     loss = ours(x).square().sum()
     with torch.no_grad():
@@ -102,7 +102,7 @@ def test_weights_changed_before_the_backward_are_noticed():
         loss.backward()
 
 
-def test_only_what_wants_a_gradient_gets_one():
+def test_only_tensors_that_require_a_gradient_get_one():
     ours, _, x = sandwich("chain", "inside")
     ours[0].requires_grad_(False)
     ours[1].network.connections[1].weight.requires_grad_(False)
@@ -111,7 +111,7 @@ def test_only_what_wants_a_gradient_gets_one():
     assert ours[1].network.connections[0].weight.grad.any()
 
 
-def test_the_output_is_the_callers_own():
+def test_the_output_may_be_modified_in_place():
     ours, _, x = sandwich("chain", "inside")
     out = ours[1](ours[0](x))
     loss = out.mul_(2).square().sum()
@@ -122,11 +122,11 @@ def test_the_output_is_the_callers_own():
     torch.testing.assert_close(changed, ours[0][0].weight.grad)
 
 
-def test_exchanged_parameters_are_noticed():
+def test_replaced_parameters_are_refused():
     ours, _, x = sandwich("chain", "inside")
     others = {name: p.detach().clone().requires_grad_() for name, p in ours.named_parameters()}
     loss = torch.func.functional_call(ours, others, (x,)).square().sum()
-    with pytest.raises(RuntimeError, match="were exchanged between its forward and its backward"):
+    with pytest.raises(RuntimeError, match="were replaced between its forward and its backward"):
         loss.backward()
 
 

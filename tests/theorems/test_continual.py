@@ -1,4 +1,4 @@
-"""Continual EP: EP where the weights do not move, near it where they move little; one rule in two estimators (float64)."""
+"""Continual EP equals EP if the weights do not move and tends to it for small rates; two estimators give one rule (float64)."""
 
 import copy
 from itertools import pairwise
@@ -26,7 +26,7 @@ def vector(model):
 
 
 def walk(model, estimator, optimizer, batches=1, **keywords):
-    """Train, and give the values of the losses."""
+    """Train, and return the values of the losses."""
     values = []
     for n in range(batches):
         for loss in estimator(model, *zoo.batch(model, seed=n + 2), **keywords):
@@ -56,8 +56,8 @@ def both(model, rate, nudging, batches, optimizer=sgd):
 @pytest.mark.parametrize("nudging", ["one-sided", "centred"])
 @pytest.mark.parametrize("dynamics", DYNAMICS)
 @pytest.mark.parametrize("name", zoo.GRAPHS)
-def test_the_increments_of_weights_that_rest_sum_to_ep(name, dynamics, nudging, cost):
-    """Phi's differences telescope, and a readout's gradient comes once."""
+def test_increments_at_constant_weights_sum_to_ep(name, dynamics, nudging, cost):
+    """Differences of Phi telescope, and a readout's gradient comes once."""
     model = zoo.model(name, DYNAMICS[dynamics], cost)
     x, y = zoo.batch(model)
     once = zoo.gradient(model, ep.EquilibriumProp(T, K, BETA, nudging), x, y)
@@ -84,7 +84,7 @@ def test_the_distance_to_ep_is_linear_in_the_rate(name, dynamics, nudging):
 @pytest.mark.parametrize("nudging", NUDGINGS)
 @pytest.mark.parametrize("dynamics", ["outside", "clamped"])
 @pytest.mark.parametrize("name", QUICK)
-def test_the_two_estimators_are_one_rule(name, dynamics, nudging, tied):
+def test_the_two_estimators_agree(name, dynamics, nudging, tied):
     model = zoo.model(name, DYNAMICS[dynamics])
     any_optimizer, plain = both(model if tied else zoo.untied(model), 0.1, nudging, batches=5)
     torch.testing.assert_close(plain, any_optimizer, rtol=0, atol=1e-10)
@@ -93,14 +93,14 @@ def test_the_two_estimators_are_one_rule(name, dynamics, nudging, tied):
 @pytest.mark.parametrize("nudging", NUDGINGS)
 @pytest.mark.parametrize("dynamics", ["outside", "clamped"])
 @pytest.mark.parametrize("name", OTHER)
-def test_they_are_for_connections_of_any_kind(name, dynamics, nudging):
+def test_the_two_estimators_agree_on_all_connections(name, dynamics, nudging):
     for model in (zoo.model(name, DYNAMICS[dynamics], "readout"), zoo.untied(zoo.model(name, DYNAMICS[dynamics]))):
         any_optimizer, plain = both(model, 0.1, nudging, batches=3)
         torch.testing.assert_close(plain, any_optimizer, rtol=0, atol=1e-12)
 
 
 class Doubled(ep.Dense):
-    """A user's own kind of dense connection."""
+    """A user's dense connection."""
 
     def phi(self, pre, post):
         return 2 * super().phi(pre, post)
@@ -129,7 +129,7 @@ def chain(*connections):
 
 
 def shared():
-    """One connection in two places: both places move it."""
+    """One connection on two edges: both contribute increments."""
     one = ep.Dense(5, 5)
     edges = [(0, 1, ep.Dense(4, 5)), (1, 1, one), (1, 2, ep.Dense(5, 5)), (2, 2, one), (2, 3, ep.Dense(5, 3))]
     populations = [ep.Population(n, "tanh") for n in (4, 5, 5, 3)]
@@ -159,7 +159,7 @@ SPECIAL = {
 
 @pytest.mark.parametrize("nudging", ["one-sided", "centred"])
 @pytest.mark.parametrize("case", SPECIAL)
-def test_they_are_for_networks_of_any_kind(case, nudging):
+def test_the_two_estimators_agree_on_all_networks(case, nudging):
     any_optimizer, plain = both(SPECIAL[case](), 0.05, nudging, batches=5)
     torch.testing.assert_close(plain, any_optimizer, rtol=0, atol=1e-12)
 
@@ -230,7 +230,7 @@ def test_the_one_shot_vector_field_rules_differ_at_first_order_in_beta():
 
 @pytest.mark.parametrize("kind", ["any", "sgd"])
 def test_only_the_last_step_carries_a_readouts_gradient(kind):
-    """So that the cost that pulls is the same throughout; and it is the plain one."""
+    """The cost does not change during the phase; the gradient is the plain one."""
     model = zoo.model("chain", ep.Prototypical(), "readout")
     x, y = zoo.batch(model)
     out = ep.relax(model, x, T).state[-1]
@@ -251,7 +251,7 @@ def test_only_the_last_step_carries_a_readouts_gradient(kind):
 
 
 @pytest.mark.parametrize("name", ["chain", "own-connection"])
-def test_a_frozen_network_trains_its_readout_alone(name):
+def test_a_frozen_network_trains_only_its_readout(name):
     model = zoo.model(name, ep.Prototypical(), "readout")
     model.network.requires_grad_(False)
     before = vector(model.network)
@@ -265,7 +265,7 @@ def test_a_frozen_network_trains_its_readout_alone(name):
 
 @pytest.mark.parametrize("name", ["chain", "own-connection"])
 @pytest.mark.parametrize("kind", ["any", "sgd"])
-def test_nothing_moves_before_the_optimizer(name, kind):
+def test_parameters_move_only_by_the_optimizer(name, kind):
     model = zoo.model(name, ep.Prototypical())
     before, drawn = vector(model), torch.get_rng_state()
     estimator = ep.ContinualEP(T, K, BETA) if kind == "any" else ep.ContinualSGD(T, K, BETA, 0.5)
@@ -279,7 +279,7 @@ def test_nothing_moves_before_the_optimizer(name, kind):
 
 @pytest.mark.parametrize("name", ["chain", "own-connection"])
 @pytest.mark.parametrize("estimator", [ep.ContinualEP(T, K, BETA), ep.ContinualSGD(T, K, BETA, 0.1)])
-def test_the_free_phase_is_shown_once_and_is_the_losses_value(estimator, name):
+def test_the_free_phase_is_reported_once_and_gives_the_loss_value(estimator, name):
     model, seen = zoo.model(name, ep.Prototypical(), "readout"), []
     free = ep.relax(model, zoo.batch(model)[0], T)
     cost = model.cost.value(free.state[-1], zoo.batch(model)[1]).mean().item()
@@ -303,8 +303,8 @@ def test_a_free_phase_with_a_tolerance_ends_early():
 
 @pytest.mark.parametrize("rate", [1e-2, 1e-9, 0.0])
 @pytest.mark.parametrize("tied", [True, False])
-def test_small_rates_keep_their_digits_in_single_precision(tied, rate):
-    """Read off weight differences, the update would be noise (ep.md 3.5); increments are summed."""
+def test_small_rates_keep_their_precision_in_float32(tied, rate):
+    """Computed as a difference of weights, the update would be lost to rounding (ep.md 3.5); increments are summed."""
     double = zoo.model("deep-chain", ep.Prototypical())
     double = double if tied else zoo.untied(double)
     x, y = zoo.batch(double)

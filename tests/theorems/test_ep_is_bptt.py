@@ -1,4 +1,4 @@
-"""EP's gradient is BPTT's in the limit of a small beta, at the order that theory gives it (float64)."""
+"""EP's gradient tends to BPTT's for small beta, at the order that theory predicts (float64)."""
 
 import math
 from functools import cache
@@ -13,7 +13,7 @@ EXACT = {"inside": ep.Prototypical(nudge="inside"), "energy": ep.EnergyDescent(d
 COSTS = ["squared", "readout"]
 FREE = NUDGED = ep.Settle(4000, tol=1e-14, check_every=10)
 LONG = 120
-"""Steps back after which nothing is left of a gradient."""
+"""Unrolled steps after which the gradient has converged."""
 
 
 @cache
@@ -45,7 +45,7 @@ def test_order_in_beta(name, dynamics, cost):
 
 
 @pytest.mark.parametrize("name", ["chain", "sigmoid-chain", "skip", "lateral"])
-def test_the_outside_nudge_keeps_its_distance(name):
+def test_the_outside_nudge_keeps_a_distance(name):
     """The force skips rho', so the limit of EP is not BPTT's gradient: the distance tends to a constant, not to zero."""
     model, x, y, bptt = settled_case(name, ep.Prototypical(), "squared")
     far = [
@@ -119,7 +119,7 @@ def test_truncation_cuts_the_gradient_and_not_the_state():
 
 @pytest.mark.parametrize("dynamics", EXACT)
 def test_the_input_gets_its_gradient_too(dynamics):
-    """So that what comes before the network can be trained with it."""
+    """Layers before the network can be trained with it."""
     model, x, y, _ = settled_case("input-skip", EXACT[dynamics], "squared")
 
     def of_input(estimator):
@@ -133,7 +133,9 @@ def test_the_input_gets_its_gradient_too(dynamics):
 
 
 def test_frozen_weights_are_left_out():
-    model, x, y, _ = settled_case.__wrapped__("chain", EXACT["inside"], "readout")  # one of its own
+    model, x, y, _ = settled_case.__wrapped__(
+        "chain", EXACT["inside"], "readout"
+    )  # not the cached one: its weights are frozen
     model.network.requires_grad_(False)
     readout = torch.cat([p.grad.flatten() for p in model.cost.parameters()])
     for estimator in (ep.EquilibriumProp(FREE, NUDGED, 1e-3), ep.ImplicitDiff(FREE), ep.BPTT(100)):

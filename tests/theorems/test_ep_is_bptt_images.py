@@ -39,7 +39,7 @@ def test_order_in_beta(name, cost):
     assert abs(math.log(errors[0] / errors[1]) / math.log(betas[0] / betas[1]) - 2) < 0.1
 
 
-def test_hard_sigmoids_and_max_pooling_too_where_beta_moves_no_unit_over_a_kink():
+def test_hard_sigmoids_and_max_pooling_if_beta_moves_no_unit_over_a_kink():
     torch.manual_seed(2)
     rho = {"activation": "hard_sigmoid", "output_activation": "identity"}
     model = ep.convnet(
@@ -51,8 +51,8 @@ def test_hard_sigmoids_and_max_pooling_too_where_beta_moves_no_unit_over_a_kink(
     assert zoo.distance(zoo.gradient(model, ep.EquilibriumProp(LONG, LONG, 1e-6, "centred"), x, y), bptt) < 1e-6
 
 
-def test_a_continual_rule_on_images_tends_to_ep_as_weights_stand_still():
-    """ContinualSGD has no short cut for convolutions; ContinualEP and its general path do."""
+def test_continual_rules_on_images_tend_to_ep_for_small_rates():
+    """ContinualSGD uses its general path for convolutions."""
     torch.manual_seed(3)
     model = ep.convnet((1, 6, 6), (2,), kernel_size=3, dense=(3,), activation="sigmoid", dynamics=INSIDE).double()
     x, y = zoo.batch(model)

@@ -50,8 +50,8 @@ class Watched(ep.Dynamics):
     def duality(self, network, state, drive):
         return self.inner.duality(network, state, drive)
 
-    def admit(self, beta):
-        self.inner.admit(beta)
+    def check_beta(self, beta):
+        self.inner.check_beta(beta)
 
 
 def counted(inner, steps, nudged_steps, nudging="one-sided"):

@@ -1,4 +1,4 @@
-"""Average pooling whose way back is plain upsampling: EP's estimate is a known multiple of the gradient, layer by layer."""
+"""Average pooling with plain upsampling in the backward direction: EP's estimate is a known multiple of the gradient."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch.nn import functional as F
 import eqprop as ep
 
 
-def built(pool):
+def build_model(pool):
     torch.manual_seed(3)
     spec = ep.ConvNet(
         (1, 11, 11), (2, 3), kernel_size=3, pool=pool, dense=(4, 3), activation="sigmoid",
@@ -21,7 +21,7 @@ def built(pool):
         return spec.build().double()
 
 
-def test_the_way_back_is_an_interpolation():
+def test_the_backward_direction_is_an_interpolation():
     layer = ep.Conv2d(2, 3, 3, pool="avg-nearest", bias=False).double()
     pre, post = torch.rand(2, 2, 9, 9, dtype=torch.double), torch.rand(2, 3, 3, 3, dtype=torch.double)
     up = F.avg_pool2d(F.conv2d(pre, layer.weight), 2)
@@ -38,22 +38,14 @@ def test_the_way_back_is_an_interpolation():
 
 
 @pytest.mark.parametrize(("pool", "factor"), [("avg", 1), ("avg-nearest", 4)])
-def test_the_estimate_is_the_multiple_that_the_layers_weights_give(pool, factor):
-    model = built(pool)
+def test_the_estimate_is_a_known_multiple_of_the_gradient(pool, factor):
+    model = build_model(pool)
     x, y = torch.rand(4, 1, 11, 11, dtype=torch.double), torch.tensor([0, 1, 2, 0])
     grads = []
     for estimator in (ep.EquilibriumProp(300, 300, 1e-3, "centred"), ep.BPTT(300)):
         (loss,) = estimator(model, x, y)
         grads.append(torch.autograd.grad(loss, list(model.parameters())))
-    wanted = [
-        factor,
-        factor,
-        1,
-        1,
-        1,
-        1,
-        1,
-        1,
-    ]  # the first convolution lies below the only pooled edge between two layers that relax
+    # only the first convolution lies below a pooled edge between two relaxing populations
+    wanted = [factor] * 2 + [1] * 6
     for multiple, mine, true in zip(wanted, *grads, strict=True):
         torch.testing.assert_close(mine, multiple * true, rtol=1e-4, atol=1e-8)

@@ -42,7 +42,7 @@ def test_ep_of_spikes_is_ep_of_rates(name):
     """spiking.md 8.4: of lambda .2, T 100, K 50, beta .5 the cosine in every layer was .97 to 1."""
     model, x, y = case(name, Spiking(eps=0.5, lam=0.2))
     spikes = zoo.gradient(model, ep.EquilibriumProp(100, ep.Settle(50, average=12), BETA, "centred"), x, y)
-    rates = zoo.gradient(model.twin(), ep.EquilibriumProp(100, 50, BETA, "centred"), x, y)
+    rates = zoo.gradient(model.rate_model(), ep.EquilibriumProp(100, 50, BETA, "centred"), x, y)
     assert spikes.norm().item() == pytest.approx(rates.norm().item(), rel=0.1)
     for ours, theirs in zip(by_parameter(model, spikes), by_parameter(model, rates), strict=True):
         assert cosine(ours, theirs) > 0.95
@@ -55,7 +55,7 @@ def test_it_comes_as_near_as_one_likes(name):
     errors = []
     for T, K in ((25, 12), (400, 200)):
         spikes = zoo.gradient(model, ep.EquilibriumProp(T, ep.Settle(K, average=K // 4), 0.1, "centred"), x, y)
-        rates = zoo.gradient(model.twin(), ep.EquilibriumProp(T, K, 0.1, "centred"), x, y)
+        rates = zoo.gradient(model.rate_model(), ep.EquilibriumProp(T, K, 0.1, "centred"), x, y)
         errors.append(zoo.distance(spikes, rates))
     assert errors[1] < min(0.04, errors[0] / 2)
 
@@ -86,7 +86,7 @@ def test_gradients_of_the_model_are_the_twins(estimator, dynamics, cost):
 def test_through_spikes_of_a_model_without_any_is_bptt(dynamics, estimator):
     model = zoo.model("deep-chain", dynamics, "readout")
     x, y = zoo.batch(model)
-    through, plain = (zoo.gradient(model, kind(*estimator), x, y) for kind in (ep.SurrogateBPTT, ep.BPTT))
+    through, plain = (zoo.gradient(model, ep.BPTT(*estimator, surrogate=s), x, y) for s in (True, False))
     assert torch.equal(through, plain)
 
 
@@ -137,7 +137,7 @@ def test_through_spikes_by_hand(coder, unrolled, mean, monkeypatch):
     model = zoo.spiking("chain", dynamics)
     generator = torch.Generator().manual_seed(2)
     x, y = torch.empty(5, 4).double().uniform_(0, 1, generator=generator), torch.tensor([0, 1, 2, 0, 1])
-    estimator = ep.SurrogateBPTT(ep.Settle(12, average=mean), unrolled)
+    estimator = ep.BPTT(ep.Settle(12, average=mean), unrolled, surrogate=True)
     found = zoo.gradient(model, estimator, x, y)
     loss, expected = by_hand(model, x, y, 0.3, 0.4, 12, unrolled, mean, None if coder == "sigma-delta" else 0.4)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
@@ -154,7 +154,9 @@ def test_through_spikes_the_place_of_the_decoder_does_not_matter(sent, unrolled)
     x, y = zoo.batch(model)
     other = ep.Model(model.network, Spiking(input=sent), model.cost)
     biases = [p.dim() == 1 for p in model.parameters()]
-    found, expected = (by_parameter(m, zoo.gradient(m, ep.SurrogateBPTT(15, unrolled), x, y)) for m in (model, other))
+    found, expected = (
+        by_parameter(m, zoo.gradient(m, ep.BPTT(15, unrolled, surrogate=True), x, y)) for m in (model, other)
+    )
     for ours, theirs, bias in zip(found, expected, biases, strict=True):
         if bias or unrolled == 15:
             torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
@@ -168,13 +170,13 @@ def test_the_theorem_is_checked_against_the_twin(name):
     (twin,) = [a for a in report.assumptions if a.name == "steps with a gradient"]
     assert not twin.holds
     assert "EnergyDescent(dt=0.5" in twin.detail
-    rates = model.twin()
+    rates = model.rate_model()
     assert not [a for a in ep.gdu(rates, x, y, T, K, 0.1).assumptions if a.name == twin.name]
     # BPTT's side: K steps of the twin from where the spiking model came to rest, unrolled
     state = tuple(u.clone().requires_grad_() for u in ep.relax(model, x, T).state.potential)
-    drive, _, target = rates.prepare_batch(x, y)
+    phase, _, target = rates.prepare_batch(x, y)
     for _ in range(K):
-        state = rates.dynamics.step(rates.network, state, drive)
+        state = phase.step(state)
     names, parameters = zip(*rates.network.named_parameters(), strict=True)
     whole = torch.autograd.grad(rates.cost.value(state[-1], target).mean(), parameters)
     for key, gradient in zip(names, whole, strict=True):
@@ -246,7 +248,7 @@ def test_a_block_in_another_network_has_the_twins_gradients():
     """Of its weights and of its input, by spikes at lambda .2."""
     model, x, y = case("dense", Spiking(eps=0.5, lam=0.2))
     found = []
-    for dynamics in (model.dynamics, model.twin().dynamics):
+    for dynamics in (model.dynamics, model.rate_model().dynamics):
         block = ep.Equilibrium(model.network, dynamics, 100, ep.Settle(50, average=12), BETA)
         leaf = x.clone().requires_grad_()
         block.zero_grad()
@@ -275,7 +277,7 @@ def test_weights_of_their_own_on_the_way_down(cost):
     model = zoo.untied(zoo.spiking("deep-chain", Spiking(lam=Decay(1.0, 0.75)), cost))
     x, y = zoo.batch(model)
     spikes = zoo.gradient(model, ep.EquilibriumProp(300, ep.Settle(150, average=30), 0.2, "centred"), x, y)
-    rates = zoo.gradient(model.twin(), ep.EquilibriumProp(300, 150, 0.2, "centred"), x, y)
+    rates = zoo.gradient(model.rate_model(), ep.EquilibriumProp(300, 150, 0.2, "centred"), x, y)
     assert zoo.distance(spikes, rates) < 0.1
 
 

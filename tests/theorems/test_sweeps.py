@@ -1,4 +1,4 @@
-"""Gradients at what asynchronous sweeps settle in: EP, implicit differentiation and BPTT through sweeps against each other."""
+"""Gradients at the steady states of asynchronous sweeps: EP, implicit differentiation and BPTT through sweeps agree."""
 
 import pytest
 import torch
@@ -84,7 +84,7 @@ def test_bptt_through_few_sweeps_is_the_slope_of_the_cost(name):
 
 
 def test_where_synchronous_steps_alternate_sweeps_have_a_gradient():
-    """Two units that hold each other more than their biases, of opposite sign, pull them apart."""
+    """Two units whose mutual weight exceeds their biases of opposite sign."""
     network = zoo.Graph((1, 1, 1), ("tanh", "tanh"), ((0, 1, ep.Dense), (1, 2, ep.Dense))).network().double()
     with torch.no_grad():
         for parameter, value in zip(network.parameters(), (0.1, 0.5, 1.5, -0.5), strict=True):
@@ -99,7 +99,7 @@ def test_where_synchronous_steps_alternate_sweeps_have_a_gradient():
 
 
 @pytest.mark.parametrize("nudging", ["one-sided", "centred", "random-sign"])
-def test_the_bridge_takes_sweeps(nudging):
+def test_equilibrium_with_sweeps(nudging):
     """With the cost's gradient as cotangent it is the estimator at the strength that the cotangent's size makes of beta."""
     model = zoo.model("skip", INSIDE)
     x, y = zoo.batch(model)
@@ -113,7 +113,7 @@ def test_the_bridge_takes_sweeps(nudging):
 
 @pytest.mark.parametrize("estimator", [ep.ContinualEP, ep.ContinualSGD])
 def test_continual_estimators_settle_freely_by_sweeps(estimator):
-    """Their nudged steps stay synchronous: the estimate is that from the same free state, however it was reached."""
+    """Their nudged steps stay synchronous: the estimate depends only on the free state."""
     model = zoo.model("deep-chain", INSIDE)
     x, y = zoo.batch(model)
     rates = {"rates": 0.0} if estimator is ep.ContinualSGD else {}

@@ -1,4 +1,4 @@
-"""Untied weights: at angle 0 the vector-field update is the tied one's halves; the paper's pitfalls stay closed."""
+"""Untied weights: at angle 0 forward and feedback updates sum to the tied one; regression tests of two known pitfalls."""
 
 import math
 

@@ -253,7 +253,7 @@ CALLS = {
     "y nan": (lambda: list(ep.BPTT(3)(small(), X, torch.full((2, 3), nan))), r"`y` holds values that are not finite"),
     "no target": (
         lambda: ep.relax(small(), X, 3, beta=0.1),
-        r"`beta` is 0\.1, but there is no target to be nudged to: give `y`",
+        r"`beta` is 0\.1, but there is no target: give `y`",
     ),
     "relax beta": (lambda: ep.relax(small(), X, 3, Y, beta=nan), r"`beta` must be non-zero and finite, got nan"),
     "relax steps": (lambda: ep.relax(small(), X, -2), r"`steps` must be a whole number of at least 1, got -2"),

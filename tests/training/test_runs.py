@@ -42,7 +42,7 @@ ESTIMATORS = {
     "accelerated": ep.EquilibriumProp(ep.Settle(20, 1e-4, accelerate=ep.Anderson(2)), 10, 0.5),
     "truncated": ep.BPTT(ep.Settle(20, tol=1e-3), 11),
     "late mean": ep.EquilibriumProp(20, ep.Settle(10, average=3), 0.1, nudging="centred"),
-    "surrogate": ep.SurrogateBPTT(20, 11),
+    "surrogate": ep.BPTT(20, 11, surrogate=True),
     "implicit": ep.ImplicitDiff(20),
 }
 OPTIMISERS = {
@@ -313,8 +313,7 @@ WRITTEN = {
     "EquilibriumProp": {"free_steps": 20, "nudged_steps": 10, "beta": 0.1},
     "ContinualEP": {"free_steps": 20, "nudged_steps": 10, "beta": 0.1},
     "ContinualSGD": {"free_steps": 20, "nudged_steps": 10, "beta": 0.1, "rates": None},
-    "BPTT": {"free_steps": 20},
-    "SurrogateBPTT": {"free_steps": 20, "unrolled_steps": 5},
+    "BPTT": {"free_steps": 20, "unrolled_steps": 5, "surrogate": True},
     "ImplicitDiff": {"free_steps": 20},
     "SGD": {"rates": [0.1, 0.2]},
     "Adam": {},
@@ -374,6 +373,12 @@ def test_no_other_class_is_ever_made(name):
             decode(value, CONFIG_CLASSES)
 
 
+def test_the_former_class_of_surrogate_gradients_loads():
+    old = decode({"type": "SurrogateBPTT", "free_steps": 20, "unrolled_steps": 11}, CONFIG_CLASSES)
+    assert old == ESTIMATORS["surrogate"]
+    assert encode(ep.BPTT(20), CONFIG_CLASSES) == {"type": "BPTT", "free_steps": 20, "unrolled_steps": None}
+
+
 def test_only_the_kinds_that_are_given_are_made():
     with pytest.raises(ValueError, match=r"unknown type 'SGD': must be one of Settle"):
         decode({"type": "SGD", "rates": 0.1}, (ep.Settle,))
@@ -423,7 +428,7 @@ def test_tests_settle_as_long_as_training_unless_told(estimator):
         (ep.ContinualEP(20, 10, 0.1), "C-EP", "C-VF"),
         (ep.ContinualSGD(20, 10, 0.1), "C-EP", "C-VF"),
         (ep.BPTT(20), "BPTT", "BPTT"),
-        (ep.SurrogateBPTT(20), "SurrogateBPTT", "SurrogateBPTT"),
+        (ep.BPTT(20, surrogate=True), "SurrogateBPTT", "SurrogateBPTT"),
         (ep.ImplicitDiff(20), "ImplicitDiff", "ImplicitDiff"),
     ],
 )

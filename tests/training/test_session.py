@@ -115,7 +115,7 @@ def test_threads_are_those_of_the_run_for_as_long_as_it_lasts(tmp_path):
 
     create_run(replace(RUN, threads=2, data=Data("digits", 100)), tmp_path / "a")
     with pytest.raises(RuntimeError, match="tripped"):
-        train_run(tmp_path / "a", reports=[Told(batch=look)])
+        train_run(tmp_path / "a", callbacks=[Told(batch=look)])
     assert set(seen) == {2}
     assert torch.get_num_threads() == 1
     train_run(tmp_path / "a")
@@ -126,7 +126,7 @@ def test_proceed_goes_on_after_ctrl_c(done, tmp_path):
     create_run(RUN, tmp_path / "a")
     for _ in range(4):
         with pytest.raises(Interrupted):
-            train_run(tmp_path / "a", reports=[after(13, lambda: signal.raise_signal(signal.SIGINT))])
+            train_run(tmp_path / "a", callbacks=[after(13, lambda: signal.raise_signal(signal.SIGINT))])
     train_run(tmp_path / "a")
     assert outcome(tmp_path / "a")[1:] == outcome(done[0])[1:]
     assert same(load(tmp_path / "a").state_dict(), done[1][-1])
@@ -135,7 +135,7 @@ def test_proceed_goes_on_after_ctrl_c(done, tmp_path):
 def test_a_model_can_be_loaded_in_the_middle(tmp_path):
     create_run(RUN, tmp_path / "a")
     with pytest.raises(Interrupted):
-        train_run(tmp_path / "a", reports=[after(3, lambda: signal.raise_signal(signal.SIGINT))])
+        train_run(tmp_path / "a", callbacks=[after(3, lambda: signal.raise_signal(signal.SIGINT))])
     assert load(tmp_path / "a")(torch.rand(2, 64)).shape == (2, 10)
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*best\.safetensors"):
         load(tmp_path / "a", "best")
@@ -145,7 +145,7 @@ def test_a_model_can_be_loaded_while_it_is_trained(tmp_path):
     """To look at it; the folder is held against writers only."""
     create_run(RUN, tmp_path / "a")
     seen = []
-    train_run(tmp_path / "a", reports=[Told(epoch=lambda row: seen.append(load(tmp_path / "a", "best")))])
+    train_run(tmp_path / "a", callbacks=[Told(epoch=lambda row: seen.append(load(tmp_path / "a", "best")))])
     assert len(seen) == 3
 
 
@@ -231,7 +231,9 @@ def test_what_was_trained_with_a_readout_untied_weights_and_a_tolerance_comes_ba
     model = ep.MLP((64, 12, 11), "sigmoid", cost=ep.CrossEntropyReadout(11, 10), settle=ep.Settle(20, 1e-3), tied=False)
     create_run(Run("mine", Data("digits", 20), model, ep.BPTT(10), SGD(0.5), epochs=1), tmp_path / "a")
     row = train_run(tmp_path / "a")[-1]
-    score = evaluate(load(tmp_path / "a"), prepare_run(Run.from_json((tmp_path / "a" / "config.json").read_text())).test)
+    score = evaluate(
+        load(tmp_path / "a"), prepare_run(Run.from_json((tmp_path / "a" / "config.json").read_text())).test
+    )
     assert (score.cost, score.error) == (row["test_cost"], row["test_error"])
     assert "cost.weight" in load(tmp_path / "a").state_dict()
     assert json.loads((tmp_path / "a" / "metrics.jsonl").read_text())["epoch"] == 1
@@ -241,11 +243,11 @@ def test_what_was_trained_with_a_readout_untied_weights_and_a_tolerance_comes_ba
 def test_a_run_that_goes_on_elsewhere_says_so_and_keeps_it(tmp_path):
     create_run(replace(recipe("digits"), epochs=1), tmp_path / "a")
     with pytest.raises(Interrupted):
-        train_run(tmp_path / "a", reports=[after(5, lambda: signal.raise_signal(signal.SIGINT))])
+        train_run(tmp_path / "a", callbacks=[after(5, lambda: signal.raise_signal(signal.SIGINT))])
     place = RunFolder(tmp_path / "a").environment
     began = json.loads(place.read_text())
     place.write_text(json.dumps(began | {"torch": "0.4"}))
-    with pytest.warns(UserWarning, match=r"goes on with torch .*, not 0\.4"):
+    with pytest.warns(UserWarning, match=r"is resumed with torch .*, not 0\.4"):
         train_run(tmp_path / "a")
     assert json.loads(place.read_text()) == began | {"torch": "0.4", "resumed_on": [began]}
 
@@ -253,7 +255,7 @@ def test_a_run_that_goes_on_elsewhere_says_so_and_keeps_it(tmp_path):
 def test_a_run_that_goes_on_where_it_was_changes_nothing(tmp_path):
     create_run(replace(recipe("digits"), epochs=1), tmp_path / "a")
     with pytest.raises(Interrupted):
-        train_run(tmp_path / "a", reports=[after(5, lambda: signal.raise_signal(signal.SIGINT))])
+        train_run(tmp_path / "a", callbacks=[after(5, lambda: signal.raise_signal(signal.SIGINT))])
     before = RunFolder(tmp_path / "a").environment.read_bytes()
     train_run(tmp_path / "a")
     assert RunFolder(tmp_path / "a").environment.read_bytes() == before

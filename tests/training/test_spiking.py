@@ -82,7 +82,7 @@ MISTAKES = {
     "--estimator.nudged-steps 25:meanx": "nudged-steps must be a whole number, got 'x'",
     "--estimator.nudged-steps 25:mean0": "nudged-steps: `average` must be a whole number of at least 1, got 0",
     "--estimator.nudged-steps 25:mean26": "nudged-steps: `average` is 26, but only 25 steps are taken",
-    "--estimator.free-steps 25:1e-3:mean3": "free-steps: `average` is 3, but with a tolerance nobody knows",
+    "--estimator.free-steps 25:1e-3:mean3": "free-steps: `average` needs a fixed number of steps",
     "--estimator.free-steps 25:mean2:async": "free-steps must be a number, got 'mean2'",
     "--estimator.free-steps 25:async": "asynchronous schedule needs `Prototypical` dynamics",
     "--model.dynamics.eps 1/t^": f"eps {SIZE}'1/t\\^'",
@@ -139,8 +139,8 @@ CENTRED = ep.EquilibriumProp(12, Settle(6, average=2), 0.3, "centred")
         ("--dynamics spiking", Spiking(), CENTRED),
         ("--dynamics prototypical", ep.Prototypical(), CENTRED),
         ("--dynamics energy --model.dynamics.dt 0.25", ep.EnergyDescent(dt=0.25), CENTRED),
-        ("--estimator surrogate-bptt --estimator.unrolled-steps 12", Spiking(), ep.SurrogateBPTT(12, 12)),
-        ("--estimator surrogate-bptt --estimator.unrolled-steps 4", Spiking(), ep.SurrogateBPTT(12, 4)),
+        ("--estimator surrogate-bptt --estimator.unrolled-steps 12", Spiking(), ep.BPTT(12, 12, surrogate=True)),
+        ("--estimator surrogate-bptt --estimator.unrolled-steps 4", Spiking(), ep.BPTT(12, 4, surrogate=True)),
         ("--dynamics energy --estimator bptt --estimator.unrolled-steps 5", ep.EnergyDescent(dt=0.5), ep.BPTT(12, 5)),
     ],
 )
@@ -185,9 +185,9 @@ def test_a_recipe(name):
     assert Run.from_json(run.to_json()) == run
     assert len(published(run)) == (name in ("spiking-mnist", "spiking-fashion", "spiking-dense"))
     free = run.estimator.free_steps
-    assert surrogate(run).estimator == ep.SurrogateBPTT(free, free // 2 + 1)  # K + 1
+    assert surrogate(run).estimator == ep.BPTT(free, free // 2 + 1, surrogate=True)  # K + 1
     assert replace(surrogate(run), estimator=run.estimator) == run
-    assert baseline(run).build().twin().dynamics == ep.EnergyDescent(dt=0.5)
+    assert baseline(run).build().rate_model().dynamics == ep.EnergyDescent(dt=0.5)
 
 
 @pytest.mark.parametrize(
@@ -214,15 +214,15 @@ ATTEMPTS = {
     "sigma-delta": (Spiking(), ep.EquilibriumProp(12, Settle(6, average=2), 0.5, "centred")),
     "bernoulli": (Spiking(coder=Bernoulli()), ep.EquilibriumProp(12, Settle(6, average=2), 0.5, "random-sign")),
     "osa, continual": (Spiking(OSA(0.1), coder=Bernoulli()), ep.ContinualEP(12, 4, 0.5, "centred")),
-    "through spikes": (Spiking(coder=Bernoulli()), ep.SurrogateBPTT(8)),
+    "through spikes": (Spiking(coder=Bernoulli()), ep.BPTT(8, surrogate=True)),
 }
 
 
-def attempt(name, folder, reports=(), resume=False, noise=7):
+def attempt(name, folder, callbacks=(), resume=False, noise=7):
     dynamics, estimator = ATTEMPTS[name]
     model = mlp(activation="hard_sigmoid", dynamics=dynamics, settle=12)
     trainer = Trainer(
-        model, estimator, SGD((0.3, 0.2)).build(model), folder=folder, seed=3, reports=reports, checkpoint_every=0.0
+        model, estimator, SGD((0.3, 0.2)).build(model), folder=folder, seed=3, callbacks=callbacks, checkpoint_every=0.0
     )
     torch.manual_seed(noise)
     go = trainer.resume if resume else trainer.fit
@@ -261,7 +261,7 @@ LATE = Settle(20, average=5)
     ("estimator", "rates", "left"),
     [
         (ep.EquilibriumProp(LATE, Settle(10, average=3), 0.5, "centred"), (1.0, 0.5), 0.3),
-        (ep.SurrogateBPTT(LATE), (0.4, 0.2), 0.8),
+        (ep.BPTT(LATE, surrogate=True), (0.4, 0.2), 0.8),
     ],
     ids=["EP", "BPTT"],
 )

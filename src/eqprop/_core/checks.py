@@ -9,13 +9,13 @@ __all__ = [
     "angle_in_degrees",
     "finite",
     "fraction",
-    "fraction_above_0",
     "instance",
-    "natural",
+    "non_negative",
+    "non_negative_int",
     "nonzero",
-    "not_negative",
     "one_of",
     "positive",
+    "positive_fraction",
     "positive_int",
 ]
 
@@ -69,14 +69,14 @@ def single(name: str, value: Real) -> float:
     return float(value)
 
 
-def natural(name: str, value: object) -> int:
+def non_negative_int(name: str, value: object) -> int:
     """A whole number of at least 0."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
         raise ArgumentError(name, f"`{name}` must be a whole number of at least 0, got {value!r}")
     return int(value)
 
 
-def not_negative(name: str, value: object) -> float:
+def non_negative(name: str, value: object) -> float:
     """A finite number of at least 0."""
     if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
         raise ArgumentError(name, f"`{name}` must be a finite number of at least 0, got {value!r}")
@@ -97,7 +97,7 @@ def fraction(name: str, value: object) -> float:
     return float(value)
 
 
-def fraction_above_0(name: str, value: object) -> float:
+def positive_fraction(name: str, value: object) -> float:
     """A number above 0 and up to 1."""
     if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) <= 1:
         raise ArgumentError(name, f"`{name}` must be a number in (0, 1], got {value!r}")

@@ -29,22 +29,27 @@ def former_names(module: str, namespace: Mapping[str, Any], names: Mapping[str, 
 
 
 def renamed_arguments(**names: str) -> Callable[[F], F]:
-    """Return a decorator for a function that accepts keyword arguments under their old names.
+    """Return a decorator for a function or a class that accepts keyword arguments under their old names.
 
     Args:
         **names: new name by old name.
     """
 
     def decorate(function: F) -> F:
-        @wraps(function)
+        target: Any = function.__init__ if isinstance(function, type) else function
+
+        @wraps(target)
         def call(*args: Any, **kwargs: Any) -> Any:
             for old in names.keys() & kwargs.keys():
                 warn(f"argument `{old}` is deprecated: use `{names[old]}`", DeprecationWarning, stacklevel=2)
                 if names[old] in kwargs:
                     raise TypeError(f"got both `{names[old]}` and its old name `{old}`")
                 kwargs[names[old]] = kwargs.pop(old)
-            return function(*args, **kwargs)
+            return target(*args, **kwargs)
 
+        if isinstance(function, type):
+            function.__init__ = call  # type: ignore[misc]
+            return function  # type: ignore[return-value]
         return call  # type: ignore[return-value]
 
     return decorate

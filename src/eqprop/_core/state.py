@@ -1,8 +1,4 @@
-"""States: what a dynamics carries from one step to the next.
-
-Most carry one tensor ``(B, *shape)`` a relaxing population, input-first. Some carry more, in tuples within the tuple, named ones
-too; what is no tensor, such as a count of steps, holds for all samples.
-"""
+"""States: what a dynamics carries from one step to the next."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
@@ -10,19 +6,20 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["State", "Units", "mean_distance", "map_tensors", "repeat", "iter_tensors"]
-
-State: TypeAlias = tuple[Any, ...]
-"""Tensors whose first axis is the batch, and tuples of them."""
+__all__ = ["State", "Units", "iter_tensors", "map_tensors", "mean_distance", "repeat"]
 
 Units: TypeAlias = tuple[Tensor, ...]
-"""One tensor ``(B, *shape)`` a relaxing population, input-first."""
+"""One tensor ``(B, *shape)`` for each relaxing population, input-first."""
+
+State: TypeAlias = tuple[Any, ...]
+"""`Units` for most dynamics. Others carry more: tensors whose first axis is the batch, named or plain tuples of them, and values
+that hold for all samples, such as a count of steps. Only the dynamics that made a state knows its parts, hence `Any`."""
 
 
 def map_tensors(change: Callable[[Tensor], Tensor], state: State) -> State:
-    """The state with every tensor changed; the rest stays.
+    """Return the state with every tensor changed and everything else kept.
 
-    >>> mapped(torch.neg, (torch.ones(1), (torch.ones(1), 3)))
+    >>> map_tensors(torch.neg, (torch.ones(1), (torch.ones(1), 3)))
     (tensor([-1.]), (tensor([-1.]), 3))
     """
     parts = [
@@ -33,7 +30,7 @@ def map_tensors(change: Callable[[Tensor], Tensor], state: State) -> State:
 
 
 def iter_tensors(state: State) -> Iterator[Tensor]:
-    """Every tensor, in order."""
+    """Yield every tensor, in order."""
     for part in state:
         if isinstance(part, Tensor):
             yield part
@@ -42,14 +39,14 @@ def iter_tensors(state: State) -> Iterator[Tensor]:
 
 
 def repeat(state: State, n: int) -> State:
-    """The state of the batch repeated ``n`` times, for phases that run side by side: all that it holds, so that nothing differs."""
+    """Return the state of the batch repeated ``n`` times, for phases that run as one batch."""
     return map_tensors(lambda t: torch.cat([t] * n), state)
 
 
 def mean_distance(a: Units, b: Units) -> float:
-    """``mean |a - b|`` over all units of all populations and samples.
+    """Return ``mean |a - b|`` over all units of all populations and samples.
 
-    >>> distance((torch.zeros(1, 3), torch.zeros(1, 1)), (torch.ones(1, 3), torch.zeros(1, 1)))
+    >>> mean_distance((torch.zeros(1, 3), torch.zeros(1, 1)), (torch.ones(1, 3), torch.zeros(1, 1)))
     0.75
     """
     return torch.cat([(u - v).abs().flatten() for u, v in zip(a, b, strict=True)]).mean().item()

@@ -10,12 +10,12 @@ from torch.optim import SGD
 from eqprop.bench.arithmetic import Part, bare, of_training
 from eqprop.bench.feedforward import Feedforward
 from eqprop.bench.timing import Step
-from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, SurrogateBPTT
+from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, NudgedEstimator
 from eqprop.estimators.base import Estimator
 from eqprop.estimators.ep import Nudging
 from eqprop.models.model import Model
 from eqprop.solvers.schedules import Synchronous
-from eqprop.solvers.settle import Settle, as_settle
+from eqprop.solvers.settle import Settle
 from eqprop.spiking import Spiking
 from eqprop.training.config.run import Run
 
@@ -71,9 +71,9 @@ def phases_of(run: Run, free: int | None = None, nudged: int | None = None) -> P
         ValueError: if its estimator has no nudged phase, or a number does not fit.
     """
     own = run.estimator
-    if not isinstance(own, EquilibriumProp | ContinualEP | ContinualSGD):
+    if not isinstance(own, NudgedEstimator):
         raise ValueError(f"a run by {type(own).__name__} has no nudged phase: start from one by EP")
-    settles = (as_settle("free_steps", own.free_steps), as_settle("nudged_steps", own.nudged_steps))
+    settles = [own.phases[name] for name in ("free_steps", "nudged_steps")]
     return Phases(*(lasting(s, n) for s, n in zip(settles, (free, nudged), strict=True)), own.beta, own.nudging)  # type: ignore[call-arg]
 
 
@@ -91,7 +91,6 @@ def estimators(run: Run, phases: Phases) -> dict[str, Estimator | str]:
     """
     free, nudged, beta, nudging = phases.free, phases.nudged, phases.beta, phases.nudging
     spikes = isinstance(run.model.dynamics, Spiking)
-    through = SurrogateBPTT if spikes else BPTT
     sweeps = nudged.schedule != Synchronous()
     moving = (
         ContinualEP(free, nudged.steps, beta, nudging)
@@ -101,7 +100,7 @@ def estimators(run: Run, phases: Phases) -> dict[str, Estimator | str]:
     return {
         EP: EquilibriumProp(free, nudged, beta, nudging),
         CONTINUAL: "its nudged steps are synchronous, those of the recipe are sweeps" if sweeps else moving,
-        THROUGH_TIME: through(free, min(nudged.steps, free.steps)),
+        THROUGH_TIME: BPTT(free, min(nudged.steps, free.steps), surrogate=spikes),
         IMPLICIT: "spikes have no derivative" if spikes else ImplicitDiff(free, replace(nudged, average=1)),
     }
 

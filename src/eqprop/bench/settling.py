@@ -10,8 +10,9 @@ from eqprop.bench.candidates import BARE, Task
 from eqprop.bench.timing import Step
 from eqprop.models.model import Model, relax
 from eqprop.solvers.anderson import Anderson
+from eqprop.solvers.phase import init_phase
 from eqprop.solvers.schedules import Asynchronous
-from eqprop.solvers.settle import Settle, init_phase, settle
+from eqprop.solvers.settle import Settle, settle
 
 __all__ = ["METHODS", "STEPS", "admitted", "own_method", "phase_steps", "steps_to"]
 
@@ -32,7 +33,7 @@ def admitted(model: Model) -> tuple[dict[str, Settle], dict[str, str]]:
     found, absent = {}, {}
     for name, method in METHODS.items():
         try:
-            method.admit(model.network, model.dynamics)
+            method.check_dynamics(model.network, model.dynamics)
         except ValueError as error:
             absent[name] = str(error)
         else:
@@ -51,11 +52,11 @@ def phase_steps(task: Task) -> dict[str, Step]:
     model = task.model()
     x, _ = task.samples(model)
     with torch.no_grad():
-        drive, start = init_phase(model.network, model.dynamics, x)
+        phase, start = init_phase(model.network, model.dynamics, x)
 
     def made(method: Settle) -> Callable[[], object]:
         steps = replace(method, steps=STEPS)
-        return torch.no_grad()(lambda: settle(model.network, model.dynamics, drive, start, steps))
+        return torch.no_grad()(lambda: settle(phase, start, steps))
 
     methods, _ = admitted(model)
     return {name: made(method) for name, method in methods.items()} | {

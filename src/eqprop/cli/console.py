@@ -17,7 +17,7 @@ from eqprop.training.config.run import Run
 from eqprop.training.progress.callbacks import Callback, PlainLines, ProgressBar, TensorBoard
 from eqprop.training.progress.shared_bar import shared_bar
 
-__all__ = ["counting", "download_progress", "reports", "reports_of_seeds", "echo", "table"]
+__all__ = ["counting", "download_progress", "echo", "reports", "reports_of_seeds", "table"]
 
 
 def echo(text: str) -> None:

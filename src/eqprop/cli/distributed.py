@@ -21,7 +21,7 @@ def together() -> Iterator[Processes]:
     """
     with joined() as processes:
         try:
-            if processes.first:
+            if processes.is_rank0:
                 yield processes
             else:
                 warnings.simplefilter("ignore")  # `eqprop.cli.main` puts the filters back

@@ -11,11 +11,10 @@ from eqprop.models.model import Model
 from eqprop.spiking import Recording, Spiking, operations
 from eqprop.spiking.recording import Choice, lively
 from eqprop.training.config.run import Run
-from eqprop.training.diagnostics import names_of_angles
+from eqprop.training.diagnostics import names_of_angles, phases
 from eqprop.training.rng import REST, seeded
 from eqprop.training.run_folder import RunFolder
-from eqprop.training.session import begun_on, load, prepare_run, read_history, read_run, threads
-from eqprop.training.diagnostics import phases
+from eqprop.training.session import initial_device, load, prepare_run, read_history, read_run, threads
 
 __all__ = ["draw_run", "drawable"]
 
@@ -47,7 +46,7 @@ def draw_run(folder: Path, device: str | None, root: str | None) -> None:
         ValueError, OSError: if the run, its checkpoint or its data are not sound; nothing is drawn then.
     """
     place, run = RunFolder(folder), read_run(folder)
-    device = device or begun_on(place)
+    device = device or initial_device(place)
     with threads(run.threads), seeded(0, REST):  # for dynamics that draw
         rows, model = read_history(folder), load(folder).to(device)
         session = prepare_run(replace(run, data=replace(run.data, root=root)), device)

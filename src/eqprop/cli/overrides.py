@@ -12,7 +12,7 @@ from eqprop.dynamics.base import Dynamics
 from eqprop.dynamics.energy import EnergyDescent
 from eqprop.dynamics.noisy import Noisy
 from eqprop.dynamics.prototypical import Prototypical
-from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, SurrogateBPTT
+from eqprop.estimators import ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, NudgedEstimator
 from eqprop.models.toy import Toy
 from eqprop.papers.registry import baseline, surrogate
 from eqprop.solvers.settle import as_settle
@@ -60,7 +60,7 @@ def moved_by(run: Run, dynamics: Dynamics) -> Run:
         return run
     now = run.model.dynamics
     bare = now.dynamics if isinstance(now, Noisy) else now
-    dynamics = next((one for one in (bare, bare.twin()) if type(one) is type(dynamics)), dynamics)
+    dynamics = next((one for one in (bare, bare.differentiable_equivalent()) if type(one) is type(dynamics)), dynamics)
     noisy = replace(now, dynamics=dynamics) if isinstance(now, Noisy) else dynamics
     return replace(run, model=replace(run.model, dynamics=noisy))
 
@@ -68,7 +68,7 @@ def moved_by(run: Run, dynamics: Dynamics) -> Run:
 def by_nudging(run: Run, kind: type[EquilibriumProp | ContinualEP | ContinualSGD]) -> Run:
     """The run by another estimator that nudges, with the same T, K, beta and nudging."""
     now = run.estimator
-    if isinstance(now, BPTT | SurrogateBPTT | ImplicitDiff) or type(now) is kind:
+    if not isinstance(now, NudgedEstimator) or type(now) is kind:
         return run
     nudged = as_settle("nudged_steps", in_step(now.nudged_steps)).steps
     return replace(run, estimator=kind(now.free_steps, nudged, now.beta, nudging=now.nudging))

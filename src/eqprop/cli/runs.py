@@ -10,22 +10,20 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from eqprop._core.checks import not_negative
+from eqprop._core.checks import non_negative
 from eqprop.cli.console import download_progress, echo, reports, reports_of_seeds
 from eqprop.cli.devices import as_device
 from eqprop.cli.errors import Diverged, Failed
 from eqprop.cli.figures import draw_run, drawable
-from eqprop.estimators import BPTT, ImplicitDiff
 from eqprop.models.convnet import ConvNet
 from eqprop.spiking import Spiking
-from eqprop.training.seeds import unsupported_reason
 from eqprop.training.config.run import ModelSpec, Run
 from eqprop.training.distributed.gloo import ProcessLostError
 from eqprop.training.distributed.processes import SINGLE_PROCESS, Processes
 from eqprop.training.progress.callbacks import TensorBoard
 from eqprop.training.run_folder import RunFolder
-from eqprop.training.seeds import alike, train_seeds
-from eqprop.training.session import create_run, is_finished, prepare_run, read_run, train_run
+from eqprop.training.seeds import config_without_seed, train_seeds, unsupported_reason
+from eqprop.training.session import create_run, prepare_run, read_run, train_run
 from eqprop.training.signals import Interrupted
 
 __all__ = ["ExecutionOptions", "at_once", "carry_out", "lay_out", "runs_in"]
@@ -53,7 +51,7 @@ class ExecutionOptions:
     def __post_init__(self) -> None:
         if self.device is not None:
             as_device(self.device)
-        not_negative("checkpoint_every", self.checkpoint_every)
+        non_negative("checkpoint_every", self.checkpoint_every)
         if self.tensorboard:
             TensorBoard(Path())  # says how to install it, now and not after the folders are made
 
@@ -76,7 +74,7 @@ def lay_out(
     """
     device = means.device or "cpu"
     for run in runs.values():
-        processes.admit(run.estimator, device)
+        processes.check_estimator(run.estimator, device)
     return processes.run_on_rank0(lambda: folders_for(runs, out, name, device, processes))
 
 
@@ -155,7 +153,7 @@ def carry_out(
     folders = [folder for group in groups for folder in group]
     for folder in folders:
         read_run(folder)  # every one is sound before the first begins
-    done = {folder: is_finished(RunFolder(folder)) and len(folders) > 1 for folder in folders}
+    done = {folder: RunFolder(folder).is_finished() and len(folders) > 1 for folder in folders}
     for group in groups:
         for folder in group:
             if done[folder]:
@@ -169,12 +167,12 @@ def carry_out(
             else:
                 carry_on(folder, means, root, processes)
         except KeyboardInterrupt as stop:
-            ended = all(is_finished(RunFolder(one)) for one in folders)
+            ended = all(RunFolder(one).is_finished() for one in folders)
             resume, draw = (
                 f"stopped; go on with `eqprop train --resume {top}`",
                 f"trained; `eqprop plot {top}` draws it",
             )
-            if processes.first:
+            if processes.is_rank0:
                 sys.stderr.write(f"{draw if ended else resume}\n")
             raise (stop if isinstance(stop, Interrupted) else Interrupted(signal.SIGINT)) from None
         except BrokenPipeError:
@@ -185,7 +183,7 @@ def carry_out(
             raise Failed(f"{folder}: {error}\nthe last checkpoint is whole: go on with `{again}`") from None
         except FloatingPointError as error:
             raise diverged(folder, error) from None
-    if means.plots and not drawable() and processes.first:
+    if means.plots and not drawable() and processes.is_rank0:
         sys.stderr.write("eqprop: no pictures without matplotlib: pip install 'eqprop[plot]'\n")
 
 
@@ -197,7 +195,7 @@ def at_once(folders: Sequence[Path], processes: Processes) -> list[list[Path]]:
     """
     same: dict[str, list[Path]] = {}
     for folder in folders:
-        same.setdefault(alike(read_run(folder)), []).append(folder)
+        same.setdefault(config_without_seed(read_run(folder)), []).append(folder)
     found = []
     for group in same.values():
         run = read_run(group[0])
@@ -227,7 +225,7 @@ def carry_on_at_once(folders: Sequence[Path], means: ExecutionOptions, root: str
     told = reports_of_seeds(runs, folders, tensorboard=means.tensorboard)
     with room(top, f"`eqprop train --resume {top}`", "the last checkpoints are whole"):
         outcomes = train_seeds(
-            folders, device=means.device, root=root, reports=told, checkpoint_every=means.checkpoint_every
+            folders, device=means.device, root=root, callbacks=told, checkpoint_every=means.checkpoint_every
         )
     lost = {folder: outcome for folder, outcome in outcomes.items() if isinstance(outcome, FloatingPointError)}
     for folder in outcomes.keys() - lost.keys() if means.plots and drawable() else ():
@@ -242,27 +240,27 @@ def carry_on_at_once(folders: Sequence[Path], means: ExecutionOptions, root: str
 def carry_on(folder: Path, means: ExecutionOptions, root: str | None, processes: Processes) -> None:
     """Begin or go on with one run, then draw it."""
     run = read_run(folder)
-    if processes.first:
+    if processes.is_rank0:
         caution(run)
-    told = reports(run.title, folder, tensorboard=means.tensorboard) if processes.first else []
+    told = reports(run.title, folder, tensorboard=means.tensorboard) if processes.is_rank0 else []
     with room(folder, f"`eqprop train --resume {folder}`", "the last checkpoint is whole"):
         train_run(
             folder,
             device=means.device,
             root=root,
-            reports=told,
+            callbacks=told,
             checkpoint_every=means.checkpoint_every,
             processes=processes,
         )
-    if means.plots and drawable() and processes.first:
+    if means.plots and drawable() and processes.is_rank0:
         with room(folder, f"`eqprop plot {folder}`", "it is trained, but its pictures could not be written"):
             draw_run(folder, means.device, root)
 
 
 def caution(run: Run) -> None:
     """Say what is not seen from the options alone."""
-    twin = run.model.dynamics.twin()
-    if isinstance(run.estimator, BPTT | ImplicitDiff) and twin is not run.model.dynamics:
+    twin = run.model.dynamics.differentiable_equivalent()
+    if run.estimator.uses_rate_model and twin is not run.model.dynamics:
         echo(
             f"{run.method} trains through the network's twin, {twin}, since a spike has no gradient; tests take the spikes"
         )

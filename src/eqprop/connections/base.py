@@ -51,7 +51,7 @@ class PreparedConnection(ABC):
         self.add_up(u, a)
         self.add_down(u, a)
 
-    def at(self, a: Sequence[Tensor]) -> "PreparedConnection":
+    def specialize(self, a: Sequence[Tensor]) -> "PreparedConnection":
         """This wire with what pre alone decides worked out for both ways: as good as itself as long as pre stands still."""
         return self
 
@@ -143,7 +143,7 @@ class Connection(nn.Module, ABC):
             f"{type(self).__name__} does not tell to how many units each unit is joined: give it a `fan_out`"
         )
 
-    def admit(self, post: Activation) -> None:
+    def check_activation(self, post: Activation) -> None:
         """Refuse an activation of the upper population with which the dynamics cannot settle; asked where pre relaxes.
 
         Raises:

@@ -30,7 +30,7 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
-from eqprop._core.checks import natural, positive_int
+from eqprop._core.checks import non_negative_int, positive_int
 from eqprop._core.memory_format import channels_last
 from eqprop.activations import Activation
 from eqprop.connections.base import Ends, LinearConnection, PreparedConnection
@@ -84,7 +84,7 @@ class Conv2d(LinearConnection):
         self.weight = nn.Parameter(torch.empty(positive_int("c_post", c_post), positive_int("c_pre", c_pre), k, k))
         self.bias = nn.Parameter(torch.empty(c_post)) if bias else None
         self.stride = positive_int("stride", stride)
-        self.padding = natural("padding", padding)
+        self.padding = non_negative_int("padding", padding)
         check_pooling(pool, pool_size)
         self.pool, self.pool_size = pool, pool_size
         self.reset_parameters()
@@ -102,7 +102,7 @@ class Conv2d(LinearConnection):
         pooling = f", pool={self.pool!r}, pool_size={self.pool_size}" if self.pool else ""
         return f"{c_pre}, {c_post}, {k}, stride={self.stride}, padding={self.padding}{pooling}, bias={self.bias is not None}"
 
-    def admit(self, post: Activation) -> None:
+    def check_activation(self, post: Activation) -> None:
         """Refuse max pooling below an activity that can be negative."""
         if self.pool == "max" and not post.lowest >= 0:
             raise ValueError(
@@ -245,7 +245,7 @@ class PreparedConv(PreparedConnection):
         into = u[self.pre]
         u[self.pre] = torch.add(into, self.back.down(q, into.shape), alpha=self.gain_pre)
 
-    def at(self, a: Sequence[Tensor]) -> PreparedConnection:
+    def specialize(self, a: Sequence[Tensor]) -> PreparedConnection:
         """With the convolution done, where the pooling needs it on both ways."""
         return self if self.pooling.fixed else self._seen(a)
 
@@ -277,6 +277,6 @@ class PreparedConvAtPre(PreparedConnection):
         if self.pre:
             self.prepare.add_back(u, self.prepare.pooling.spread(a[self.post], self.trace, self.shape))
 
-    def at(self, a: Sequence[Tensor]) -> PreparedConnection:
+    def specialize(self, a: Sequence[Tensor]) -> PreparedConnection:
         """The same for another pre."""
-        return self.prepare.at(a)
+        return self.prepare.specialize(a)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from eqprop._core.checks import not_negative
+from eqprop._core.checks import non_negative
 from eqprop.activations import Activation
 from eqprop.connections.base import Connection, Ends, LinearConnection, PreparedConnection
 from eqprop.connections.untied import Untied
@@ -54,7 +54,7 @@ class Mismatched(Connection):
         if not isinstance(written, LinearConnection | Untied):
             raise ValueError(f"`written` must be a Dense, a Conv2d or an Untied connection, got {written!r}")
         self.written = written
-        self.std = not_negative("std", std)
+        self.std = non_negative("std", std)
         self.register_buffer("deviation", torch.randn_like(feedback_of(written).detach()))
 
     def extra_repr(self) -> str:
@@ -95,9 +95,9 @@ class Mismatched(Connection):
         """The bias."""
         return self.written.offset()
 
-    def admit(self, post: Activation) -> None:
+    def check_activation(self, post: Activation) -> None:
         """As the written connection."""
-        self.written.admit(post)
+        self.written.check_activation(post)
 
     def prepare(self, pre: int, post: int, gains: Sequence[float]) -> PreparedConnection:
         """The ways up by ``W`` and down by ``V``, which is computed once a phase."""

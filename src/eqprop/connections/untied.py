@@ -83,9 +83,9 @@ class Untied(Connection):
         """The bias."""
         return self.upward.offset()
 
-    def admit(self, post: Activation) -> None:
+    def check_activation(self, post: Activation) -> None:
         """As the forward connection."""
-        self.upward.admit(post)
+        self.upward.check_activation(post)
 
     def prepare(self, pre: int, post: int, gains: Sequence[float]) -> PreparedConnection:
         """The ways up and down by weights of their own."""

@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import instance, natural, one_of
+from eqprop._core.checks import instance, non_negative_int, one_of
 
 __all__ = ["Augment"]
 
@@ -45,7 +45,7 @@ class Augment:
     border: Literal["black", "edge"] = "black"
 
     def __post_init__(self) -> None:
-        natural("pad", self.pad)
+        non_negative_int("pad", self.pad)
         instance("flip", self.flip, bool)
         one_of("border", self.border, ("black", "edge"))
 

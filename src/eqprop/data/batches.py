@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import finite, instance, natural, positive_int
+from eqprop._core.checks import finite, instance, non_negative_int, positive_int
 from eqprop.data.augmentation import Augment
 from eqprop.data.split import Samples
 
@@ -65,7 +65,7 @@ class Batches:
     def __post_init__(self) -> None:
         check_samples(self.x, self.y)
         positive_int("size", self.size)
-        natural("seed", self.seed)
+        non_negative_int("seed", self.seed)
         if self.augment is not None:
             instance("augment", self.augment, Augment).check(self.x.shape[1:])
             check_black(self.black, self.x)
@@ -84,8 +84,8 @@ class Batches:
         Raises:
             ValueError: if `n` is negative, or `start` is not from 0 to ``len(self)``.
         """
-        natural("n", n)
-        if natural("start", start) > len(self):
+        non_negative_int("n", n)
+        if non_negative_int("start", start) > len(self):
             raise ValueError(f"`start` must be at most {len(self)}, the number of batches, got {start}")
         batches = self.shuffled(self.order(n), start) if self.shuffle else self.slices(start)
         if self.augment is not None:

@@ -54,6 +54,9 @@ class Duality(NamedTuple):
 class Dynamics(ABC):
     """What a settling loop asks of a dynamics; every method is pure."""
 
+    spiking: ClassVar[bool] = False
+    """Whether units exchange spikes. The gradient is then that of `differentiable_equivalent`."""
+
     static_input: ClassVar[bool] = True
     """Whether the current that the input causes stands still as long as the weights do."""
 
@@ -88,7 +91,7 @@ class Dynamics(ABC):
         """A state that mixes others, put back where steps may set out from: as it is, for some."""
         return state
 
-    def twin(self) -> "Dynamics":
+    def differentiable_equivalent(self) -> "Dynamics":
         """Dynamics whose steps have a gradient, with the same units at rest: these themselves, for most."""
         return self
 
@@ -99,6 +102,13 @@ class Dynamics(ABC):
             ValueError: if there is a reason.
         """
 
+    def batching_unsupported_reason(self) -> str | None:
+        """Return why several networks cannot take their steps in one batch, or None where they can.
+
+        The default is to refuse: a subclass may draw random numbers, which would depend on the other networks.
+        """
+        return f"{type(self).__name__} dynamics may draw at random"
+
     @abstractmethod
     def energy(self, network: Network, state: State, x: Tensor) -> Tensor:
         """The energy that the free dynamics descend: ``(B,)``."""
@@ -108,7 +118,7 @@ class Dynamics(ABC):
         """How a step from ``state`` answers to a step of backpropagation through time."""
 
     @abstractmethod
-    def admit(self, beta: float) -> None:
+    def check_beta(self, beta: float) -> None:
         """Refuse, or warn of, a nudging strength that these dynamics do not bear."""
 
 
@@ -116,7 +126,7 @@ class BlockDynamics(Dynamics):
     """Dynamics whose populations can move by groups, while the others stand still: what asynchronous schedules ask for."""
 
     @abstractmethod
-    def move(
+    def step_group(
         self, network: Network, state: State, drive: Drive, group: Sequence[int], force: Force | None = None
     ) -> State:
         """The state after a step of the populations ``group`` alone, by number; no edge joins two of them. Else as `step`."""

@@ -73,6 +73,10 @@ class EnergyDescent(Dynamics):
         """``rho(s)``."""
         return tuple(p.activation.rho(s) for p, s in zip(network.relaxing, state, strict=True))
 
+    def batching_unsupported_reason(self) -> str | None:
+        """Return None: a step draws nothing. A subclass is refused until it says otherwise."""
+        return None if type(self) is EnergyDescent else super().batching_unsupported_reason()
+
     def energy(self, network: Network, state: State, x: Tensor) -> Tensor:
         """``1/2 |s|^2 - Phi(rho(x), rho(s))``: ``(B,)``."""
         phi = network.phi(self.encode(network, x), self.activity(network, state))
@@ -83,5 +87,5 @@ class EnergyDescent(Dynamics):
         """``D = 1``."""
         return Duality(self.dt, tuple(torch.ones_like(s) for s in state), through=True)
 
-    def admit(self, beta: float) -> None:
+    def check_beta(self, beta: float) -> None:
         """Every strength is borne."""

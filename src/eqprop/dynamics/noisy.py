@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import instance, not_negative
+from eqprop._core.checks import instance, non_negative
 from eqprop._core.state import State, Units
 from eqprop.dynamics.base import Duality, Dynamics, Force
 from eqprop.network import Activities, Drive, Network
@@ -50,12 +50,12 @@ class Noisy(Dynamics):
     std: float = 0.0
 
     def __post_init__(self) -> None:
-        if instance("dynamics", self.dynamics, Dynamics).twin() is not self.dynamics:
+        if instance("dynamics", self.dynamics, Dynamics).differentiable_equivalent() is not self.dynamics:
             raise ValueError(
                 f"`dynamics` is {self.dynamics!r}, which sends values from 0 to 1 and bears no Gaussian noise: take `Bernoulli` "
                 "coders, which are noisy, or its twin"
             )
-        not_negative("std", self.std)
+        non_negative("std", self.std)
 
     def encode(self, network: Network, x: Tensor) -> Tensor:
         """That of the wrapped dynamics: the input has no noise."""
@@ -94,9 +94,9 @@ class Noisy(Dynamics):
         """That of the wrapped dynamics: noise has no part in the Jacobian of a step."""
         return self.dynamics.duality(network, state, drive)
 
-    def admit(self, beta: float) -> None:
+    def check_beta(self, beta: float) -> None:
         """As the wrapped dynamics."""
-        self.dynamics.admit(beta)
+        self.dynamics.check_beta(beta)
 
 
 def gaussian(like: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class Prototypical(BlockDynamics):
             s[-1] = s[-1] + force(state[-1])
         return tuple(s)
 
-    def move(
+    def step_group(
         self, network: Network, state: State, drive: Drive, group: Sequence[int], force: Force | None = None
     ) -> State:
         """``rho(u)`` in the group, with the force at the old output where that is in it.
@@ -87,6 +87,10 @@ class Prototypical(BlockDynamics):
         """The state itself."""
         return state
 
+    def batching_unsupported_reason(self) -> str | None:
+        """Return None: a step draws nothing. A subclass is refused until it says otherwise."""
+        return None if type(self) is Prototypical else super().batching_unsupported_reason()
+
     def energy(self, network: Network, state: State, x: Tensor) -> Tensor:
         """``sum G(s) - Phi(x, s)`` with ``G' = rho^{-1}``: ``(B,)``. Steady states within the range of rho are stationary.
 
@@ -109,7 +113,7 @@ class Prototypical(BlockDynamics):
         slopes = tuple(r.derivative(u_n) for r, u_n in zip(rho, u, strict=True))
         return Duality(1.0, slopes, through=self.nudge == "inside" or bool((slopes[-1] == 1).all()))
 
-    def admit(self, beta: float) -> None:
+    def check_beta(self, beta: float) -> None:
         """Outside nudges are refused at ``|beta| >= 1`` and warned of above 0.6."""
         if self.nudge == "inside" or abs(beta) <= 0.6:
             return

@@ -1,29 +1,31 @@
-r"""What an estimator is: a function from a batch to losses.
+r"""Estimators: functions from a batch to losses.
 
-An estimator yields scalars whose value is the batch-mean cost and whose ``.backward()`` puts *its* estimate of the gradient
-into the parameters' ``.grad``, so that the loop does not know which one it runs and every ``torch.optim`` optimizer works that
-does not need a closure (L-BFGS does: it is not supported). `as_loss` makes such a scalar out of a cost and a surrogate that
-has the estimate for its gradient.
+An estimator yields scalars whose value is the batch-mean cost and whose ``.backward()`` adds *its* estimate of the gradient to the
+parameters' ``.grad``. The training loop is the same for all of them, and every ``torch.optim`` optimizer works that needs no
+closure (L-BFGS needs one and is not supported). `as_loss` builds such a scalar from a cost and a surrogate whose gradient is the
+estimate.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import ClassVar, Protocol
+from warnings import warn
 
 import torch
 from torch import Generator, Tensor
 from torch.optim import Optimizer
 
 from eqprop.models.model import Model
-from eqprop.solvers.settle import Solution
+from eqprop.solvers.settle import Settle, Solution
 
-__all__ = ["Estimator", "FreePhaseCallback", "as_loss", "bind_estimator", "check_grad_enabled"]
+__all__ = ["Estimator", "EstimatorBase", "FreePhaseCallback", "as_loss", "bind_estimator"]
 
 FreePhaseCallback = Callable[[Solution], object]
-"""Is handed the solution of the free phase, for errors, residuals and steps in a log; it records no gradient."""
+"""Called with the solution of the free phase, for errors, residuals and steps in a log; no gradient is recorded."""
 
 
 class Estimator(Protocol):
-    """What training loops take: every estimator of the library is one, and so is a user's function of this signature."""
+    """The signature that training loops call: of `EstimatorBase`, and of a user's own function."""
 
     def __call__(
         self,
@@ -34,20 +36,102 @@ class Estimator(Protocol):
         on_free_phase: FreePhaseCallback | None = None,
         generator: Generator | None = None,
     ) -> Iterator[Tensor]:
-        """Losses for one batch.
+        """Yield the losses of one batch.
 
         Args:
-            model: what is trained.
+            model: the model to train.
             x: input, ``(B, *shape)``.
             y: target, ``(B,)`` classes or ``(B, n)`` floats.
-            watch: is handed the free phase.
-            generator: source of what is drawn at random; torch's default one if left out.
+            on_free_phase: called with the solution of the free phase.
+            generator: source of random numbers; torch's default generator if left out.
         """
         ...
 
 
+class EstimatorBase(ABC):
+    """Base of the library's estimators: shared checks, and what callers can ask of an estimator."""
+
+    nudges: ClassVar[bool] = False
+    """Whether the gradient comes from nudged phases."""
+
+    continual: ClassVar[bool] = False
+    """Whether weights move inside the nudged phase."""
+
+    @property
+    @abstractmethod
+    def phases(self) -> dict[str, Settle]:
+        """The settings of each phase, by the name of the field that holds them; the free phase comes first."""
+
+    @property
+    def _strength(self) -> float | None:
+        """The nudging strength to check against the dynamics."""
+        return None
+
+    @property
+    def uses_rate_model(self) -> bool:
+        """Whether `Model.rate_model` is differentiated, free phase included, in place of a spiking model."""
+        return False
+
+    @abstractmethod
+    def rule_name(self, tied: bool) -> str:
+        """Return the name that papers give to the learning rule, for tied or untied weights, such as "EP" or "C-VF"."""
+
+    def batching_unsupported_reason(self) -> str | None:
+        """Return why several seeds cannot be trained in one batched computation, or None if they can."""
+        for steps in self.phases.values():
+            if steps.tol is not None:
+                return f"with a tolerance, {steps.tol}, each seed takes as many steps as it needs"
+            if steps.accelerate is not None:
+                return "acceleration looks at all samples of a batch"
+        return None
+
+    def distribution_unsupported_reason(self) -> str | None:
+        """Return why a batch cannot be split over several processes, or None if it can."""
+        return None
+
+    def bind(self, model: Model, optimizer: Optimizer) -> Estimator:
+        """Return the estimator to use with an optimizer on a model; see `bind_estimator`."""
+        return self
+
+    def __call__(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        on_free_phase: FreePhaseCallback | None = None,
+        generator: Generator | None = None,
+        watch: FreePhaseCallback | None = None,
+    ) -> Iterator[Tensor]:
+        """Yield the losses of one batch; arguments as of `Estimator`. ``watch`` is the deprecated name of ``on_free_phase``."""
+        if watch is not None:
+            warn("`watch` was renamed: pass `on_free_phase`", DeprecationWarning, stacklevel=2)
+            on_free_phase = on_free_phase or watch
+        self._check_grad_enabled()
+        if self._strength is not None:
+            model.dynamics.check_beta(self._strength)  # called from here, since its warning names the caller's line
+        return self._checked(self._losses(model, x, y, on_free_phase, generator))
+
+    @abstractmethod
+    def _losses(
+        self, model: Model, x: Tensor, y: Tensor, on_free_phase: FreePhaseCallback | None, generator: Generator | None
+    ) -> Iterator[Tensor]:
+        """Yield the losses, after the checks of a call."""
+
+    def _checked(self, losses: Iterator[Tensor]) -> Iterator[Tensor]:
+        """Check once more when the first loss is asked for: the body of a generator runs under the caller's grad mode of then."""
+        self._check_grad_enabled()
+        yield from losses
+
+    def _check_grad_enabled(self) -> None:
+        if not torch.is_grad_enabled():
+            raise RuntimeError(
+                f"{type(self).__name__} was called under `no_grad` or `inference_mode`: call it where gradients are enabled"
+            )
+
+
 def as_loss(cost: Tensor, surrogate: Tensor) -> Tensor:
-    """A scalar with the value and gradient of ``cost``, plus the gradient of ``surrogate``.
+    """Return a scalar with the value and gradient of ``cost``, plus the gradient of ``surrogate``.
 
     >>> import torch
     >>> w = torch.ones((), requires_grad=True)
@@ -60,18 +144,10 @@ def as_loss(cost: Tensor, surrogate: Tensor) -> Tensor:
 
 
 def bind_estimator(estimator: Estimator, model: Model, optimizer: Optimizer) -> Estimator:
-    """The estimator that serves that optimizer on that model. Few care who takes their losses: those have a method ``bind``.
+    """Return the estimator to use with an optimizer on a model: that of its method ``bind``, where it has one, or itself.
 
     Raises:
         ValueError: if the estimator does not fit the two.
     """
     bind = getattr(estimator, "bind", None)
     return estimator if bind is None else bind(model, optimizer)
-
-
-def check_grad_enabled(estimator: object) -> None:
-    """Raise RuntimeError where gradients are switched off, since a loss without a gradient trains nothing."""
-    if not torch.is_grad_enabled():
-        raise RuntimeError(
-            f"{type(estimator).__name__} was called under `no_grad` or `inference_mode`: call it where gradients are on"
-        )

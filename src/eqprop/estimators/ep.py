@@ -1,6 +1,6 @@
 r"""Equilibrium Propagation (Scellier & Bengio 2017; in discrete time, Ernoult et al. 2019).
 
-The network settles to ``s*`` without a target, then to ``s^beta`` with the force ``-beta dC/ds^L`` on its output, and
+The network settles to ``s*`` without a target, then to ``s^beta`` under the force ``-beta dC/ds^L`` on its output, and
 
     dL/dtheta  ~  (dPhi/dtheta(s^a) - dPhi/dtheta(s^b)) / norm
 
@@ -8,32 +8,71 @@ The network settles to ``s*`` without a target, then to ``s^beta`` with the forc
     random-sign   the same with -beta in half of the batches     the error averages out
     centred       (a, b, norm) = (s^-beta, s^beta, 2 beta)       error of order beta^2 (Laborieux et al. 2021)
 
-The phases at -beta and beta start from the same ``s*`` and run side by side, as one batch of 2B.
+The phases at -beta and beta start from the same ``s*`` and run as one batch of 2B.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
 
 from eqprop._core.checks import nonzero, one_of
 from eqprop._core.state import State
-from eqprop.dynamics.base import Dynamics, Force
-from eqprop.estimators.base import FreePhaseCallback, as_loss, check_grad_enabled
+from eqprop.dynamics.base import Force
+from eqprop.estimators.base import EstimatorBase, FreePhaseCallback, as_loss
 from eqprop.models.model import Model, check_state
-from eqprop.network import Activities, Drive, Network
+from eqprop.network import Contrast
+from eqprop.solvers.phase import Phase
 from eqprop.solvers.settle import Settle, Solution, as_settle, settle
 
-__all__ = ["EquilibriumProp", "Nudging"]
+__all__ = ["EquilibriumProp", "NudgedEstimator", "Nudging"]
 
 Nudging = Literal["one-sided", "centred", "random-sign"]
 NUDGINGS: tuple[Nudging, ...] = ("one-sided", "centred", "random-sign")
 
 
+class NudgedEstimator(EstimatorBase):
+    """Base of the estimators with nudged phases, whose fields are at least those below."""
+
+    nudges: ClassVar[bool] = True
+
+    free_steps: int | Settle
+    nudged_steps: int | Settle
+    beta: float
+    nudging: Nudging
+
+    def __post_init__(self) -> None:
+        as_settle("free_steps", self.free_steps)
+        as_settle("nudged_steps", self.nudged_steps)
+        nonzero("beta", self.beta)
+        one_of("nudging", self.nudging, NUDGINGS)
+
+    @property
+    def phases(self) -> dict[str, Settle]:
+        """The free phase and the nudged phases."""
+        return {name: as_settle(name, getattr(self, name)) for name in ("free_steps", "nudged_steps")}
+
+    def rule_name(self, tied: bool) -> str:
+        """Return "EP" for tied and "VF" (vector field) for untied weights; with the prefix "C-" for continual rules."""
+        return ("C-" if self.continual else "") + ("EP" if tied else "VF")
+
+    def batching_unsupported_reason(self) -> str | None:
+        """Return a reason for continual rules, random signs, tolerance and acceleration."""
+        if self.continual:
+            return f"{type(self).__name__} moves weights within a phase"
+        if self.nudging == "random-sign":
+            return "random signs are drawn for each batch of each seed"
+        return super().batching_unsupported_reason()
+
+    @property
+    def _strength(self) -> float | None:
+        return self.beta
+
+
 @dataclass(frozen=True)
-class EquilibriumProp:
+class EquilibriumProp(NudgedEstimator):
     """Gradient by Equilibrium Propagation.
 
     Args:
@@ -44,7 +83,7 @@ class EquilibriumProp:
 
     Raises:
         ValueError: if ``beta`` is zero or not finite, a number of steps is not a positive whole number, or ``nudging`` is
-            unknown; on a call, if the batch does not fit the model or the dynamics do not bear ``beta``.
+            unknown; on a call, if the batch does not fit the model or the dynamics are unstable at this ``beta``.
         RuntimeError: on a call under ``no_grad``.
         FloatingPointError: on a call, if the input, a weight or a state is not finite.
 
@@ -60,26 +99,6 @@ class EquilibriumProp:
     beta: float
     nudging: Nudging = "one-sided"
 
-    def __post_init__(self) -> None:
-        as_settle("free_steps", self.free_steps)
-        as_settle("nudged_steps", self.nudged_steps)
-        nonzero("beta", self.beta)
-        one_of("nudging", self.nudging, NUDGINGS)
-
-    def __call__(
-        self,
-        model: Model,
-        x: Tensor,
-        y: Tensor,
-        *,
-        on_free_phase: FreePhaseCallback | None = None,
-        generator: Generator | None = None,
-    ) -> Iterator[Tensor]:
-        """One loss: see `Estimator`."""
-        check_grad_enabled(self)
-        model.dynamics.admit(self.beta)
-        return self._losses(model, x, y, on_free_phase, generator, None)
-
     def from_state(
         self,
         model: Model,
@@ -90,14 +109,14 @@ class EquilibriumProp:
         on_free_phase: FreePhaseCallback | None = None,
         generator: Generator | None = None,
     ) -> Iterator[Tensor]:
-        """The same, but the free phase starts from ``state``: of several steady states, it ends in the one that lies there.
+        """Yield the loss of a free phase that starts from ``state``, to choose among several steady states.
 
         Raises:
-            ValueError: if ``state`` does not fit the model; else as a call.
+            ValueError: if ``state`` does not fit the model; otherwise as a call.
         """
-        check_grad_enabled(self)
-        model.dynamics.admit(self.beta)
-        return self._losses(model, x, y, on_free_phase, generator, state)
+        self._check_grad_enabled()
+        model.dynamics.check_beta(self.beta)
+        return self._checked(self._losses(model, x, y, on_free_phase, generator, state))
 
     def _losses(
         self,
@@ -106,36 +125,25 @@ class EquilibriumProp:
         y: Tensor,
         on_free_phase: FreePhaseCallback | None,
         generator: Generator | None,
-        state: State | None,
+        state: State | None = None,
     ) -> Iterator[Tensor]:
-        check_grad_enabled(self)  # again: it is here that gradients must be on
-        network, dynamics, cost = model.network, model.dynamics, model.cost
+        cost = model.cost
         with torch.no_grad():
-            drive, start, target = model.prepare_batch(x, y)
+            phase, start, target = model.prepare_batch(x, y)
             start = start if state is None else check_state(state, start)
-            free = settle(network, dynamics, drive, start, as_settle("free_steps", self.free_steps))
+            free = settle(phase, start, as_settle("free_steps", self.free_steps))
             if on_free_phase is not None:
                 on_free_phase(free)
             betas = nudging_strengths(self.nudging, self.beta, generator)
             targets = torch.cat([target] * len(betas)) if len(betas) > 1 else target
             steps = as_settle("nudged_steps", self.nudged_steps)
-            pair = settle_nudged(
-                network, dynamics, drive, free, steps, betas, lambda beta: cost.nudging_force(targets, beta)
-            )
+            contrast = settle_nudged(phase, free, steps, betas, lambda beta: cost.nudging_force(targets, beta))
         loss = cost.value(free.output, target).mean()
-        yield as_loss(loss, network.contrast(dynamics.encode(network, x), free.activity, *pair))
-
-
-class Contrast(NamedTuple):
-    """The two states that a contrast compares, and what their difference is divided by."""
-
-    a: Activities
-    b: Activities
-    norm: float
+        yield as_loss(loss, model.network.contrast(model.dynamics.encode(model.network, x), *contrast))
 
 
 def nudging_strengths(nudging: Nudging, beta: float, generator: Generator | None) -> tuple[float, ...]:
-    """The nudging strength of each nudged phase of a batch."""
+    """Return the nudging strength of each nudged phase of a batch."""
     if nudging == "centred":
         return -beta, beta
     if nudging == "random-sign":
@@ -144,32 +152,32 @@ def nudging_strengths(nudging: Nudging, beta: float, generator: Generator | None
     return (beta,)
 
 
+def strength_per_sample(out: Tensor, betas: tuple[float, ...]) -> Tensor:
+    """Return the strength of each sample of the batch repeated once for each strength, ``(n B, 1, ...)``."""
+    return torch.cat([out.new_full((out.shape[0], *[1] * (out.dim() - 1)), beta) for beta in betas])
+
+
 def settle_nudged(
-    network: Network,
-    dynamics: Dynamics,
-    drive: Drive,
+    phase: Phase,
     free: Solution,
     steps: Settle,
     betas: tuple[float, ...],
     nudging_force: Callable[[float | Tensor], Force],
 ) -> Contrast:
-    """Settle again from the free state under a force of each strength, all strengths at once as one batch.
+    """Settle from the free state under a force of each strength, as one batch, and return the states to compare.
 
     Args:
-        network: the network.
-        dynamics: its dynamics.
-        drive: of the free phase.
-        free: the free phase's solution.
-        steps: for how long.
+        phase: the free phase.
+        free: its solution.
+        steps: how long to settle.
         betas: ``(beta,)`` one-sided, ``(-beta, beta)`` centred.
-        pull: from the strength, one for all samples or ``(n B, 1, …)``, to the force on the batch repeated once for each.
+        nudging_force: from the strength, one number or ``(n B, 1, ...)``, to the force on the batch repeated once for each.
     """
     if len(betas) == 1:
         (beta,) = betas
-        nudged = settle(network, dynamics, drive, free.state, steps, force=nudging_force(beta))
-        return Contrast(free.activity, nudged.activity, beta)
-    n, batch, out = len(betas), drive.input.shape[0], free.output
-    each = torch.cat([out.new_full((batch, *[1] * (out.dim() - 1)), beta) for beta in betas])
-    nudged = settle(network, dynamics, drive.repeat(n), free.state, steps, force=nudging_force(each), copies=n)
-    a, b = zip(*(s.split(batch) for s in nudged.activity), strict=True)
-    return Contrast(a, b, betas[1] - betas[0])
+        nudged = settle(phase.nudged(nudging_force(beta)), free.state, steps)
+        return Contrast(free.activity, free.activity, nudged.activity, beta)
+    n, force = len(betas), nudging_force(strength_per_sample(free.output, betas))
+    nudged = settle(phase.repeat(n).nudged(force), free.state, steps, copies=n)
+    a, b = zip(*(s.split(phase.drive.input.shape[0]) for s in nudged.activity), strict=True)
+    return Contrast(free.activity, a, b, betas[1] - betas[0])

@@ -4,8 +4,8 @@ Forward, the block settles to ``s*`` under its input ``x`` and returns the outpu
 ``g = dL/ds^L`` takes the place of a cost's gradient: the block settles again under the constant forces ``-beta g`` and
 ``+beta g``, and the contrast of the two states gives ``dL/dtheta`` and ``dL/dx = dPhi/dx`` alike.
 
-How large ``g`` is, is the outer loss's affair, and what beta means must not hang on it: ``g`` is divided by the root mean square
-over the batch of its samples' norms, and the gradients are multiplied back.
+The size of ``g`` depends on the outer loss, but the effect of beta must not: ``g`` is divided by the root mean square over the
+batch of its samples' norms, and the gradients are multiplied by it.
 """
 
 from collections.abc import Iterator
@@ -18,8 +18,9 @@ from torch.autograd.function import once_differentiable
 from eqprop._core.checks import instance, nonzero, one_of
 from eqprop.dynamics.base import Dynamics, Force
 from eqprop.estimators.ep import NUDGINGS, Nudging, nudging_strengths, settle_nudged
-from eqprop.network import Drive, Network
-from eqprop.solvers.settle import Settle, Solution, as_settle, init_phase, settle
+from eqprop.network import Network
+from eqprop.solvers.phase import Phase, init_phase
+from eqprop.solvers.settle import Settle, Solution, as_settle, settle
 
 __all__ = ["Equilibrium"]
 
@@ -27,20 +28,20 @@ __all__ = ["Equilibrium"]
 class Equilibrium(nn.Module):
     """A convergent network as a layer: ``(B, *input_shape) -> (B, *output_shape)``.
 
-    Gradients of its parameters and of its input are EP's; a second backward through them raises RuntimeError.
+    The gradients of its parameters and of its input are EP's; differentiating them again raises RuntimeError.
 
     Args:
         network: populations and connections.
-        dynamics: how they move; `Prototypical(nudge="inside")` or `EnergyDescent` give the exact limit.
+        dynamics: how the populations move; `Prototypical(nudge="inside")` or `EnergyDescent` give the exact limit.
         free_steps: length of the free phase: steps or `Settle`.
         nudged_steps: length of the nudged phases: steps or `Settle`.
         beta: nudging strength, for cotangents of unit size.
         nudging: "centred", "one-sided" or "random-sign".
 
     Raises:
-        ValueError: if ``beta`` is zero or not finite or the dynamics do not bear it, a number of steps is not a positive
-            whole number, ``nudging`` is unknown, or a schedule cannot move the network by these dynamics; on a call, if the
-            input does not fit.
+        ValueError: if ``beta`` is zero or not finite or makes the dynamics unstable, a number of steps is not a positive
+            whole number, ``nudging`` is unknown, or a schedule does not apply to the dynamics; on a call, if the input does not
+            fit.
         FloatingPointError: on a call, if the input, a weight or a state is not finite.
 
     >>> import torch, eqprop as ep
@@ -67,65 +68,64 @@ class Equilibrium(nn.Module):
         self.beta = nonzero("beta", beta)
         self.nudging: Nudging = one_of("nudging", nudging, NUDGINGS)
         dynamics.check_network(network)
-        dynamics.admit(self.beta)
+        dynamics.check_beta(self.beta)
         for steps in (self.free_steps, self.nudged_steps):
-            steps.admit(network, dynamics)
+            steps.check_dynamics(network, dynamics)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The output population's steady state."""
-        if torch.is_autocast_enabled(x.device.type):  # which lowers what comes in; the block keeps its precision
+        """Return the steady state of the output population, ``(B, *output_shape)``."""
+        if torch.is_autocast_enabled(x.device.type):  # autocast lowers the precision of x; the block keeps its own
             x = x.to(next(self.network.parameters(), x).dtype)
         return _Bridge.apply(self, x, *self.network.parameters())  # type: ignore[no-any-return]
 
-    def solve(self, x: Tensor) -> tuple[Drive, Solution]:
-        """The free phase."""
+    def solve(self, x: Tensor) -> tuple[Phase, Solution]:
+        """Run the free phase under ``x``; return it and its solution."""
         with torch.inference_mode(False), torch.no_grad():
-            drive, start = init_phase(self.network, self.dynamics, x)
-            return drive, settle(self.network, self.dynamics, drive, start, self.free_steps)
+            phase, start = init_phase(self.network, self.dynamics, x)
+            return phase, settle(phase, start, self.free_steps)
 
-    def gradients(self, x: Tensor, drive: Drive, free: Solution, cotangent: Tensor) -> Iterator[Tensor | None]:
-        """EP's gradients with respect to ``x`` (None if it wants none) and to every parameter."""
-        size, pull = unit(-cotangent)
+    def gradients(self, x: Tensor, phase: Phase, free: Solution, cotangent: Tensor) -> Iterator[Tensor | None]:
+        """Yield EP's gradients with respect to ``x`` (None if it requires none) and to every parameter."""
+        size, force = _normalize(-cotangent)
         betas = nudging_strengths(self.nudging, self.beta, None)
-        pulls = torch.cat([pull] * len(betas))
-        pair = settle_nudged(
-            self.network, self.dynamics, drive, free, self.nudged_steps, betas, lambda beta: steady(beta * pulls)
-        )
+        forces = torch.cat([force] * len(betas))
+        contrast = settle_nudged(phase, free, self.nudged_steps, betas, lambda beta: _constant(beta * forces))
         leaf = x.detach().requires_grad_(x.requires_grad)
         with torch.enable_grad():
-            surrogate = self.network.contrast(self.dynamics.encode(self.network, leaf), free.activity, *pair)
+            surrogate = self.network.contrast(self.dynamics.encode(self.network, leaf), *contrast)
         wanted = [p for p in (leaf, *self.network.parameters()) if p.requires_grad]
         found = torch.autograd.grad(surrogate, wanted, allow_unused=True) if wanted else ()
         scaled = iter([None if g is None else g * (size * x.shape[0]) for g in found])
         return (next(scaled) if p.requires_grad else None for p in (leaf, *self.network.parameters()))
 
 
-def steady(force: Tensor) -> Force:
-    """A force that does not hang on the state."""
-    return lambda _: force
-
-
 class _Bridge(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, block: Equilibrium, x: Tensor, *parameters: Tensor) -> Tensor:
-        drive, free = block.solve(x)
+        phase, free = block.solve(x)
         ctx.save_for_backward(x, *parameters)  # autograd then refuses a backward after they were changed in place
-        ctx.block, ctx.drive, ctx.free = block, drive, free
-        return free.output.clone()  # the caller's own: the free state must outlive whatever is done to the output
+        ctx.block, ctx.phase, ctx.free = block, phase, free
+        return free.output.clone()  # a copy: the free state must survive in-place changes of the output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, *parameters = ctx.saved_tensors
         if [p.data_ptr() for p in parameters] != [p.data_ptr() for p in ctx.block.network.parameters()]:
-            raise RuntimeError("the parameters of an Equilibrium were exchanged between its forward and its backward")
-        return None, *ctx.block.gradients(x, ctx.drive, ctx.free, cotangents[0])
+            raise RuntimeError(
+                "the parameters of an Equilibrium were replaced between its forward and its backward: run forward again"
+            )
+        return None, *ctx.block.gradients(x, ctx.phase, ctx.free, cotangents[0])
 
 
-def unit(cotangent: Tensor) -> tuple[Tensor, Tensor]:
-    """``(size, cotangent / size)``, the size being the root mean square of the samples' norms; 1 if all are zero."""
+def _constant(force: Tensor) -> Force:
+    return lambda _: force
+
+
+def _normalize(cotangent: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``(size, cotangent / size)``: size is the root mean square of the samples' norms, or 1 if all are zero."""
     largest = cotangent.abs().amax()
-    scale = torch.where(largest > 0, largest, torch.ones_like(largest))  # first, so that no square can underflow
+    scale = torch.where(largest > 0, largest, torch.ones_like(largest))  # first, so that no square underflows
     rms = (cotangent / scale).flatten(1).square().sum(1).mean().sqrt()
     size = scale * torch.where(rms > 0, rms, torch.ones_like(rms))
     return size, cotangent / size

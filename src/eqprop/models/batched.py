@@ -8,7 +8,7 @@ from eqprop.connections.batched import BatchedConnection, is_dense
 from eqprop.models.model import Model
 from eqprop.network import Network
 
-__all__ = ["unsupported_reason", "batch_models"]
+__all__ = ["batch_models", "unsupported_reason"]
 
 
 def unsupported_reason(model: Model) -> str | None:

@@ -13,7 +13,7 @@ from warnings import warn
 
 import torch
 
-from eqprop._core.checks import angle_in_degrees, natural, positive, positive_int
+from eqprop._core.checks import angle_in_degrees, non_negative_int, positive, positive_int
 from eqprop.activations import Activation, as_activation
 from eqprop.connections.base import LinearConnection
 from eqprop.connections.conv import Conv2d
@@ -99,7 +99,7 @@ class ConvNet:
         if not self.channels:
             raise ValueError("`channels` must name at least one image population; without any, take `mlp`")
         self._set("skips", tuple(map(pair, self.skips)))
-        for name, check in (("kernel_size", positive_int), ("padding", natural), ("stride", positive_int)):
+        for name, check in (("kernel_size", positive_int), ("padding", non_negative_int), ("stride", positive_int)):
             self._set(name, each(name, getattr(self, name), len(self.channels), "convolution", check))
         self._set("gain", each("gain", self.gain, len(self.channels) + len(self.dense), "connection", positive))
         check_pooling(self.pool, self.pool_size)
@@ -211,7 +211,7 @@ def pair(skip: Sequence[int]) -> tuple[int, int]:
     """
     if not isinstance(skip, Sequence) or len(skip) != 2:
         raise ValueError(f"`skips` must be pairs of populations, got {skip!r}")
-    return natural("skips", skip[0]), natural("skips", skip[1])
+    return non_negative_int("skips", skip[0]), non_negative_int("skips", skip[1])
 
 
 def each(name: str, value: T | Sequence[T], n: int, what: str, check: Callable[[str, object], T]) -> T | tuple[T, ...]:

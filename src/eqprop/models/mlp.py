@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from eqprop._core.checks import angle_in_degrees, not_negative, positive_int
+from eqprop._core.checks import angle_in_degrees, non_negative, positive_int
 from eqprop.activations import Activation, as_activation
 from eqprop.connections.dense import Dense
 from eqprop.connections.mismatched import Mismatched
@@ -71,7 +71,7 @@ class MLP:
         angle_in_degrees("angle", self.angle)
         if self.tied and self.angle != 0:
             raise ValueError(f"`angle` is {self.angle!r}, but tied weights are their own feedback: add `tied=False`")
-        not_negative("mismatch", self.mismatch)
+        non_negative("mismatch", self.mismatch)
 
     def build(self) -> Model:
         """Draw the weights and put the model together."""

@@ -1,28 +1,36 @@
-r"""A model: a network, how it moves, what it is to minimise, and how long it settles.
+r"""A model: a network, its dynamics, a cost of its output, and how long it settles.
 
-`Model` ties four orthogonal choices together; estimators take it and ask for nothing else. `relax` runs one phase by hand.
+Estimators take a `Model` and nothing else. `relax` runs one phase by hand.
 """
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
+from warnings import warn
 
 import torch
 from torch import Tensor, nn
 
-from eqprop._core.checks import instance, nonzero
+from eqprop._core.checks import ArgumentError, instance, nonzero
 from eqprop._core.state import State, iter_tensors
 from eqprop.costs import Cost
 from eqprop.dynamics.base import Dynamics, Force
-from eqprop.network import Drive, Network
-from eqprop.solvers.settle import Settle, Solution, as_settle, init_phase, settle
+from eqprop.network import Network
+from eqprop.solvers.phase import Phase, init_phase
+from eqprop.solvers.settle import Settle, Solution, as_settle, settle
 
-__all__ = ["Model", "relax"]
+__all__ = ["Model", "PreparedBatch", "relax"]
 
 
 class PreparedBatch(NamedTuple):
-    """A batch made ready: the network's drive, the state that a free phase starts in, the encoded target."""
+    """What all phases on one batch share.
 
-    drive: Drive
+    Attributes:
+        phase: the free phase under the batch's input.
+        start: the state that it starts from.
+        target: the encoded target, as the cost takes it.
+    """
+
+    phase: Phase
     start: State
     target: Tensor
 
@@ -32,10 +40,10 @@ class Model(nn.Module):
 
     Args:
         network: populations and connections.
-        dynamics: how they move.
-        cost: of the output population.
-        settle: how long ``model(x)`` settles: steps or `Settle`. Train with the same number: a network trained at
-            T = 25 may not stand T = 200.
+        dynamics: how the populations move.
+        cost: cost of the output population.
+        settle: how long ``model(x)`` settles: steps or `Settle`. Use as many steps as in training; accuracy can drop with many
+            more.
 
     Raises:
         ValueError: if the parts do not fit each other.
@@ -52,44 +60,62 @@ class Model(nn.Module):
         self.dynamics = instance("dynamics", dynamics, Dynamics)
         self.cost = instance("cost", cost, Cost)
         self.settle = as_settle("settle", settle)
-        cost.width(network.populations[-1].shape)  # a readout that does not fit says so now
+        cost.width(network.populations[-1].shape)  # raises if a readout does not fit
         dynamics.check_network(network)
-        self.settle.admit(network, dynamics)
+        self.settle.check_dynamics(network, dynamics)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Settle from zero and predict: scores ``(B, n)``, whose largest is the class. No gradient is recorded.
+        """Settle from zero and predict, without recording a gradient.
+
+        Args:
+            x: input, ``(B, *shape)``.
+
+        Returns:
+            Scores ``(B, n)``; the largest is that of the predicted class.
 
         Raises:
             ValueError: if ``x`` does not fit the input population.
             FloatingPointError: if the input, a weight or a state is not finite.
         """
         with torch.inference_mode(False), torch.no_grad():
-            drive, start = init_phase(self.network, self.dynamics, x)
-            return self.cost.predict(settle(self.network, self.dynamics, drive, start, self.settle).output)
+            phase, start = init_phase(self.network, self.dynamics, x)
+            return self.cost.predict(settle(phase, start, self.settle).output)
+
+    def rate_model(self) -> "Model":
+        """Return the model of the same network and cost with `Dynamics.differentiable_equivalent` as its dynamics.
+
+        This is the model itself, unless it spikes.
+        """
+        rates = self.dynamics.differentiable_equivalent()
+        return self if rates is self.dynamics else Model(self.network, rates, self.cost, self.settle)
 
     def twin(self) -> "Model":
-        """The model of the same network and cost whose steps have a gradient: itself, unless its dynamics have another `twin`."""
-        smooth = self.dynamics.twin()
-        return self if smooth is self.dynamics else Model(self.network, smooth, self.cost, self.settle)
+        """Deprecated alias of `rate_model`."""
+        warn("`Model.twin` was renamed: call `Model.rate_model`", DeprecationWarning, stacklevel=2)
+        return self.rate_model()
 
     def energy(self, state: State, x: Tensor) -> Tensor:
-        """Energy of each sample in that state under the input ``x``: ``(B,)``. The free dynamics settle where it is stationary."""
+        """Return the energy ``(B,)`` of each sample in ``state`` under the input ``x``; it is stationary at free steady states."""
         x = self.network.check_input(x)
         return self.dynamics.energy(self.network, check_state(state, self.dynamics.init(self.network, x)), x)
 
     def prepare_batch(self, x: Tensor, y: Tensor) -> PreparedBatch:
-        """Check a batch and compute, once, what all of its phases share.
+        """Check a batch and compute what its phases share.
+
+        Args:
+            x: input, ``(B, *shape)``.
+            y: target, ``(B,)`` classes or ``(B, n)`` floats.
 
         Raises:
             ValueError: if ``x`` or ``y`` does not fit.
         """
-        drive, start = init_phase(self.network, self.dynamics, x)
-        return PreparedBatch(drive, start, self.cost.encode(y, self.dynamics.units(start)[-1]))
+        phase, start = init_phase(self.network, self.dynamics, x)
+        return PreparedBatch(phase, start, self.cost.encode(y, phase.units(start)[-1]))
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, nn.Parameter]]:
-        """Input-first, weight then bias for each connection; then feedback weights; then those of a readout."""
+        """Yield names and parameters: input-first, weight then bias of each connection; feedback weights; those of a readout."""
         named = super().named_parameters(prefix, recurse, remove_duplicate)
         start = f"{prefix}.network." if prefix else "network."
         yield from sorted(named, key=lambda pair: (not pair[0].startswith(start), pair[0].endswith(".feedback")))
@@ -104,21 +130,24 @@ def relax(
     state: State | None = None,
     trajectory: bool = False,
     on_step: Callable[[State], object] | None = None,
+    *,
+    see: Callable[[State], object] | None = None,
 ) -> Solution:
     """Run one phase: free, or nudged by ``-beta dC/ds^L`` if ``beta`` is not zero.
 
     Args:
-        model: what to settle.
+        model: the model to settle.
         x: input, ``(B, *shape)``.
         steps: number of steps, or `Settle`.
         y: target, ``(B,)`` classes or ``(B, n)`` floats.
         beta: nudging strength; needs ``y``.
-        state: where to start; zero if left out.
+        state: where to start; the initial state of the dynamics if left out.
         trajectory: keep every state in the solution.
-        see: is shown the state after every step.
+        on_step: called with the state after every step.
+        see: deprecated name of ``on_step``.
 
     Raises:
-        ValueError: if an argument does not fit, or the dynamics do not bear ``beta``.
+        ValueError: if an argument does not fit, or the dynamics are unstable at this ``beta``.
         FloatingPointError: if the input, a weight or a state is not finite.
 
     >>> import torch, eqprop as ep
@@ -126,34 +155,33 @@ def relax(
     >>> solution.steps, solution.residual.shape
     (20, torch.Size([5]))
     """
+    if see is not None:
+        warn("`see` was renamed: pass `on_step`", DeprecationWarning, stacklevel=2)
+        on_step = on_step or see
     if beta != 0:
-        model.dynamics.admit(nonzero("beta", beta))
+        model.dynamics.check_beta(nonzero("beta", beta))
     steps = as_settle("steps", steps)
     with torch.inference_mode(False), torch.no_grad():
-        drive, start = init_phase(model.network, model.dynamics, x)
-        force = nudging_force(model.cost, model.dynamics.units(start)[-1], y, beta)
-        first = start if state is None else check_state(state, start)
-        return settle(
-            model.network, model.dynamics, drive, first, steps, force=force, trajectory=trajectory, on_step=on_step
-        )
+        phase, start = init_phase(model.network, model.dynamics, x)
+        force = _nudging_force(model.cost, phase.units(start)[-1], y, beta)
+        start = start if state is None else check_state(state, start)
+        return settle(phase.nudged(force), start, steps, trajectory=trajectory, on_step=on_step)
 
 
-def nudging_force(cost: Cost, out: Tensor, y: Tensor | None, beta: float) -> Force | None:
-    """``-beta dC/ds^L``, after a check of the target; None without a nudge."""
+def _nudging_force(cost: Cost, out: Tensor, y: Tensor | None, beta: float) -> Force | None:
     if y is None and beta != 0:
-        raise ValueError(f"`beta` is {beta!r}, but there is no target to be nudged to: give `y`")
+        raise ArgumentError("y", f"`beta` is {beta!r}, but there is no target: give `y`")
     target = None if y is None else cost.encode(y, out)
     return None if target is None or beta == 0 else cost.nudging_force(target, beta)
 
 
 def check_state(state: State, like: State) -> State:
-    """``state``, if it has the shapes, the kind and the device of ``like``, and is of the same dynamics."""
+    """Return ``state`` if its shapes, dtypes, devices and kind of state are those of ``like``; raise ValueError otherwise."""
     if hasattr(like, "_fields") and type(state) is not type(like):
-        raise ValueError(
-            f"`state` must be a {type(like).__name__}, such as that of a solution, got a {type(state).__name__}"
-        )
-    got, wanted = ([(tuple(s.shape), s.dtype, s.device) for s in iter_tensors(one)] for one in (state, like))
-    if got != wanted:
-        brief = (", ".join(f"{shape} {dtype}" for shape, dtype, _ in facts) for facts in (wanted, got))
-        raise ValueError("`state` must hold {}, got {}".format(*brief))
+        expected, got = type(like).__name__, type(state).__name__
+        raise ArgumentError("state", f"`state` must be a {expected}, such as that of a solution, got a {got}")
+    got, expected = ([(tuple(s.shape), s.dtype, s.device) for s in iter_tensors(one)] for one in (state, like))
+    if got != expected:
+        brief = (", ".join(f"{shape} {dtype}" for shape, dtype, _ in facts) for facts in (expected, got))
+        raise ArgumentError("state", "`state` must hold {}, got {}".format(*brief))
     return state

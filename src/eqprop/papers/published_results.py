@@ -3,8 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, SurrogateBPTT
-from eqprop.solvers.settle import as_settle
+from eqprop.estimators import BPTT
 from eqprop.training.config.run import Run
 
 __all__ = ["Published", "PublishedAngle", "baseline", "surrogate"]
@@ -70,11 +69,10 @@ def baseline(run: Run) -> Run:
         ValueError: if the run's estimator has no nudged phase to take K from.
     """
     estimator = run.estimator
-    if not isinstance(estimator, EquilibriumProp | ContinualEP | ContinualSGD):
+    if not estimator.nudges:
         raise ValueError(f"the baseline of a run by {type(estimator).__name__} is not defined: start from one by EP")
-    free = as_settle("free_steps", estimator.free_steps).steps
-    last = as_settle("nudged_steps", estimator.nudged_steps).steps + 1
-    return replace(run, estimator=BPTT(estimator.free_steps, min(last, free)))
+    free, nudged = estimator.phases.values()
+    return replace(run, estimator=BPTT(estimator.free_steps, min(nudged.steps + 1, free.steps)))
 
 
 def surrogate(run: Run) -> Run:
@@ -83,6 +81,4 @@ def surrogate(run: Run) -> Run:
     Raises:
         ValueError: as `baseline`.
     """
-    exact = baseline(run).estimator
-    assert isinstance(exact, BPTT)
-    return replace(run, estimator=SurrogateBPTT(exact.free_steps, exact.unrolled_steps))
+    return replace(run, estimator=replace(baseline(run).estimator, surrogate=True))

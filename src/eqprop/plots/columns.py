@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eqprop._core.checks import natural, positive_int
+from eqprop._core.checks import non_negative_int, positive_int
 from eqprop.plots.canvas import canvas, save, small_print
 from eqprop.plots.curves import Panel, choose, draw_panel, keys
 from eqprop.theorem.report import GDUReport
@@ -35,7 +35,9 @@ def side_by_side(
     if not reports:
         raise ValueError("`reports` is empty: give at least one")
     positive_int("components", components)
-    columns = {head: flat(choose(report, components, natural("seed", seed))) for head, report in reports.items()}
+    columns = {
+        head: flat(choose(report, components, non_negative_int("seed", seed))) for head, report in reports.items()
+    }
     with small_print():
         save(draw_columns(columns, title), path)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import natural, positive_int
+from eqprop._core.checks import non_negative_int, positive_int
 from eqprop.plots.canvas import PALETTE, canvas, placed, save, scientific, small_print, symbol, whole_numbers, wrapped
 from eqprop.theorem.report import GDUReport, is_weight
 from eqprop.theorem.series import Series
@@ -46,7 +46,7 @@ def increments(
         ValueError: if a name has no panel, or a component is not there.
         ModuleNotFoundError: if matplotlib is not installed.
     """
-    panels = choose(report, components, natural("seed", seed))
+    panels = choose(report, components, non_negative_int("seed", seed))
     if accumulated:
         panels = [[panel.accumulated() for panel in kind] for kind in panels]
     with small_print():
@@ -106,7 +106,7 @@ def drawn(bptt: Tensor, count: int, generator: torch.Generator) -> list[int]:
 def inside(name: str, places: Sequence[int], n: int) -> list[int]:
     """The places, if there are such."""
     for place in places:
-        if natural("components", place) >= n:
+        if non_negative_int("components", place) >= n:
             raise ValueError(f"`components` of {name!r} must be below {n}, got {place}")
     return [*places]
 

@@ -148,8 +148,8 @@ def approach(model: Model, x: Tensor, path: Path, title: str = "") -> None:
     """
     steps = 2 * model.settle.steps
     last = model.dynamics.units(relax(model, x, steps).state)
-    rest = relax(model.twin(), x, AT_REST, state=last).state
-    curves = {"spiking network": model, "rate twin": model.twin()}
+    rest = relax(model.rate_model(), x, AT_REST, state=last).state
+    curves = {"spiking network": model, "rate twin": model.rate_model()}
     with small_print():
         figure = canvas(4.8, 3.0)
         axes = figure.subplots()

@@ -1,101 +1,84 @@
-r"""In which order populations move: all at once, or group by group.
+r"""Schedules: the order in which populations are updated, and what counts as one step.
 
 *Synchronous*: every population takes its step from the same old state, ``s_{t+1} = F(s_t)``.
 
-*Asynchronous*: the populations fall into groups that no edge joins (`eqprop.solvers.coloring`: two on a chain, odd and even), and one
-step is a sweep in which the groups move in turn, each from what the ones before it have become. With prototypical dynamics and an
-activation that increases, the move of a group is the exact minimum over its units of
+*Asynchronous*: the populations are split into groups without an edge inside a group (`eqprop.solvers.coloring`: two groups in a
+layered network, odd and even). One step is a sweep: the groups are updated in turn, each from the latest state of the others. With
+prototypical dynamics and an increasing activation, the update of a group is the exact minimum over its units of
 
     E(s) = sum G(s) - Phi(x, s),     G' = rho^{-1}:          argmin over s^n of  G(s^n) - <u^n, s^n>  =  rho(u^n),
 
-as long as Phi is linear in each population by itself, for then ``u^n = dPhi/ds^n`` does not hang on ``s^n``, nor, in a group, on
-its other members. So E never rises, free phases come to rest where synchronous ones may alternate between two states for ever,
-and the states at rest are the same.
+if Phi is linear in each population separately: then ``u^n = dPhi/ds^n`` depends neither on ``s^n`` nor on other members of the
+group. So E never increases, and free phases converge where synchronous ones may alternate between two states. The steady states
+are the same.
 
-*Max pooling* makes Phi piecewise linear in the lower population. Where the activities above are at least 0, which `Conv2d`
-demands, Phi is convex in it and nowhere below its tangent at the present state: the move, which minimises E with the tangent in the
-place of Phi, is no exact minimum but still never raises E (a majorise-minimise step). *Softmax pooling* is not convex, and untied
-weights have no E: there nothing is promised.
+*Max pooling* makes Phi piecewise linear in the lower population. Where the activities above are nonnegative, which `Conv2d`
+requires, Phi is convex in it and lies above its tangent at the present state. The update minimizes E with that tangent in place of
+Phi, a majorize-minimize step: not an exact minimum, but E still never increases. *Softmax pooling* is not convex, and networks with
+untied weights have no E: there is no guarantee for them.
 
-Synchronous steps on two groups are two sequences of sweeps, interleaved, that do not see each other, as long as Phi is linear in
-each population: in a free phase, sweep k gives the first group its state of step 2k - 1 and the second that of step 2k. A sweep
-costs one step, and does what two do.
+Synchronous steps on two groups are two interleaved sequences of sweeps that do not interact, if Phi is linear in each population:
+in a free phase, sweep k gives the first group its state of step 2k - 1 and the second its state of step 2k. A sweep costs one step
+and does the work of two.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from eqprop._core.state import State
-from eqprop.dynamics.base import BlockDynamics, Dynamics, Force
-from eqprop.network import Drive, Network
-from eqprop.solvers.coloring import Group, color_groups
+from eqprop.dynamics.base import BlockDynamics, Dynamics
+from eqprop.network import Network
+from eqprop.solvers.coloring import color_groups
+from eqprop.solvers.phase import Phase, StepFunction
 
 __all__ = ["Asynchronous", "Schedule", "Synchronous"]
 
 
 class Schedule(ABC):
-    """An order in which populations move; what counts as one step of a phase."""
+    """An order of updates; transforms a phase into the step function that `settle` iterates."""
 
     @abstractmethod
-    def admit(self, network: Network, dynamics: Dynamics) -> None:
-        """Refuse a network or dynamics that cannot move in this order.
+    def check_dynamics(self, network: Network, dynamics: Dynamics) -> None:
+        """Check that the populations can be updated in this order.
 
         Raises:
-            ValueError: if there is a reason.
+            ValueError: if they cannot.
         """
 
     @abstractmethod
-    def states(
-        self, network: Network, dynamics: Dynamics, drive: Drive, state: State, force: Force | None = None
-    ) -> Iterator[State]:
-        """The states after one step from ``state``, after two, and so on without end; arguments as of `Dynamics.step`.
+    def transform(self, phase: Phase) -> StepFunction:
+        """Return one step of the phase in this order, as a function of the state.
 
         Raises:
-            ValueError: as `admit`, before anything is computed.
+            ValueError: as `check_dynamics`.
         """
-
-    def map(
-        self, network: Network, dynamics: Dynamics, drive: Drive, force: Force | None = None
-    ) -> Callable[[State], State]:
-        """One step as a map of the state, for who wants to choose where it sets out from.
-
-        Raises:
-            ValueError: as `admit`.
-        """
-        self.admit(network, dynamics)
-        return lambda state: next(self.states(network, dynamics, drive, state, force))
 
 
 @dataclass(frozen=True)
 class Synchronous(Schedule):
-    """All populations at once, from the same old state: the order of the papers, and of every dynamics.
+    """Update all populations from the same old state: the schedule of the papers, for any dynamics.
 
     >>> Synchronous()
     Synchronous()
     """
 
-    def admit(self, network: Network, dynamics: Dynamics) -> None:
-        """Nothing is refused."""
+    def check_dynamics(self, network: Network, dynamics: Dynamics) -> None:
+        """Accept any network and dynamics."""
 
-    def states(
-        self, network: Network, dynamics: Dynamics, drive: Drive, state: State, force: Force | None = None
-    ) -> Iterator[State]:
-        """``F(s), F(F(s)), …``."""
-        while True:
-            state = dynamics.step(network, state, drive, force)
-            yield state
+    def transform(self, phase: Phase) -> StepFunction:
+        """Return `Phase.step`."""
+        return phase.step
 
 
 @dataclass(frozen=True)
 class Asynchronous(Schedule):
-    """Group by group, in a free phase each an exact minimisation of the energy over its units; a step is a sweep over all groups.
+    """Update the populations group by group; one step is a sweep over all groups.
 
-    Exact where phi is linear in either end. A connection of one's own that is not has no such law. Under a nudge the output takes a
-    step down the gradient of the cost.
+    In a free phase each update minimizes the energy exactly over the units of its group, if phi is linear in either end. There is
+    no such guarantee for other connections. In a nudged phase the output also takes a step down the gradient of the cost.
 
-    For `Prototypical` dynamics, activations with a `potential`, which promises that they increase, and networks without
-    connections of a population to itself. A sweep costs what a synchronous step does, and brings a chain as far as two.
+    Needs `Prototypical` dynamics, activations with a `potential` (which states that they increase), and a network without
+    connections of a population to itself. A sweep costs one synchronous step and does the work of two in a layered network.
 
     >>> import torch, eqprop as ep
     >>> model = ep.mlp([4, 8, 3], settle=ep.Settle(20, schedule=Asynchronous()))
@@ -103,51 +86,42 @@ class Asynchronous(Schedule):
     torch.Size([5, 3])
     """
 
-    def admit(self, network: Network, dynamics: Dynamics) -> None:
-        """Refuse dynamics that cannot move a part, activations that need not increase, and self-connections."""
+    def check_dynamics(self, network: Network, dynamics: Dynamics) -> None:
+        """Check that the dynamics can update one group, that activations increase, and that no edge is a loop.
+
+        Raises:
+            ValueError: otherwise.
+        """
         if not isinstance(dynamics, BlockDynamics):
             raise ValueError(
-                f"an asynchronous schedule needs `Prototypical` dynamics, whose populations can move by groups, got {dynamics!r}: "
-                "settle synchronously"
+                "an asynchronous schedule needs `Prototypical` dynamics, whose populations can be updated in groups, "
+                f"got {dynamics!r}: settle synchronously"
             )
         for n, p in enumerate(network.relaxing, start=1):
             if p.activation.potential is None:
                 raise ValueError(
-                    f"an asynchronous schedule needs activations that increase, and a `potential` that says so, got "
-                    f"{p.activation!r} in population {n}: give it one, or settle synchronously"
+                    "an asynchronous schedule needs increasing activations, declared by a `potential`, got "
+                    f"{p.activation!r} in population {n}: give it a `potential`, or settle synchronously"
                 )
         color_groups(network.ends)
 
-    def states(
-        self, network: Network, dynamics: Dynamics, drive: Drive, state: State, force: Force | None = None
-    ) -> Iterator[State]:
-        """One state a sweep."""
-        self.admit(network, dynamics)
+    def transform(self, phase: Phase) -> StepFunction:
+        """Return one sweep. What a connection computes from one population alone is computed once per update of it."""
+        network, dynamics = phase.network, phase.dynamics
+        self.check_dynamics(network, dynamics)
         assert isinstance(dynamics, BlockDynamics)
-        return sweeps(network, dynamics, drive, state, force, color_groups(network.ends))
+        groups, everything = color_groups(network.ends), range(1, len(network.relaxing) + 1)
+        last: State | None = None
+        drive = phase.drive
 
-    def map(
-        self, network: Network, dynamics: Dynamics, drive: Drive, force: Force | None = None
-    ) -> Callable[[State], State]:
-        """One sweep; the groups are found once."""
-        self.admit(network, dynamics)
-        assert isinstance(dynamics, BlockDynamics)
-        groups = color_groups(network.ends)
-        return lambda state: next(sweeps(network, dynamics, drive, state, force, groups))
+        def sweep(state: State) -> State:
+            nonlocal last, drive
+            if state is not last:  # else `drive` still holds what the previous sweep computed from this state
+                drive = phase.drive.specialize(everything, phase.activity(state))
+            for group in groups:
+                state = dynamics.step_group(network, state, drive, group, phase.force)
+                drive = drive.specialize(group, phase.activity(state))
+            last = state
+            return state
 
-
-def sweeps(
-    network: Network,
-    dynamics: BlockDynamics,
-    drive: Drive,
-    state: State,
-    force: Force | None,
-    groups: tuple[Group, ...],
-) -> Iterator[State]:
-    """The states after one sweep, after two, and so on. What wires make of a population alone is computed once a move of it."""
-    drive = drive.at(range(1, len(state) + 1), dynamics.activity(network, state))
-    while True:
-        for group in groups:
-            state = dynamics.move(network, state, drive, group, force)
-            drive = drive.at(group, dynamics.activity(network, state))
-        yield state
+        return sweep

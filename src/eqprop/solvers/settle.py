@@ -1,28 +1,28 @@
-r"""Settling: the one loop that every phase runs.
+r"""Settling: the loop that every phase runs.
 
-Free and nudged phases iterate the same map, ``state <- step(state, drive, force)``, a fixed number of times or until the
-largest change of any unit falls to a tolerance. What one step is, all populations at once or a sweep over groups of them, is the
-schedule's to say; from where the next one sets out, if not from where the last one led, an acceleration's. How far the result is
-from a steady state is a part of the result, the residual ``max |s_T - s_{T-1}|`` of each sample, and not an error; only numbers
-that are not finite are one.
+Free and nudged phases iterate one map, ``state <- F(state)``, for a fixed number of steps or until the largest change of any unit
+falls to a tolerance. The schedule defines F: a step of all populations, or a sweep over groups of them. An acceleration chooses
+where F is evaluated next. The distance from a steady state is part of the result, not an error: the residual
+``max |s_T - s_{T-1}|`` of each sample. Only values that are not finite raise.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from itertools import chain, islice
+from itertools import chain
 
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import instance, positive, positive_int
+from eqprop._core.checks import ArgumentError, instance, positive, positive_int
 from eqprop._core.fields import LATER
 from eqprop._core.precision import full_precision
 from eqprop._core.state import State, Units, repeat
-from eqprop.dynamics.base import Dynamics, Force
-from eqprop.network import Activities, Drive, Network
+from eqprop.dynamics.base import Dynamics
+from eqprop.network import Activities, Network
 from eqprop.solvers.anderson import Anderson
+from eqprop.solvers.phase import Phase, StepFunction
 from eqprop.solvers.schedules import Schedule, Synchronous
 
 __all__ = ["AT_REST", "Settle", "Solution", "settle"]
@@ -30,21 +30,21 @@ __all__ = ["AT_REST", "Settle", "Solution", "settle"]
 
 @dataclass(frozen=True)
 class Settle:
-    """How long to settle.
+    """How a phase settles.
 
     Args:
-        steps: number of steps; the largest number where there is a tolerance.
-        tol: stop once no unit of any sample moved by more than this in the last step; None never stops early.
-        schedule: in which order the populations move: `Synchronous` or `Asynchronous`, where a step is a sweep over all of them.
-        average: number of last steps over which the solution's activity and output are averaged: for states that keep moving
-            about their mean, as those of spiking networks do. Needs a fixed number of steps.
-        accelerate: `Anderson`, which mixes the last states so that fewer steps are needed; None takes plain steps.
-        check_every: with a tolerance, steps between two looks at it: each look makes the host wait for the device.
+        steps: number of steps; the maximum where there is a tolerance.
+        tol: stop when no unit of any sample moved by more than this in the last step; None never stops early.
+        schedule: the order in which populations are updated: `Synchronous`, or `Asynchronous`, where a step is a sweep.
+        average: number of last steps over which the solution's activity and output are averaged. For states that fluctuate
+            around their mean, as those of spiking networks. Needs a fixed number of steps.
+        accelerate: `Anderson`, which mixes recent states so that fewer steps are needed; None takes plain steps.
+        check_every: with a tolerance, number of steps between checks; each check makes the host wait for the device.
 
     Raises:
-        ValueError: if ``steps``, ``average`` or ``check_every`` is not a positive whole number, ``tol`` not a finite number above
-            0, ``schedule`` no schedule, ``accelerate`` no acceleration, or more steps are averaged than are sure to be taken, or
-            such as are accelerated.
+        ValueError: if ``steps``, ``average`` or ``check_every`` is not a positive whole number, ``tol`` is not a finite number
+            above 0, ``schedule`` or ``accelerate`` is of another class, or ``average`` is larger than ``steps`` or combined
+            with ``tol`` or ``accelerate``.
 
     >>> Settle(100, tol=1e-4)
     Settle(steps=100, tol=0.0001, schedule=Synchronous(), average=1, accelerate=None, check_every=5)
@@ -65,82 +65,83 @@ class Settle:
         instance("schedule", self.schedule, Schedule)
         if self.accelerate is not None:
             instance("accelerate", self.accelerate, Anderson)
-        if positive_int("average", self.average) > (self.steps if self.tol is None else 1):
-            reason = (
-                f"only {self.steps} steps are taken: average fewer"
-                if self.tol is None
-                else "with a tolerance nobody knows which are the last: leave `tol` out"
+        if positive_int("average", self.average) == 1:
+            return
+        if self.tol is not None:
+            raise ArgumentError("average", "`average` needs a fixed number of steps: leave `tol` out")
+        if self.average > self.steps:
+            raise ArgumentError(
+                "average", f"`average` is {self.average}, but only {self.steps} steps are taken: average fewer"
             )
-            raise ValueError(f"`average` is {self.average}, but {reason}")
-        if self.average > 1 and self.accelerate is not None:
-            raise ValueError(
-                f"`average` is {self.average}, but accelerated states have no mean: leave one of the two out"
-            )
+        if self.accelerate is not None:
+            raise ArgumentError("average", "`average` does not apply to accelerated steps: leave `accelerate` out")
 
     def should_stop(self, taken: int, before: Units, after: Units) -> bool:
-        """Whether it is time to look after ``taken`` steps, and the last one met the tolerance."""
+        """Return whether the tolerance is to be checked after ``taken`` steps and the last one met it."""
         if self.tol is None or taken % self.check_every:
             return False
         return bool(residual(before, after).max() <= self.tol)
 
     def shortened(self, n: int) -> "Settle":
-        """The same choice with ``n`` steps fewer, and no average: its end is no end of the phase."""
+        """Return these settings with ``n`` steps fewer and no average, for the first part of a phase."""
         return replace(self, steps=self.steps - n, average=1)
 
     def plain_steps(self, n: int) -> "Settle":
-        """``n`` plain steps of the same schedule, without a tolerance."""
+        """Return settings for exactly ``n`` steps of the same schedule, without tolerance and acceleration."""
         return replace(self, steps=n, tol=None, average=min(n, self.average), accelerate=None)
 
-    def admit(self, network: Network, dynamics: Dynamics) -> None:
-        """Refuse a network or dynamics that the schedule cannot move, or the acceleration not mix.
+    def check_dynamics(self, network: Network, dynamics: Dynamics) -> None:
+        """Check that the schedule and the acceleration apply to a network and its dynamics.
 
         Raises:
-            ValueError: if there is a reason.
+            ValueError: if they do not.
         """
-        self.schedule.admit(network, dynamics)
+        self.schedule.check_dynamics(network, dynamics)
         if self.accelerate is not None:
-            self.accelerate.admit(dynamics)
+            self.accelerate.check_dynamics(dynamics)
 
-    def path(
-        self, network: Network, dynamics: Dynamics, drive: Drive, state: State, force: Force | None = None
+    def iterate(
+        self,
+        step: StepFunction,
+        state: State,
+        units: Callable[[State], Units] = lambda state: state,
+        project: Callable[[State], State] = lambda state: state,
     ) -> Iterator[tuple[Units, State]]:
-        """The units that each step sets out from, and where it leads, without end; arguments as of `Dynamics.step`.
+        """Yield, for each step taken, the units it was evaluated at and the state it led to.
 
-        Raises:
-            ValueError: as `admit`, before anything is computed.
+        Args:
+            step: the map F, such as ``schedule.transform(phase)``.
+            state: where to start; not modified.
+            units: the part of a state that the tolerance is about.
+            project: puts an accelerated state back within its bounds.
         """
-        self.admit(network, dynamics)
-        if self.accelerate is None:
-            return plain(dynamics, state, self.schedule.states(network, dynamics, drive, state, force))
-        step = self.schedule.map(network, dynamics, drive, force)
-        return self.accelerate.path(step, state, lambda mixed: dynamics.project(network, mixed))
+        accelerated = None if self.accelerate is None else self.accelerate.iterate(step, state, project)
+        for taken in range(1, self.steps + 1):
+            # The full state of two steps ago is no longer referenced here, so the next step can reuse its memory.
+            before, state = (units(state), step(state)) if accelerated is None else next(accelerated)
+            yield before, state
+            if self.should_stop(taken, before, units(state)):
+                return
 
 
 AT_REST = Settle(1000, tol=1e-6)
-"""After which a rate network counts as settled."""
-
-
-def plain(dynamics: Dynamics, state: State, states: Iterator[State]) -> Iterator[tuple[Units, State]]:
-    """Each state with the units of the one before it; what else that held may go as the next step begins."""
-    for after in states:
-        before, state = dynamics.units(state), after
-        yield before, after
+"""Settings after which a rate network counts as settled."""
 
 
 def as_settle(name: str, steps: "int | Settle") -> Settle:
-    """A `Settle` of that many steps, or the object itself; ``name`` is the argument's, for the error."""
+    """Return `Settle` for a number of steps, and a `Settle` as it is; ``name`` is the argument's, for the error."""
     return steps if isinstance(steps, Settle) else Settle(positive_int(name, steps))
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """Where a phase ended.
+    """The end of a phase.
 
     Attributes:
-        state: what the next phase starts from.
+        state: the last state, from which the next phase starts.
         activity: activities of the relaxing populations, ``(B, *shape)`` each; averaged over the last steps on request.
-        output: the output population, as costs read it, ``(B, *shape)``; averaged likewise.
-        residual: ``max |s_T - s_{T-1}|`` over all units, of the last step alone, ``(B,)``; of an accelerated phase
+        output: units of the output population, which costs read, ``(B, *shape)``; averaged likewise.
+        residual: ``max |s_T - s_{T-1}|`` over all units, of the last step, ``(B,)``; of an accelerated phase
             ``max |F(z) - z|`` of the step that led to the state.
         steps: number of steps taken.
         trajectory: states 0 to T on request, else None.
@@ -154,115 +155,99 @@ class Solution:
     trajectory: tuple[State, ...] | None = None
 
 
-def init_phase(network: Network, dynamics: Dynamics, x: Tensor) -> tuple[Drive, State]:
-    """What every free phase begins with: the drive of the input, checked, and the first state.
-
-    Raises:
-        ValueError: if ``x`` does not fit the network.
-    """
-    x = network.check_input(x)
-    return dynamics.prepare(network, x), dynamics.init(network, x)
-
-
 def settle(
-    network: Network,
-    dynamics: Dynamics,
-    drive: Drive,
+    phase: Phase,
     state: State,
     steps: Settle,
     *,
-    force: Force | None = None,
     trajectory: bool = False,
     on_step: Callable[[State], object] | None = None,
     copies: int = 1,
 ) -> Solution:
-    """Iterate the dynamics from ``state``.
+    """Run one phase from ``state``.
 
     Args:
-        network: the network.
-        dynamics: its dynamics.
-        drive: of ``dynamics.prepare``, for the input and the present weights.
-        state: where to start; not written to.
-        steps: for how long.
-        force: on the output population; None in a free phase.
-        trajectory: keep every state.
-        see: is shown the state after every step, for what a solution does not keep.
-        copies: so many phases side by side, of ``drive`` and ``force`` as many samples; each starts from all of ``state``.
+        phase: what is iterated; its drive must be that of the present weights.
+        state: where to start; not modified.
+        steps: for how long, and how.
+        trajectory: keep every state in the solution.
+        on_step: called with the state after every step, for what a solution does not keep.
+        copies: number of phases in the batch of ``phase``, each of which starts from all of ``state``.
 
     Raises:
-        ValueError: if the schedule cannot move this network by these dynamics, or the acceleration not mix its states.
+        ValueError: if the schedule or the acceleration does not apply to the dynamics.
         FloatingPointError: if the input, a weight or a state is not finite; names the population and the step.
     """
+    steps.check_dynamics(phase.network, phase.dynamics)
     first, taken = state, 0
-    state = repeat_state(first, copies)
+    state = _repeat_state(first, copies)
     states = [state] if trajectory else []
     late, sums = steps.steps - steps.average, None
-    before = dynamics.units(state)
-    path = steps.path(network, dynamics, drive, state, force)
-    with full_precision(drive.input):
-        for taken, (before, state) in enumerate(islice(path, steps.steps), start=1):
+    before = phase.units(state)
+    iterates = steps.iterate(steps.schedule.transform(phase), state, phase.units, phase.project)
+    with full_precision(phase.drive.input):
+        for taken, (before, state) in enumerate(iterates, start=1):  # noqa: B007 - `before` is read after the loop
             if trajectory:
                 states.append(state)
             if on_step is not None:
                 on_step(state)
             if steps.average > 1 and taken > late:
-                seen = observables(network, dynamics, state)
-                sums = seen if sums is None else [total + part for total, part in zip(sums, seen, strict=True)]
-            if steps.should_stop(taken, before, dynamics.units(state)):
-                break
-    change = residual(before, dynamics.units(state))
-    if not finite(change, drive.input):
-        state = repeat_state(first, copies)
-        again = islice(steps.path(network, dynamics, drive, state, force), taken)
-        with full_precision(drive.input):
-            replay = chain([dynamics.units(state)], (dynamics.units(led) for _, led in again))
-            raise locate_non_finite(network, drive, replay, "free" if force is None else "nudged")
-    last = observables(network, dynamics, state) if sums is None else [total / steps.average for total in sums]
+                parts = _observables(phase, state)
+                sums = parts if sums is None else [total + part for total, part in zip(sums, parts, strict=True)]
+    change = residual(before, phase.units(state))
+    if not finite(change, phase.drive.input):
+        with full_precision(phase.drive.input):
+            raise _locate_non_finite(phase, _repeat_state(first, copies), steps)
+    last = _observables(phase, state) if sums is None else [total / steps.average for total in sums]
     return Solution(state, tuple(last[:-1]), last[-1], change, taken, tuple(states) if trajectory else None)
 
 
-def repeat_state(state: State, copies: int) -> State:
-    """The state of so many phases, which nobody else needs to hold while they go on."""
+def _repeat_state(state: State, copies: int) -> State:
     return state if copies == 1 else repeat(state, copies)
 
 
-def observables(network: Network, dynamics: Dynamics, state: State) -> list[Tensor]:
-    """What a phase is run for: the activities, and the output as costs read it."""
-    return [*dynamics.activity(network, state), dynamics.units(state)[-1]]
+def _observables(phase: Phase, state: State) -> list[Tensor]:
+    """Return what a solution reports: the activities, and the output as costs read it."""
+    return [*phase.activity(state), phase.units(state)[-1]]
 
 
 @torch.no_grad()
 def residual(before: Units, after: Units) -> Tensor:
-    """``max |after - before|`` over all units of each sample: ``(B,)``."""
+    """Return ``max |after - before|`` over all units of each sample: ``(B,)``."""
     changes = [torch.sub(b, a).abs_().flatten(1).amax(1) for a, b in zip(before, after, strict=True)]
     return reduce(torch.maximum, changes)
 
 
 def finite(*tensors: Tensor) -> bool:
-    """Whether no element of any is infinite or NaN. Their sum tells, at one wait for the device, unless it overflows."""
+    """Return whether no element of any tensor is infinite or NaN.
+
+    One wait for the device: the sum of all elements is finite if they all are, unless it overflows.
+    """
     with torch.no_grad():
         total = sum((t.sum() for t in tensors[1:]), tensors[0].sum())
         return math.isfinite(total) or all(bool(torch.isfinite(t).all()) for t in tensors)
 
 
 @torch.no_grad()
-def locate_non_finite(network: Network, drive: Drive, states: Iterable[Units], phase: str) -> FloatingPointError:
-    """Say where a phase went wrong, whose states are computed once more."""
-    if not torch.isfinite(drive.input).all():
-        bad = (~torch.isfinite(drive.input)).flatten(1).any(1)
+def _locate_non_finite(phase: Phase, state: State, steps: Settle) -> FloatingPointError:
+    """Run a phase again, and return an error that names the first population, parameter or input that is not finite."""
+    x = phase.drive.input
+    if not torch.isfinite(x).all():
+        bad = (~torch.isfinite(x)).flatten(1).any(1)
         return FloatingPointError(
             f"the input (population 0) is not finite in {int(bad.sum())} of {len(bad)} samples, "
             f"the first at index {int(bad.nonzero()[0])}: clean the data"
         )
-    for name, parameter in network.named_parameters():
+    for name, parameter in phase.network.named_parameters():
         if not torch.isfinite(parameter).all():
             return FloatingPointError(f"parameter {name} is not finite: the training diverged; lower the learning rate")
-    t = 0
-    for t, state in enumerate(states):
-        for n, s in enumerate(state, start=1):
+    t, kind = 0, "free" if phase.force is None else "nudged"
+    iterates = steps.iterate(steps.schedule.transform(phase), state, phase.units, phase.project)
+    for t, units in enumerate(chain([phase.units(state)], (phase.units(after) for _, after in iterates))):
+        for n, s in enumerate(units, start=1):
             if not torch.isfinite(s).all():
                 return FloatingPointError(
-                    f"population {n} is not finite at step {t} of the {phase} phase: "
-                    "look at the state it started from, the targets, and the size of weights and beta"
+                    f"population {n} is not finite at step {t} of the {kind} phase: "
+                    "check the state it started from, the targets, and the size of weights and beta"
                 )
-    return FloatingPointError(f"a population is not finite after {t} steps of the {phase} phase")
+    return FloatingPointError(f"a population is not finite after {t} steps of the {kind} phase")

@@ -92,6 +92,7 @@ class Spiking(Dynamics):
     input: Literal["spikes", "current"] = "spikes"
     decode: Literal["after", "before"] = "after"
 
+    spiking: ClassVar[bool] = True
     static_input: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -149,19 +150,19 @@ class Spiking(Dynamics):
         assert isinstance(state, SpikingState)
         return state.potential
 
-    def twin(self) -> EnergyDescent:
+    def differentiable_equivalent(self) -> EnergyDescent:
         """Euler steps of the same network with rates in the place of spikes, of the size eps or, where that is no constant, 1/2."""
         return EnergyDescent(dt=self.eps if isinstance(self.eps, int | float) else 0.5)
 
     def energy(self, network: Network, state: State, x: Tensor) -> Tensor:
         """The twin's, ``1/2 |u|^2 - Phi(x, u)``, at the potentials: ``(B,)``."""
-        return self.twin().energy(network, self.units(state), x)
+        return self.differentiable_equivalent().energy(network, self.units(state), x)
 
     def duality(self, network: Network, state: State, drive: Drive) -> Duality:
         """The twin's."""
-        return self.twin().duality(network, self.units(state), drive)
+        return self.differentiable_equivalent().duality(network, self.units(state), drive)
 
-    def admit(self, beta: float) -> None:
+    def check_beta(self, beta: float) -> None:
         """Every strength is borne."""
 
     def _values(self, x: Tensor, potential: Units) -> tuple[Tensor, ...]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import natural
+from eqprop._core.checks import non_negative_int
 from eqprop._core.state import State
 from eqprop.models.model import Model, relax
 from eqprop.network import Network
@@ -154,7 +154,7 @@ def chosen(units: Choice, network: Network, dynamics: Spiking) -> dict[int, tupl
     """
     sizes = {n: prod(p.shape) for n, p in enumerate(network.populations) if n or dynamics.input == "spikes"}
     if not isinstance(units, Mapping):
-        few = natural("units", units)
+        few = non_negative_int("units", units)
         return {n: spaced(size, few) for n, size in sizes.items()} if few else {}
     for n, places in units.items():
         if n not in sizes:

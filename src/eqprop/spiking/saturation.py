@@ -21,7 +21,7 @@ from torch import Tensor
 from eqprop.spiking.dynamics import Spiking, SpikingState
 from eqprop.spiking.step_sizes import step_size_at
 
-__all__ = ["Saturation", "late", "shares", "saturation"]
+__all__ = ["Saturation", "late", "saturation", "shares"]
 
 
 class Saturation(NamedTuple):

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import fraction_above_0, positive
+from eqprop._core.checks import positive, positive_fraction
 
 __all__ = ["OSA", "Decay", "StepSize", "check_step_size", "step_size_at"]
 
@@ -41,7 +41,7 @@ class Decay:
     power: float = 0.75
 
     def __post_init__(self) -> None:
-        fraction_above_0("start", self.start)
+        positive_fraction("start", self.start)
         positive("power", self.power)
 
     def at(self, tick: int) -> float:
@@ -84,7 +84,7 @@ class OSA:
     target: float = 0.0346
 
     def __post_init__(self) -> None:
-        fraction_above_0("target", self.target)
+        positive_fraction("target", self.target)
 
     def begin(self, like: Tensor) -> Followed:
         """Nothing seen yet."""
@@ -114,7 +114,7 @@ def check_step_size(name: str, value: object, *kinds: type) -> None:
     if isinstance(value, Decay | OSA):
         allowed = ", ".join(["a number in (0, 1]", *(f"`{kind.__name__}`" for kind in kinds)])
         raise ValueError(f"`{name}` must be one of {allowed}, got {value!r}: coder and decoder must share it")
-    fraction_above_0(name, value)
+    positive_fraction(name, value)
 
 
 def step_size_at(value: float | Decay, tick: int) -> float:

@@ -94,11 +94,11 @@ def bptt_at_rest(
         ValueError: if an argument does not fit.
         FloatingPointError: if the input, a weight or a state is not finite.
     """
-    steps, twin = Settle(positive_int("unrolled_steps", unrolled_steps)), model.twin()
+    steps, twin = Settle(positive_int("unrolled_steps", unrolled_steps)), model.rate_model()
     still = relax(twin, x, rest, state=start).state
     with torch.enable_grad():
-        drive, _, target = twin.prepare_batch(x, y)
-        last = settle(twin.network, twin.dynamics, drive, still, steps)
+        phase, _, target = twin.prepare_batch(x, y)
+        last = settle(phase, still, steps)
         return gradient_of(twin.cost.value(last.output, target).mean(), twin)
 
 

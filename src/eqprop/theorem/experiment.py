@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import instance, natural, not_negative, one_of, positive_int
+from eqprop._core.checks import instance, non_negative, non_negative_int, one_of, positive_int
 from eqprop.estimators import ContinualEP, ContinualSGD, EquilibriumProp
 from eqprop.estimators.rates import as_rates
 from eqprop.models.model import Model
@@ -82,7 +82,7 @@ class Experiment:
         if isinstance(nudge := self.estimator.nudged_steps, Settle) and nudge.tol is not None:
             raise ValueError(f"`nudged_steps` must be a plain number of steps here, got {nudge.steps}:{nudge.tol:g}")
         one_of("dtype", self.dtype, ("float32", "float64"))
-        natural("seed", self.seed)
+        non_negative_int("seed", self.seed)
         positive_int("threads", self.threads, most=1024)
         self.to_json()  # a part that no file can carry is refused now
 
@@ -121,7 +121,7 @@ class Experiment:
     def rates(self) -> tuple[float, ...] | None:
         """How fast weights move inside the nudged phase; None where they are at rest."""
         rates = self.estimator.rates if isinstance(self.estimator, ContinualSGD) else None
-        return None if rates is None else as_rates(rates, not_negative)
+        return None if rates is None else as_rates(rates, non_negative)
 
     def to_json(self) -> str:
         """The experiment as JSON text; paths are left out."""
@@ -140,7 +140,7 @@ class Experiment:
     def build(self, device: torch.device | str = "cpu") -> Model:
         """The model with the weights that this seed draws; the same in both precisions, up to rounding."""
         model = drawn(self.model, self.seed, self.estimator.free_steps)
-        model.dynamics.admit(self.estimator.beta)
+        model.dynamics.check_beta(self.estimator.beta)
         return self.cast(model, device)
 
     def cast(self, model: Model, device: torch.device | str = "cpu") -> Model:

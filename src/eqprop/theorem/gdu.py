@@ -15,13 +15,14 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import nonzero, not_negative, one_of, positive_int
+from eqprop._core.checks import non_negative, nonzero, one_of, positive_int
 from eqprop._core.precision import full_precision
 from eqprop._core.state import State
-from eqprop.dynamics.base import Drive, Duality
+from eqprop.dynamics.base import Duality
 from eqprop.estimators.ep import nudging_strengths
 from eqprop.estimators.rates import as_rates
 from eqprop.models.model import Model
+from eqprop.solvers.phase import Phase
 from eqprop.solvers.schedules import Synchronous
 from eqprop.solvers.settle import Settle, Solution, as_settle, settle
 from eqprop.theorem.assumptions import check, of_twin, slow
@@ -49,8 +50,8 @@ class Backward:
     Attributes:
         x: the input.
         target: the encoded target.
-        drive: of the input.
-        free: the free phase.
+        phase: the free phase that was run.
+        free: its solution.
         states: its last K + 1 states; of a model whose steps have no gradient, K steps that its twin takes from its end.
         gradients: BPTT's, ``nabla(t)`` for t = 0 .. K - 1.
         duality: of each of the last steps, in the same order.
@@ -58,7 +59,7 @@ class Backward:
 
     x: Tensor
     target: Tensor
-    drive: Drive
+    phase: Phase
     free: Solution
     states: tuple[State, ...]
     gradients: list[Gradient]
@@ -101,7 +102,7 @@ def gdu(
     >>> max(report.relative_error().values()) < 1e-3
     True
     """
-    model.dynamics.admit(nonzero("beta", beta))
+    model.dynamics.check_beta(nonzero("beta", beta))
     one_of("nudging", nudging, ("one-sided", "centred"))
     return compare(model, backward(model, x, y, free_steps, nudged_steps, progress=progress), beta, nudging, rates)
 
@@ -124,16 +125,16 @@ def backward(
     with torch.inference_mode(False):
         x = model.network.check_input(x).detach()  # autograd takes no inference tensors
         with torch.no_grad(), full_precision(x):
-            drive, start, target = model.prepare_batch(x, y)
+            phase, start, target = model.prepare_batch(x, y)
             target = target.clone() if target.is_inference() else target
-            free, states = free_phase(model, drive, start, steps, last, progress)
-            twin = model.twin()
+            free, states = free_phase(phase, start, steps, last, progress)
+            twin = model.rate_model()
             if twin is not model:
                 states = shadowed(twin, x, model.dynamics.units(free.state), last)
             still = twin.dynamics.prepare(twin.network, x)
             duality = [twin.dynamics.duality(twin.network, s, still) for s in reversed(states[:-1])]
         gradients = list(by_step(twin, x, target, states))
-    return Backward(x, target, drive, free, states, gradients, duality)
+    return Backward(x, target, phase, free, states, gradients, duality)
 
 
 def synchronous(name: str, steps: int | Settle, scope: str = "") -> Settle:
@@ -155,30 +156,30 @@ def synchronous(name: str, steps: int | Settle, scope: str = "") -> Settle:
 
 
 def free_phase(
-    model: Model, drive: Drive, state: State, steps: Settle, last: int, progress: Progress | None
+    phase: Phase, state: State, steps: Settle, last: int, progress: Progress | None
 ) -> tuple[Solution, tuple[State, ...]]:
     """The free phase and its last states, ``last + 1`` of them; without a tolerance it may stop to tell how far it is."""
-    network, dynamics, taken, total = model.network, model.dynamics, 0, steps.steps
+    taken, total = 0, steps.steps
     while (left := total - last - taken) > 0:
         part = (
             steps.shortened(taken + last)
             if steps.tol is not None
             else Settle(left if progress is None else min(left, CHUNK))
         )
-        found = settle(network, dynamics, drive, state, part)
+        found = settle(phase, state, part)
         state, taken = found.state, taken + found.steps
         if progress is not None:
             progress(taken, total)
         if steps.tol is not None:
             break
-    end = settle(network, dynamics, drive, state, Settle(last), trajectory=True)
+    end = settle(phase, state, Settle(last), trajectory=True)
     return replace(end, steps=taken + last, trajectory=None), end.trajectory or ()
 
 
 def shadowed(twin: Model, x: Tensor, state: State, last: int) -> tuple[State, ...]:
     """The states of a twin over ``last`` steps, from where the model came to rest."""
     drive = twin.dynamics.prepare(twin.network, x)
-    return settle(twin.network, twin.dynamics, drive, state, Settle(last), trajectory=True).trajectory or ()
+    return settle(Phase(twin.network, twin.dynamics, drive), state, Settle(last), trajectory=True).trajectory or ()
 
 
 def compare(
@@ -186,9 +187,9 @@ def compare(
 ) -> GDUReport:
     """The half of `gdu` that depends on beta and rates; errors as there."""
     duality, steps, betas = back.duality[0], len(back.gradients), nudging_strengths(nudging, beta, None)
-    units, twin = model.dynamics.units, model.twin()
+    units, twin = model.dynamics.units, model.rate_model()
     with torch.inference_mode(False):
-        phases = nudged(model, back.drive, back.target, back.free, steps, betas)
+        phases = nudged(model, back.phase, back.target, back.free, steps, betas)
         states = at_rest = of_states(phases, units, duality.dt)
         if rates is None:
             parameters = of_parameters(model, back.x, back.free, phases)
@@ -198,7 +199,7 @@ def compare(
         for name, grad in of_cost(model, back.target, units(back.free.state), trainable(model))[1].items():
             parameters[name][0] -= grad
         against = of_neurons(back)
-        still = back.drive if twin is model else twin.dynamics.prepare(twin.network, back.x)
+        still = back.phase.drive if twin is model else twin.dynamics.prepare(twin.network, back.x)
         assumptions = check(twin, back.x, still, duality.dt, back.states, states, against, beta)
         assumptions += [] if twin is model else [of_twin(twin)]
         assumptions += [] if rates is None else [slow(states, at_rest)]
@@ -215,7 +216,7 @@ def compare(
         back.free.steps,
         beta,
         nudging,
-        None if rates is None else as_rates(rates, not_negative),
+        None if rates is None else as_rates(rates, non_negative),
         duality.dt,
         "dL/du" if duality.through and any(bool((d != 1).any()) for d in duality.slopes) else "dL/ds",
         assumptions,
@@ -240,7 +241,7 @@ def admit(model: Model, betas: Sequence[float]) -> None:
     """
     for beta in betas:
         try:
-            model.dynamics.admit(beta)
+            model.dynamics.check_beta(beta)
         except ValueError as error:
             raise ValueError(str(error).replace("`beta`", "`betas`")) from None
 

@@ -17,14 +17,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from eqprop._core.checks import not_negative
+from eqprop._core.checks import non_negative
 from eqprop._core.precision import full_precision
 from eqprop._core.state import State, Units
-from eqprop.dynamics.base import Drive
 from eqprop.estimators.continual import check_finite
 from eqprop.estimators.rates import as_rates, rates_by_parameter
 from eqprop.models.model import Model
 from eqprop.network import Activities
+from eqprop.solvers.phase import Phase
 from eqprop.solvers.settle import Settle, Solution, settle
 from eqprop.theorem.gradients import trainable
 
@@ -36,13 +36,13 @@ Nudged = tuple[float, tuple[State, ...]]
 
 @torch.no_grad()
 def nudged(
-    model: Model, drive: Drive, target: Tensor, free: Solution, steps: int, betas: Sequence[float]
+    model: Model, free_phase: Phase, target: Tensor, free: Solution, steps: int, betas: Sequence[float]
 ) -> list[Nudged]:
     """A nudged phase of ``steps`` steps for each strength, from the free state."""
 
     def phase(beta: float) -> tuple[State, ...]:
         force = model.cost.nudging_force(target, beta)
-        found = settle(model.network, model.dynamics, drive, free.state, Settle(steps), force=force, trajectory=True)
+        found = settle(free_phase.nudged(force), free.state, Settle(steps), trajectory=True)
         return found.trajectory or ()
 
     return [(beta, phase(beta)) for beta in betas]
@@ -92,7 +92,7 @@ def moving(
     """
     private = copy.deepcopy(model)
     parameters = trainable(private)
-    rate = rates_by_parameter(private, as_rates(rates, not_negative), "gdu")
+    rate = rates_by_parameter(private, as_rates(rates, non_negative), "gdu")
     found, paths = room(parameters, steps), [[free.state] for _ in betas]
     for t in range(steps):
         with torch.no_grad():

@@ -151,20 +151,20 @@ MEANS = ("same_sign", "lowest", "relative_error", "cosine")
 def on_batch(model: Model, x: Tensor, y: Tensor, grid: Grid) -> Iterator[Cell]:
     """Every setting on one batch."""
     with torch.no_grad():
-        drive, state, target = model.prepare_batch(x, y)
+        phase, state, target = model.prepare_batch(x, y)
     states: tuple[State, ...] = (state,)
-    twin = model.twin()
+    twin = model.rate_model()
     for steps in grid.free_steps:
         with torch.no_grad():
             more = Settle(steps + 1 - len(states))
-            free = settle(model.network, model.dynamics, drive, states[-1], more, trajectory=True)
+            free = settle(phase, states[-1], more, trajectory=True)
         states += (free.trajectory or ())[1:]
         walked = states if twin is model else shadowed(twin, x, twin.dynamics.init(twin.network, x), steps)
         bptt = whole_gradient(twin, x, target, walked)
         for beta in grid.betas:
             shorter = [k for k in grid.nudged_steps if k <= steps]
             phases = (
-                nudged(model, drive, target, free, shorter[-1], nudging_strengths(grid.nudging, beta, None))
+                nudged(model, phase, target, free, shorter[-1], nudging_strengths(grid.nudging, beta, None))
                 if shorter
                 else []
             )

@@ -62,7 +62,9 @@ def diagnostics_of(run: Run, model: Model, x: Tensor, y: Tensor) -> Diagnostics 
         x: inputs ``(B, *shape)`` of the batch.
         y: their targets.
     """
-    parts = [part for part in (_angles_of(run.estimator, model, x, y), _spikes_of(run, model, x, y)) if part is not None]
+    parts = [
+        part for part in (_angles_of(run.estimator, model, x, y), _spikes_of(run, model, x, y)) if part is not None
+    ]
 
     def compute(model: Model, estimator: Estimator) -> dict[str, Any]:
         return {name: value for part in parts for name, value in part(model, estimator).items()}

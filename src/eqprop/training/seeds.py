@@ -1,11 +1,11 @@
 """Training of runs that differ in their seed alone, as one batched computation.
 
 The training of each seed pauses at its next batch (`eqprop.training.batch_steps`). The networks are combined into one
-(`eqprop.models.batched`), one forward and backward pass over all of these batches computes the gradients, and each training continues
-with its own gradients, cost and free phase. Optimizer, evaluation, metrics, checkpoints and signals are separate for each seed.
+(`eqprop.models.batched`). One forward and backward pass over all of these batches computes the gradients, and each training
+continues with its own gradients, cost and free phase. Optimizer, evaluation, metrics, checkpoints and signals are separate for each seed.
 
-Results must not depend on the other seeds. So the combined model always has one network per seed, each in the place of its seed:
-where a training is at a batch of another size, has ended or has diverged, a placeholder takes its place. Then every training gets the
+Results must not depend on the other seeds. So the combined model always has one network per seed, each in the place of its
+seed: where a training is at a batch of another size, has ended or has diverged, a placeholder takes its place. Then every training gets the
 same bits, however far the others are, also after a kill.
 """
 
@@ -84,8 +84,8 @@ def train_seeds(
         checkpoint_every: seconds between checkpoints within an epoch.
 
     Returns:
-        By folder, for each run that was not finished: its rows, or the FloatingPointError if it diverged; its last checkpoint is from
-        before the divergence.
+        By folder, for each run that was not finished: its rows, or the FloatingPointError if it diverged; its last checkpoint is
+        from before the divergence.
 
     Raises:
         ValueError: if the runs differ in more than their seed, cannot be batched, or are all finished.
@@ -104,7 +104,9 @@ def train_seeds(
         trainings = []
         for place, run, is_finished in zip(places, runs, finished, strict=True):
             own = callbacks[place.path] if callbacks else ()
-            training = None if is_finished else _seed_training(place, run, splits, device, own, checkpoint_every, interrupts)
+            training = (
+                None if is_finished else _seed_training(place, run, splits, device, own, checkpoint_every, interrupts)
+            )
             trainings.append(training)
         outcomes = _train_batched(trainings, lambda n: _placeholder(runs[n], device))
     return {place.path: outcome for place, outcome in zip(places, outcomes, strict=True) if outcome is not None}
@@ -113,7 +115,8 @@ def train_seeds(
 def _check_runs(runs: Sequence[Run]) -> None:
     if len({config_without_seed(run) for run in runs}) != 1:
         raise ArgumentError(
-            "folders", "`folders` must hold runs that differ in their seed alone: call `train_run` with one after the other"
+            "folders",
+            "`folders` must hold runs that differ in their seed alone: call `train_run` with one after the other",
         )
     if reason := unsupported_reason(runs[0]):
         raise ArgumentError(

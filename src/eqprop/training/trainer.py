@@ -88,7 +88,8 @@ class Trainer:
         self.estimator = bind_estimator(estimator, model, optimizer)
         if isinstance(scheduler, ReduceLROnPlateau):
             raise ArgumentError(
-                "scheduler", "`scheduler` is a ReduceLROnPlateau, which needs a metric at every step: use another scheduler"
+                "scheduler",
+                "`scheduler` is a ReduceLROnPlateau, which needs a metric at every step: use another scheduler",
             )
         self.scheduler = scheduler
         self._source = None if folder is None else RunFolder(Path(folder))
@@ -107,7 +108,12 @@ class Trainer:
         self._since = self._saved = time.monotonic()
 
     def fit(
-        self, batches: BatchIterable, epochs: int, *, validation: BatchIterable | None = None, test: BatchIterable | None = None
+        self,
+        batches: BatchIterable,
+        epochs: int,
+        *,
+        validation: BatchIterable | None = None,
+        test: BatchIterable | None = None,
     ) -> list[Row]:
         """Train from the model's current weights.
 
@@ -150,7 +156,12 @@ class Trainer:
             return (yield from self._train(arguments, interrupts))
 
     def resume(
-        self, batches: BatchIterable, epochs: int, *, validation: BatchIterable | None = None, test: BatchIterable | None = None
+        self,
+        batches: BatchIterable,
+        epochs: int,
+        *,
+        validation: BatchIterable | None = None,
+        test: BatchIterable | None = None,
     ) -> list[Row]:
         """Continue from the folder's checkpoint. Arguments, result and further errors are those of `fit`.
 
@@ -167,7 +178,9 @@ class Trainer:
         """Return `resume` as a generator that pauses before every batch; the caller handles signals."""
         positive_int("epochs", arguments.epochs)
         if self._source is None:
-            raise ArgumentError("folder", "a trainer without a `folder` has no checkpoint to resume from: pass `folder`")
+            raise ArgumentError(
+                "folder", "a trainer without a `folder` has no checkpoint to resume from: pass `folder`"
+            )
         with self._lock():
             self._restore(self._source)
             return (yield from self._train(arguments, interrupts))
@@ -290,7 +303,9 @@ class Trainer:
             torch.set_rng_state(rng_state)  # a resumed training repeats the evaluation from its start
             self._save()
             raise
-        extra = dict(self.diagnostics(self.model, self.estimator)) if self.diagnostics and self.processes.is_rank0 else {}
+        extra = (
+            dict(self.diagnostics(self.model, self.estimator)) if self.diagnostics and self.processes.is_rank0 else {}
+        )
         rates = [group["lr"] for group in self.optimizer.param_groups]
         row = make_row(self.epoch + 1, scores, rates, self._seconds + time.monotonic() - self._since)
         return self.processes.broadcast(row | extra)
@@ -347,7 +362,9 @@ class Trainer:
             return
         state = self.state_dict()
         tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-        checkpoint.write(self.folder.last, tensors, {name: value for name, value in state.items() if name not in tensors})
+        checkpoint.write(
+            self.folder.last, tensors, {name: value for name, value in state.items() if name not in tensors}
+        )
 
     def _restore(self, folder: RunFolder) -> None:
         """Load the checkpoint and the rows that it covers."""

@@ -66,4 +66,4 @@ def compare(words: list[str], processes: Processes) -> int:
         top = lay_out(runs, options.out, f"compare-{options.run.name}", options.means, processes)
     folders = [top / part for part in runs]
     carry_out(at_once(folders, processes), options.means, options.run.data.root, top, processes)
-    return tell(top, folders, plots=options.means.plots) if processes.first else 0
+    return tell(top, folders, plots=options.means.plots) if processes.is_rank0 else 0

@@ -11,8 +11,7 @@ from eqprop.cli.devices import as_device
 from eqprop.cli.errors import UsageError
 from eqprop.cli.options import parse
 from eqprop.cli.runs import runs_in
-from eqprop.training.metrics import evaluate
-from eqprop.training.metrics import Score
+from eqprop.training.metrics import Score, evaluate
 from eqprop.training.rng import REST, seeded
 from eqprop.training.session import load, prepare_run, read_run, threads
 

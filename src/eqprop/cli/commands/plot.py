@@ -63,4 +63,4 @@ def main(words: list[str]) -> int:
 def begun(folders: Sequence[Path]) -> Sequence[Path]:
     """Without those of several whose turn has not come yet: there is nothing to draw of them."""
     places = {folder: RunFolder(folder) for folder in folders if read_run(folder)}
-    return [folder for folder, place in places.items() if place.begun] or folders
+    return [folder for folder, place in places.items() if place.has_started] or folders

@@ -101,7 +101,7 @@ def train(words: list[str], processes: Processes) -> int:
         top = lay_out(runs, options.out, options.run.name, options.means, processes)
     folders = [top / part for part in runs]
     carry_out(at_once(folders, processes), options.means, options.run.data.root, top, processes)
-    return tell(top, folders, plots=options.means.plots) if processes.first else 0
+    return tell(top, folders, plots=options.means.plots) if processes.is_rank0 else 0
 
 
 def wants_resume(words: list[str]) -> bool:
@@ -118,7 +118,7 @@ def resume(words: list[str], prog: str, processes: Processes) -> int:
     options = parse(Resume, words, prog)
     folders = runs_in(options.resume)
     carry_out(at_once(folders, processes), options.means, options.root, options.resume, processes)
-    return tell(options.resume, folders, plots=options.means.plots) if processes.first else 0
+    return tell(options.resume, folders, plots=options.means.plots) if processes.is_rank0 else 0
 
 
 def split(words: list[str], command: str) -> tuple[str, list[str]]:

@@ -99,7 +99,7 @@ def through_spikes(run: Run, command: str) -> Row:
 
 def rates(run: Run) -> Run:
     """The rate twin of a spiking run."""
-    twin = run.model.dynamics.twin()
+    twin = run.model.dynamics.differentiable_equivalent()
     assert isinstance(twin, EnergyDescent)
     return replace(run, model=replace(run.model, dynamics=twin))
 

@@ -127,7 +127,7 @@ class SpikingAlignment:
     def pairs(self, model: Model, x: Tensor, y: Tensor) -> Iterator[tuple[str, Gradient, Gradient]]:
         """Each comparison on one batch: its name, and the two gradients."""
         free: list[Solution] = []
-        spiking, twin = gradient(self.estimator, model, x, y, on_free_phase=free.append), model.twin()
+        spiking, twin = gradient(self.estimator, model, x, y, on_free_phase=free.append), model.rate_model()
         ended = model.dynamics.units(free[0].state)
         (loss,) = self.estimator.from_state(twin, x, y, ended)
         own = gradient_of(loss, twin)

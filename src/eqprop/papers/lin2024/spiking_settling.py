@@ -87,7 +87,7 @@ class SpikingSettling:
     def of(self, model: Model, x: Tensor) -> dict[str, Any]:
         """Distances at each tick to where the twin comes to rest from the last potentials, and from zero."""
         seen = list(looks(model, x, self.ticks))
-        twin = model.twin()
+        twin = model.rate_model()
         rests = {OWN: relax(twin, x, AT_REST, state=seen[-1]).state, ZERO: relax(twin, x, AT_REST).state}
         found: dict[str, Any] = {which: [mean_distance(u, rest) for u in seen] for which, rest in rests.items()}
         return found | {"apart": mean_distance(rests[OWN], rests[ZERO])}

@@ -9,7 +9,7 @@ import torch
 
 from eqprop import plots
 from eqprop._core.memory import peak_bytes
-from eqprop.estimators import BPTT, EquilibriumProp, SurrogateBPTT
+from eqprop.estimators import BPTT, EquilibriumProp
 from eqprop.estimators.base import Estimator
 from eqprop.models.model import Model
 from eqprop.papers.reproduction.studies import Tell
@@ -72,12 +72,11 @@ class TrainingMemory:
         """By label the estimator of free phases of so many steps, and whether it is the rate twin that it trains."""
         assert isinstance(self.run.estimator, EquilibriumProp)
         ep = replace(self.run.estimator, free_steps=steps, nudged_steps=Settle(steps // 2, average=self.average))
-        through: Estimator = SurrogateBPTT(steps)
         return {
             EP_SPIKES: (ep, False),
             EP_RATES: (ep, True),
             BPTT_RATES: (BPTT(steps), True),
-            BPTT_SPIKES: (through, False),
+            BPTT_SPIKES: (BPTT(steps, surrogate=True), False),
         }
 
     def compute(self, device: str, root: str | None, tell: Tell) -> dict[str, Any]:
@@ -100,7 +99,7 @@ class TrainingMemory:
     def step(self, estimator: Estimator, *, rates: bool, device: str) -> Callable[[], None]:
         """A training step of a fresh model."""
         model = self.run.build().to(device)
-        model = model.twin() if rates else model
+        model = model.rate_model() if rates else model
         source = generator(self.run.seed, BATCH)
         x = torch.rand(self.batch, *model.network.populations[0].shape, generator=source).to(device)
         classes = model.cost.width(model.network.populations[-1].shape)

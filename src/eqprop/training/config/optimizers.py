@@ -14,7 +14,7 @@ from torch.optim import Adam as TorchAdam
 from torch.optim import AdamW as TorchAdamW
 from torch.optim import Optimizer
 
-from eqprop._core.checks import fraction, not_negative
+from eqprop._core.checks import fraction, non_negative
 from eqprop.estimators.rates import as_rates, rates_by_connection
 from eqprop.models.model import Model
 
@@ -58,7 +58,7 @@ class SGD(OptimizerSpec):
     def __post_init__(self) -> None:
         object.__setattr__(self, "rates", as_rates(self.rates))
         fraction("momentum", self.momentum)
-        not_negative("weight_decay", self.weight_decay)
+        non_negative("weight_decay", self.weight_decay)
 
     def build(self, model: Model) -> TorchSGD:
         """One parameter group a learning rate."""
@@ -88,7 +88,7 @@ class Adam(OptimizerSpec):
     def __post_init__(self) -> None:
         object.__setattr__(self, "rates", as_rates(self.rates))
         object.__setattr__(self, "betas", as_betas(self.betas))
-        not_negative("weight_decay", self.weight_decay)
+        non_negative("weight_decay", self.weight_decay)
 
     def build(self, model: Model) -> TorchAdam:
         """One parameter group a learning rate."""
@@ -118,7 +118,7 @@ class AdamW(OptimizerSpec):
     def __post_init__(self) -> None:
         object.__setattr__(self, "rates", as_rates(self.rates))
         object.__setattr__(self, "betas", as_betas(self.betas))
-        not_negative("weight_decay", self.weight_decay)
+        non_negative("weight_decay", self.weight_decay)
 
     def build(self, model: Model) -> TorchAdamW:
         """One parameter group a learning rate."""

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from eqprop._core.checks import instance, natural, positive_int
+from eqprop._core.checks import instance, non_negative_int, positive_int
+from eqprop._core.deprecation import renamed_arguments
 from eqprop._core.fields import LATER, LOCAL
 from eqprop.costs import CrossEntropyReadout, SquaredError
 from eqprop.data.augmentation import Augment
@@ -11,7 +12,7 @@ from eqprop.data.normalize import Normalize
 from eqprop.dynamics.energy import EnergyDescent
 from eqprop.dynamics.noisy import Noisy
 from eqprop.dynamics.prototypical import Prototypical
-from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, SurrogateBPTT
+from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff
 from eqprop.models.convnet import ConvNet
 from eqprop.models.mlp import MLP
 from eqprop.models.model import Model
@@ -26,14 +27,15 @@ from eqprop.training.config.schedules import Constant, Cosine, StepDecay
 from eqprop.training.config.serialization import from_json, to_json
 from eqprop.training.rng import WEIGHTS, seeded
 
-__all__ = ["Data", "Run"]
+__all__ = ["Data", "Run", "same_config"]
 
 ModelSpec: TypeAlias = MLP | ConvNet | Toy
-EstimatorSpec: TypeAlias = EquilibriumProp | ContinualEP | ContinualSGD | BPTT | SurrogateBPTT | ImplicitDiff
+EstimatorSpec: TypeAlias = EquilibriumProp | ContinualEP | ContinualSGD | BPTT | ImplicitDiff
 OptimizerChoice: TypeAlias = SGD | Adam | AdamW | QuantizedSGD
 ScheduleSpec: TypeAlias = Constant | Cosine | StepDecay
 
 
+@renamed_arguments(normalise="normalize")
 @dataclass(frozen=True)
 class Data:
     """Which samples, and how they come.
@@ -65,13 +67,14 @@ class Data:
     def __post_init__(self) -> None:
         instance("name", self.name, str)
         positive_int("batch_size", self.batch_size)
-        natural("validation", self.validation)
+        non_negative_int("validation", self.validation)
         if self.normalize is not None:
             instance("normalize", self.normalize, Normalize)
         if self.augment is not None:
             instance("augment", self.augment, Augment)
 
 
+@renamed_arguments(optimiser="optimizer")
 @dataclass(frozen=True)
 class Run:
     """One training, from the data to the last epoch.
@@ -119,7 +122,7 @@ class Run:
         ):
             one_of_classes(part, getattr(self, part), classes)
         positive_int("epochs", self.epochs)
-        natural("seed", self.seed)
+        non_negative_int("seed", self.seed)
         positive_int("threads", self.threads, most=1024)
         if isinstance(self.model.dynamics, Spiking) and self.data.normalize is not None:
             raise ValueError(
@@ -130,10 +133,7 @@ class Run:
     @property
     def method(self) -> str:
         """The rule by the name that papers give it: "EP", "C-EP", "VF", "C-VF" (untied weights), "BPTT", "ImplicitDiff"."""
-        rule = "EP" if getattr(self.model, "tied", True) else "VF"
-        if isinstance(self.estimator, ContinualEP | ContinualSGD):
-            return f"C-{rule}"
-        return rule if isinstance(self.estimator, EquilibriumProp) else type(self.estimator).__name__
+        return self.estimator.rule_name(getattr(self.model, "tied", True))
 
     @property
     def title(self) -> str:
@@ -181,6 +181,16 @@ def drawn(spec: ModelSpec, seed: int, free_steps: int | Settle) -> Model:
         raise ValueError(f"the model does not fit into memory: {spec}") from None
 
 
+def same_config(text: str | None, other: str | None) -> bool:
+    """Return whether two configurations are equal, or describe equal runs though written by different versions."""
+    if text == other or text is None or other is None:
+        return text == other
+    try:
+        return Run.from_json(text).to_json() == Run.from_json(other).to_json()
+    except ValueError:  # not configurations of runs
+        return False
+
+
 def one_of_classes(name: str, value: object, classes: tuple[type, ...]) -> None:
     """Raise ValueError unless ``value`` is an object of one of the classes."""
     if type(value) not in classes:
@@ -191,7 +201,7 @@ def one_of_classes(name: str, value: object, classes: tuple[type, ...]) -> None:
 
 
 MODELS = (MLP, ConvNet, Toy)
-ESTIMATORS = (EquilibriumProp, ContinualEP, ContinualSGD, BPTT, SurrogateBPTT, ImplicitDiff)
+ESTIMATORS = (EquilibriumProp, ContinualEP, ContinualSGD, BPTT, ImplicitDiff)
 OPTIMIZERS = (SGD, Adam, AdamW, QuantizedSGD)
 SCHEDULES = (Constant, Cosine, StepDecay)
 CONFIG_CLASSES = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
 
-from eqprop._core.checks import fraction, not_negative, positive_int
+from eqprop._core.checks import fraction, non_negative, positive_int
 
 __all__ = ["Constant", "Cosine", "Schedule", "StepDecay"]
 
@@ -48,7 +48,7 @@ class Cosine(Schedule):
     floor: float = 0.0
 
     def __post_init__(self) -> None:
-        not_negative("floor", self.floor)
+        non_negative("floor", self.floor)
 
     def build(self, optimizer: Optimizer, epochs: int) -> CosineAnnealingLR:
         """`torch.optim.lr_scheduler.CosineAnnealingLR`."""

@@ -16,6 +16,9 @@ __all__ = ["decode", "encode", "from_json", "to_json"]
 FORMER_CLASSES = {"Normalise": "Normalize", "QuantisedSGD": "QuantizedSGD"}
 """Names of classes in files written before they were renamed."""
 
+FORMER_VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {"SurrogateBPTT": ("BPTT", {"surrogate": True})}
+"""Classes in files written before they became values of another class: its name, and the fields that they add."""
+
 FORMER_FIELDS = {"normalise": "normalize", "optimiser": "optimizer"}
 """Names of fields in files written before they were renamed."""
 
@@ -77,13 +80,16 @@ def decode(value: Any, kinds: tuple[type, ...]) -> Any:
         return value
     known = {k.__name__: k for k in kinds}
     named = str(value.get("type"))
-    kind = known.get(FORMER_CLASSES.get(named, named))
+    current, extra = FORMER_VARIANTS.get(named, (FORMER_CLASSES.get(named, named), {}))
+    kind = known.get(current)
     if kind is None:
         near = get_close_matches(str(value.get("type")), known, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         some = ", ".join(known) if len(known) <= FEW else f"the {len(known)} classes of configurations"
         raise ValueError(f"unknown type {value.get('type')!r}: must be one of {some}{hint}")
-    given = {FORMER_FIELDS.get(name, name): decode(item, kinds) for name, item in value.items() if name != "type"}
+    given: dict[Any, Any] = {
+        FORMER_FIELDS.get(name, name): decode(item, kinds) for name, item in value.items() if name != "type"
+    } | extra
     for name in given:
         if name not in names(kind):
             near = get_close_matches(name, names(kind), 1)

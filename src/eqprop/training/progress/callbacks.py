@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from eqprop.training.metrics import Metrics
 from eqprop.training.history import Row
+from eqprop.training.metrics import Metrics
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["PlainLines", "ProgressBar", "Callback", "TensorBoard"]
+__all__ = ["Callback", "PlainLines", "ProgressBar", "TensorBoard"]
 
 
 class Callback(Protocol):

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from eqprop.training.history import Row
 from eqprop.training.metrics import Metrics
 from eqprop.training.progress.callbacks import Callback, Pace, ProgressBar
-from eqprop.training.history import Row
 
 if TYPE_CHECKING:
     from rich.console import Console

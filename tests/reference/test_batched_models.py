@@ -1,4 +1,4 @@
-"""Networks side by side against the same networks one after the other: gradients, and weights after 20 steps."""
+"""Several networks in one batched computation against the same networks one by one: gradients, and weights after 20 steps."""
 
 import copy
 
@@ -26,7 +26,7 @@ INSIDE = ep.Prototypical("inside")
 
 
 def models(sizes=(4, 6, 3), dynamics=INSIDE, angle=None, n=N, **options) -> list[ep.Model]:
-    """Of different weights."""
+    """Models with different weights."""
     found = []
     for seed in range(n):
         torch.manual_seed(seed)
@@ -69,7 +69,7 @@ def farthest(each, others) -> float:
 
 
 def trained_both_ways(each, estimator) -> tuple[list[ep.Model], list[ep.Model]]:
-    """After 20 steps: one by one, and side by side."""
+    """The models after 20 steps, trained one by one and as one batch."""
     alone = copy.deepcopy(each)
     joint, together, apart = batch_models(each), sgd(each), sgd(alone)
     for x, y in batches():
@@ -84,8 +84,8 @@ def trained_both_ways(each, estimator) -> tuple[list[ep.Model], list[ep.Model]]:
     [(name, angle) for name in ESTIMATORS for angle in (None, 40.0) if (name, angle) != ("sweeps", 40.0)],
 )
 @pytest.mark.parametrize("sizes", SIZES)
-def test_twenty_steps_are_those_of_each_alone(sizes, name, angle):
-    """Sweeps want symmetric weights."""
+def test_twenty_steps_equal_those_of_separate_models(sizes, name, angle):
+    """Sweeps need symmetric weights."""
     each = models(SIZES[sizes], angle=angle)
     before = copy.deepcopy(each)
     alone, together = trained_both_ways(each, ESTIMATORS[name])
@@ -95,7 +95,7 @@ def test_twenty_steps_are_those_of_each_alone(sizes, name, angle):
 
 @pytest.mark.parametrize("dynamics", [ep.Prototypical("outside"), ep.EnergyDescent(dt=0.3)])
 @pytest.mark.parametrize("nudging", ["one-sided", "centred"])
-def test_whatever_the_dynamics(dynamics, nudging):
+def test_all_dynamics(dynamics, nudging):
     alone, together = trained_both_ways(models(dynamics=dynamics), ep.EquilibriumProp(12, 5, 0.1, nudging))
     assert farthest(alone, together) < 1e-10
 
@@ -104,14 +104,14 @@ def test_whatever_the_dynamics(dynamics, nudging):
     "name", ["deep-chain", "input-skip", "skip", "lateral", "lateral-output", "parallel", "downward"]
 )
 @pytest.mark.parametrize("nudging", ["one-sided", "centred"])
-def test_whatever_the_graph(name, nudging):
+def test_all_graphs(name, nudging):
     """Edges without a bias, laterals and skips among them."""
     each = [of_zoo(name, INSIDE, seed=seed) for seed in range(N)]
     alone, together = trained_both_ways(each, ep.EquilibriumProp(12, 5, 0.1, nudging))
     assert farthest(alone, together) < 1e-10
 
 
-def test_every_phase_is_that_of_each_alone():
+def test_phases_equal_those_of_separate_models():
     each, ((x, y),) = models(), batches(1)
     joint = batch_models(each)
     found = relax(joint, x.flatten(0, 1), 7, y.flatten(), beta=0.2)
@@ -122,7 +122,7 @@ def test_every_phase_is_that_of_each_alone():
     torch.testing.assert_close(joint(x.flatten(0, 1)), torch.cat([m(own) for m, own in zip(each, x, strict=True)]))
 
 
-def test_currents_and_phi_are_those_of_each():
+def test_currents_and_phi_equal_those_of_separate_models():
     each, ((x, _),) = models(), batches(1)
     joint = batch_models(each).network
     s = [torch.rand(N, B, p.shape[0], dtype=torch.double) for p in joint.relaxing]

@@ -1,4 +1,4 @@
-"""Colorings: no edge within a group, as few groups as a bipartite graph needs, the same whatever the order of edges."""
+"""Colorings: no edge within a group, two groups for bipartite graphs, independent of the order of edges."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)).filter(lambda e
 
 
 @given(PAIRS)
-def test_no_edge_lies_within_a_group_and_everyone_is_in_one(ends):
+def test_no_edge_lies_within_a_group_and_every_population_is_in_one(ends):
     groups = color_groups(ends)
     place = {n: k for k, group in enumerate(groups) for n in group}
     assert sorted(n for group in groups for n in group) == sorted({n for pair in ends for n in pair} - {0})
@@ -39,32 +39,32 @@ def test_a_bipartite_graph_has_two_groups(side, ends):
     assert len(color_groups(across)) == (2 if relaxing else bool(across))
 
 
-def test_a_ring_of_six_has_two_wherever_its_lowest_lie():
-    """First come, first served would give 1 and 2, which face each other, the same group, and then need a third."""
+def test_a_ring_of_six_has_two_groups_for_any_numbering():
+    """A greedy coloring in ascending order would put the opposite populations 1 and 2 in one group, and need a third."""
     assert color_groups([(0, 1), (1, 3), (3, 4), (4, 2), (2, 5), (5, 6), (6, 1)]) == ((1, 4, 5), (2, 3, 6))
 
 
 @pytest.mark.parametrize("length", range(2, 9))
-def test_a_chain_falls_into_odd_and_even(length):
+def test_a_chain_has_odd_and_even_groups(length):
     chain = [(n, n + 1) for n in range(length)]
     assert color_groups(chain) == (tuple(range(1, length + 1, 2)), tuple(range(2, length + 1, 2)))
 
 
 @pytest.mark.parametrize("length", [3, 5, 7])
-def test_odd_cycles_have_three(length):
+def test_odd_cycles_have_three_groups(length):
     assert len(color_groups([(0, 1), (1, length), *((n, n + 1) for n in range(1, length))])) == 3
 
 
-def test_the_residual_network_of_thirteen_layers_has_three():
+def test_the_residual_network_of_thirteen_layers_has_three_groups():
     assert len(color_groups(RESNET13)) == 3
 
 
-def test_edges_from_the_input_join_nobody():
+def test_edges_from_the_input_do_not_count():
     assert color_groups([(0, 1), (0, 2), (0, 3)]) == ((1, 2, 3),)
 
 
-def test_a_population_joined_to_itself_is_refused():
+def test_self_connections_are_refused():
     with pytest.raises(
-        ValueError, match=r"population 2 is joined to itself.*leave the edge out, or settle synchronously"
+        ValueError, match=r"population 2 is connected to itself.*remove the edge, or settle synchronously"
     ):
         color_groups([(0, 1), (1, 2), (2, 2)])
