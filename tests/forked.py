@@ -97,7 +97,7 @@ def digits(folder: Path, epochs: int) -> None:
     run = replace(original, epochs=epochs, estimator=signs, data=replace(original.data, validation=100))
     if not RunFolder(folder).config.exists():
         create_run(run, folder)
-    train_run(folder, reports=[begins], checkpoint_every=0.02)
+    train_run(folder, callbacks=[begins], checkpoint_every=0.02)
 
 
 def killed_on_small_mnist(folder: Path, batches: int, root: str) -> None:
@@ -106,7 +106,7 @@ def killed_on_small_mnist(folder: Path, batches: int, root: str) -> None:
     SOURCES[small.source.name] = small.source
     os.environ["EQPROP_DATA"] = root
     kill = after(batches, lambda: os.kill(os.getpid(), signal.SIGKILL))
-    train_run(folder, reports=[kill], checkpoint_every=0.0)
+    train_run(folder, callbacks=[kill], checkpoint_every=0.0)
 
 
 def holding(folder: Path) -> None:

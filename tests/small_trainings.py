@@ -50,17 +50,17 @@ class Told:
         self.on_batch, self.on_epoch = batch, epoch
         self.begun, self.ended, self.batches = [], 0, []
 
-    def begin(self, epochs, batches, rows):
+    def on_fit_start(self, epochs, batches, rows):
         self.begun.append((epochs, batches, len(rows)))
 
-    def batch(self, epoch, batch, tally):
+    def on_batch_end(self, epoch, batch, metrics):
         self.batches.append((epoch, batch))
         self.on_batch(epoch, batch)
 
-    def epoch(self, row):
+    def on_epoch_end(self, row):
         self.on_epoch(row)
 
-    def end(self):
+    def on_fit_end(self):
         self.ended += 1
 
 

@@ -71,7 +71,7 @@ class Training:
     model: Callable[[], ep.Model] = mlp
     batches: Callable = in_order
 
-    def begin(self, processes, folder=None, *, resume=False, epochs=1, checkpoint_every=0.0, reports=()):
+    def begin(self, processes, folder=None, *, resume=False, epochs=1, checkpoint_every=0.0, callbacks=()):
         """Fit or resume; the weights and the rows."""
         model = self.model()
         optimizer = self.optimizer.build(model)
@@ -79,8 +79,8 @@ class Training:
             for p in model.parameters():
                 p.add_(processes.rank)  # of no account: the first one's weights are everybody's
         trainer = Trainer(
-            model, self.estimator, optimizer, scheduler=Cosine().build(optimizer, 3), folder=folder, seed=3, reports=reports,
-            checkpoint_every=checkpoint_every, processes=processes, probe=lambda model, estimator: {"probed": True},
+            model, self.estimator, optimizer, scheduler=Cosine().build(optimizer, 3), folder=folder, seed=3, callbacks=callbacks,
+            checkpoint_every=checkpoint_every, processes=processes, diagnostics=lambda model, estimator: {"probed": True},
         )  # fmt: skip
         x, y = loaded().test
         tests = [Batches(x[:n].double(), y[:n], 40, shuffle=False) for n in (82, 121)]
@@ -116,7 +116,7 @@ def all_of(trainings: dict[str, Training], epochs: int = 1):
     with joined() as processes:
         found = {}
         for name, training in trainings.items():
-            if processes.first:
+            if processes.is_rank0:
                 torch.manual_seed(0)
             found[name] = training.begin(processes, epochs=epochs)
         return found
@@ -172,12 +172,12 @@ def stopped(folder, act, rank: int = 1, call: int = 25, every: float = 0.0):
 def interrupted_between(folder, call: int):
     """After so many batches, when the others are already at the next one."""
     with joined() as processes:
-        Training(SIGNS).begin(processes, folder, epochs=2, reports=[after(call, interrupt)])
+        Training(SIGNS).begin(processes, folder, epochs=2, callbacks=[after(call, interrupt)])
 
 
 def frozen(folder):
     """One stands still in the middle."""
-    parallel.PATIENCE = timedelta(seconds=10)
+    parallel.TIMEOUT = timedelta(seconds=10)
     return stopped(folder, lambda: os.kill(os.getpid(), signal.SIGSTOP))
 
 
@@ -215,7 +215,7 @@ def refused():
             (CENTRED, "cuda:1"),
         ):
             try:
-                processes.admit(estimator, device)
+                processes.check_estimator(estimator, device)
             except ValueError as error:
                 found.append(str(error))
     return found

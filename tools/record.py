@@ -22,7 +22,7 @@ from eqprop.papers.reproduction.records import load_run_folders
 from eqprop.theorem.result import read_result
 from eqprop.training.config.run import Run
 from eqprop.training.run_folder import RunFolder
-from eqprop.training.session import is_finished, read_run
+from eqprop.training.session import read_run
 
 RECORDS = Path(__file__).resolve().parent.parent / "records"
 
@@ -36,7 +36,7 @@ def record(path: Path) -> Path:
 
 def _record_run(folder: Path) -> Path:
     place, run = RunFolder(folder), read_run(folder)
-    if not is_finished(place):
+    if not place.is_finished():
         sys.exit(f"{folder} is not finished")
     _check_committed(json.loads(place.environment.read_text()), folder)
     target = RECORDS / run.name / f"{method_label(run)}-seed-{run.seed}"

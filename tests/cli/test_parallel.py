@@ -52,7 +52,7 @@ def said(tmp_path_factory) -> tuple[Path, dict[str, list[Answer]]]:
     folder = tmp_path_factory.mktemp("said")
     create_run(replace(recipe("digits"), epochs=2), folder / "begun")
     with pytest.raises(Interrupted):
-        train_run(folder / "begun", reports=[Told(epoch=lambda row: signal.raise_signal(signal.SIGINT))])
+        train_run(folder / "begun", callbacks=[Told(epoch=lambda row: signal.raise_signal(signal.SIGINT))])
     meetings = [meeting() for _ in WORDS]
     first, second = (
         end.done() for end in team(2, commands, [one.port for one in meetings], list(WORDS.values()), folder)

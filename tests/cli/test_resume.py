@@ -176,7 +176,7 @@ def test_an_unfinished_run_can_be_looked_at(words, here):
 @pytest.mark.parametrize("words", ["evaluate run", "plot run", f"{RESUME} run"])
 def test_a_run_without_a_whole_epoch_can_be_looked_at(words, here, whole):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("eqprop.training.trainer.Trainer._pass", no_pass)
+        patch.setattr("eqprop.training.trainer.Trainer._train_epoch", no_pass)
         assert call(f"{TRAIN} --out run").code == 1
     assert not (here / "run" / METRICS).exists()
     assert call(words).code == 0

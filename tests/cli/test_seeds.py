@@ -39,8 +39,8 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def spoiled(monkeypatch):
-    """Make one training sample of seed 1 NaN."""
-    sound = training_seeds.prepare_with
+    """One sample of seed 1 alone is no number."""
+    sound = training_seeds.prepare_run
 
     def spoil(run, *arguments):
         session = sound(run, *arguments)
@@ -50,7 +50,7 @@ def spoiled(monkeypatch):
         x[700] = float("nan")
         return replace(session, train=replace(session.train, x=x))
 
-    monkeypatch.setattr(training_seeds, "prepare_with", spoil)
+    monkeypatch.setattr(training_seeds, "prepare_run", spoil)
 
 
 def test_each_seed_matches_a_separate_run(trained, here):

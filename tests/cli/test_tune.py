@@ -19,7 +19,7 @@ from eqprop.papers.registry import RECIPES, baseline, recipe
 from eqprop.theorem.tuning import Cell, Grid, tune
 from eqprop.training import create_run, load
 from eqprop.training.config.run import Run
-from eqprop.training.session import prepare, read_run
+from eqprop.training.session import prepare_run, read_run
 from small_sets import secluded, small_mnist
 
 SMALL = "tune digits --model.sizes 64 6 10"
@@ -100,7 +100,7 @@ def test_files_of_a_tuning(drawn):
 
 def test_the_result_agrees_with_the_library(drawn):
     folder, _ = drawn
-    found, session = facts(folder), prepare(small_run())
+    found, session = facts(folder), prepare_run(small_run())
     cells = tune(session.model, list(islice(session.train, 2)), Grid((4, 9), (2, 6), (0.1, 0.2), "centred"))
     assert found["cells"] == [asdict(cell) for cell in cells]
     assert Run.from_json(json.dumps(found["run"])) == small_run()
@@ -231,7 +231,7 @@ def test_threads_are_those_of_the_run(here):
 def test_a_run_folder_provides_weights(trained, here):
     said = call(f"tune {trained} --free-steps 12 --nudged-steps 4 --betas 0.3 --batches 2 {PLAIN}").done()
     assert "trained, epoch 1 weights, centred" in said
-    found, session = facts(here / "out"), prepare(read_run(trained))
+    found, session = facts(here / "out"), prepare_run(read_run(trained))
     grid, batches = Grid((12,), (4,), (0.3,), "centred"), list(islice(session.train, 2))
     assert found["cells"] == [asdict(cell) for cell in tune(load(trained), batches, grid)]
     assert found["cells"] != [asdict(cell) for cell in tune(session.model, batches, grid)]

@@ -100,7 +100,7 @@ ATTEMPTS = {
 }
 
 
-def attempt(name, folder, reports=(), resume=False, noise=7):
+def attempt(name, folder, callbacks=(), resume=False, noise=7):
     options, estimator, optimizer = ATTEMPTS[name]
     model = mlp(**options)
     if resume:  # a new process draws other deviations, and must read those of the checkpoint
@@ -108,7 +108,7 @@ def attempt(name, folder, reports=(), resume=False, noise=7):
             assert key.endswith("deviation")
             buffer.zero_()
     trainer = Trainer(
-        model, estimator, optimizer.build(model), folder=folder, seed=3, reports=reports, checkpoint_every=0.0
+        model, estimator, optimizer.build(model), folder=folder, seed=3, callbacks=callbacks, checkpoint_every=0.0
     )
     torch.manual_seed(noise)
     go = trainer.resume if resume else trainer.fit

@@ -186,9 +186,9 @@ def test_the_alignment_of_the_study_equals_a_recomputation():
 
 def test_rate_training_equals_the_trainers_first_batches():
     """Two batches by hand from the same weights and in the same order."""
-    from eqprop.training.session import prepare
+    from eqprop.training.session import prepare_run
 
-    session = prepare(RUN)
+    session = prepare_run(RUN)
     optimizer = RUN.optimizer.build(session.model)
     for (x, y), _ in zip(session.train, range(2), strict=False):
         for loss in RUN.estimator(session.model, x, y):

@@ -22,7 +22,7 @@ from eqprop.theorem.experiment import RANDOM, Experiment
 from eqprop.theorem.result import INITIAL, read_result, run_experiment, write_result
 from eqprop.training import Data, create_run
 from eqprop.training.rng import BATCH, ESTIMATOR, REST, WEIGHTS, generator
-from eqprop.training.session import prepare
+from eqprop.training.session import prepare_run
 
 INSIDE = ep.Prototypical(nudge="inside")
 
@@ -224,7 +224,7 @@ def test_the_batch_is_the_first_of_the_training(validation):
     """Held-out samples are not trained on."""
     run = replace(recipe("digits"), seed=2, data=Data("digits", 20, validation=validation))
     one = Experiment.from_run(run)
-    for found, wanted in zip(one.batch(one.build()), next(iter(prepare(run).train)), strict=True):
+    for found, wanted in zip(one.batch(one.build()), next(iter(prepare_run(run).train)), strict=True):
         assert torch.equal(found, wanted)
 
 

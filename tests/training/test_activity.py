@@ -10,12 +10,12 @@ import torch
 
 import eqprop as ep
 from eqprop.spiking import Bernoulli, lagging, operations, record, saturation
-from eqprop.training import SGD, Data, Run, create_run, prepare, train_run
-from eqprop.training.history import warn_if_late
+from eqprop.training import SGD, Data, Run, create_run, prepare_run, train_run
+from eqprop.training.diagnostics import diagnostics_of
+from eqprop.training.history import warn_if_saturated
 from eqprop.training.progress.callbacks import PlainLines, line, scalars
 from eqprop.training.rng import REST, seeded
 from eqprop.training.signals import Interrupted
-from eqprop.training.spiking_diagnostics import activity_of
 from small_trainings import after, outcome, timeless
 
 pytestmark = pytest.mark.filterwarnings("ignore:epoch 2.*does not learn")  # two epochs are not for learning
@@ -40,7 +40,7 @@ def test_rows_hold_what_recordings_of_the_first_batch_say(tmp_path):
     asked = run()
     create_run(asked, tmp_path / "run")
     row = train_run(tmp_path / "run")[-1]
-    model, session = ep.load(tmp_path / "run"), prepare(asked)
+    model, session = ep.load(tmp_path / "run"), prepare_run(asked)
     x, y = session.train.x[:300], session.train.y[:300]
     free = record(model, x, 12)
     nudged = [record(model, x, 6, y, beta, free) for beta in (-0.5, 0.5)]
@@ -81,7 +81,7 @@ def test_rows_without_spikes_are_as_they_were(tmp_path):
     (row,) = train_run(tmp_path / "run")
     parts = [f"{part}_{what}" for part in ("train", "test") for what in ("cost", "error")]
     assert set(row) == {"epoch", *parts, "residual", "steps", "rates", "seconds"}
-    assert activity_of(plain.build(), 12, torch.rand(2, 64), torch.tensor([0, 1])) is None
+    assert diagnostics_of(plain, plain.build(), torch.rand(2, 64), torch.tensor([0, 1])) is None
 
 
 @pytest.mark.parametrize("options", [{}, {"coder": Bernoulli()}], ids=["sigma-delta", "Bernoulli"])
@@ -89,7 +89,7 @@ def test_the_weights_are_those_without_a_look(options, tmp_path):
     asked = run(**options)
     create_run(asked, tmp_path / "run")
     rows = train_run(tmp_path / "run")
-    session = prepare(asked)
+    session = prepare_run(asked)
     trainer = session.trainer(tmp_path / "none")
     trainer.folder, trainer.probe = None, None
     with seeded(asked.seed, REST):
@@ -107,16 +107,17 @@ def test_a_run_that_was_stopped_and_resumed_is_the_same(options, batches, tmp_pa
         create_run(run(**options), tmp_path / name)
     train_run(tmp_path / "whole")
     with pytest.raises(Interrupted):
-        train_run(tmp_path / "stopped", reports=[after(batches, lambda: signal.raise_signal(signal.SIGINT))])
+        train_run(tmp_path / "stopped", callbacks=[after(batches, lambda: signal.raise_signal(signal.SIGINT))])
     torch.manual_seed(99)
     train_run(tmp_path / "stopped")
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "whole")
 
 
 def test_looking_draws_nothing_from_the_default_stream():
-    model = run(coder=Bernoulli()).build()
+    asked = run(coder=Bernoulli())
+    model = asked.build()
     x, y = torch.rand(4, 64), torch.tensor([0, 1, 2, 3])
-    probe = activity_of(model, 12, x, y)
+    probe = diagnostics_of(asked, model, x, y)
     before = torch.get_rng_state()
     assert probe(model, CENTRED) == probe(model, CENTRED)
     assert torch.get_rng_state().equal(before)
@@ -127,13 +128,13 @@ def test_a_batch_that_is_not_finite_leaves_gaps():
     x, y = torch.rand(4, 64), torch.tensor([0, 1, 2, 3])
     with torch.no_grad():
         model.network.connections[1].weight[0, 0] = torch.nan
-    assert activity_of(model, 12, x, y)(model, CENTRED) == dict.fromkeys(NAMES)
+    assert diagnostics_of(run(), model, x, y)(model, CENTRED) == dict.fromkeys(NAMES)
 
 
 def test_lines_and_tensorboard_tell_them(tmp_path):
     out = io.StringIO()
     create_run(run(), tmp_path / "run")
-    rows = train_run(tmp_path / "run", reports=[PlainLines(out, "demo")])
+    rows = train_run(tmp_path / "run", callbacks=[PlainLines(out, "demo")])
     told = out.getvalue().splitlines()
     assert [f"{row['spikes_per_unit']:.3f} spikes" in text for row, text in zip(rows, told, strict=True)] == [True] * 2
     found, row = dict(scalars(rows[-1])), rows[-1]
@@ -174,8 +175,8 @@ def test_a_warning_once(shares, warned):
     rows = [{"epoch": n, "late": late} for n, late in enumerate(shares, start=1)]
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        warn_if_late(rows)
-        warn_if_late([{"epoch": 1}])
+        warn_if_saturated(rows)
+        warn_if_saturated([{"epoch": 1}])
     assert len(told) == warned
 
 

@@ -13,7 +13,7 @@ from command import call
 from eqprop.cli.parsers import format_augment, format_normalize, parse_augment, parse_normalize
 from eqprop.data import Augment, Batches, Normalize, hold_out, load
 from eqprop.theorem.experiment import RANDOM, Experiment
-from eqprop.training import SGD, Data, Run, checkpoint, create_run, prepare, train_run
+from eqprop.training import SGD, Data, Run, checkpoint, create_run, prepare_run, train_run
 from eqprop.training.config.run import CONFIG_CLASSES
 from eqprop.training.config.serialization import decode, encode
 from eqprop.training.run_folder import RunFolder
@@ -102,7 +102,7 @@ def test_a_drawn_batch_is_not_changed(part):
 
 
 def test_all_parts_are_normalized_and_training_samples_alone_are_varied(root):
-    session, (train, (x, y)) = prepare(run(replace(CHANGED, validation=2), seed=3)), load("mnist")
+    session, (train, (x, y)) = prepare_run(run(replace(CHANGED, validation=2), seed=3)), load("mnist")
     kept, held = hold_out(train, 2)
     assert session.validation is not None
     for batches, (images, classes) in ((session.validation, held), (session.test, (x, y))):
@@ -116,7 +116,7 @@ def test_all_parts_are_normalized_and_training_samples_alone_are_varied(root):
 
 
 def test_without_them_nothing_is_changed(root):
-    session, (train, _) = prepare(run(Data("mnist", 2))), load("mnist")
+    session, (train, _) = prepare_run(run(Data("mnist", 2))), load("mnist")
     assert torch.equal(session.train.x, train[0].flatten(1))
     assert (session.train.augment, session.train.shape) == (None, None)
 
@@ -124,7 +124,7 @@ def test_without_them_nothing_is_changed(root):
 def test_a_check_of_the_theorem_takes_the_first_training_batch(root):
     experiment = replace(Experiment.from_run(run(seed=3)), dtype="float64")
     x, y = experiment.batch(experiment.build())
-    a, b = next(iter(prepare(run(seed=3)).train))
+    a, b = next(iter(prepare_run(run(seed=3)).train))
     assert torch.equal(x, a.double())
     assert torch.equal(y, b)
 
@@ -133,7 +133,7 @@ def test_a_check_of_the_theorem_takes_the_first_training_batch(root):
     "model", [ep.MLP((64, 10)), ep.ConvNet((1, 8, 8), (2,), kernel_size=3)], ids=["mlp", "convnet"]
 )
 def test_digits_are_loaded_flat_and_moved_as_images(model):
-    session, ((x, y), _) = prepare(replace(run(Data("digits", augment=Augment(2))), model=model)), load("digits")
+    session, ((x, y), _) = prepare_run(replace(run(Data("digits", augment=Augment(2))), model=model)), load("digits")
     shape = session.model.network.populations[0].shape
     wanted = Batches(x.unflatten(1, (8, 8)), y, 20, 0, augment=Augment(2), shape=shape)
     for (a, b), (c, d) in zip(session.train.epoch(1), wanted.epoch(1), strict=True):
@@ -143,7 +143,7 @@ def test_digits_are_loaded_flat_and_moved_as_images(model):
 
 def test_channels_that_are_not_there(root):
     with pytest.raises(ValueError, match="`normalize` has numbers for 3 channels, but a sample is 1x28x28"):
-        prepare(run(Data("mnist", normalize=Normalize((1, 2, 3), (1,)))))
+        prepare_run(run(Data("mnist", normalize=Normalize((1, 2, 3), (1,)))))
 
 
 def test_killed_and_resumed_it_ends_with_the_same_bytes(root, tmp_path):

@@ -218,7 +218,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, value):
     with torch.no_grad():
         third.model.network.connections[1].weight[0, 2] = value
     with pytest.raises(FloatingPointError, match=r"network\.connections\.1\.weight is not finite"):
-        checkpoint.weights(third.model)
+        checkpoint.model_state(third.model)
     with pytest.raises(FloatingPointError, match=r"is not finite"):
         third.fit(TRAIN, 2)
     assert RunFolder(tmp_path).last.read_bytes() == before
@@ -299,7 +299,7 @@ def test_an_optimizers_state_comes_back_exactly(tmp_path, name, double):
             loss.backward()
             optimizer.step()
     state = checkpoint.optimizer_state(optimizer)
-    checkpoint.write(tmp_path / "a", checkpoint.weights(model) | state.tensors, state.facts)
+    checkpoint.write(tmp_path / "a", checkpoint.model_state(model) | state.tensors, state.facts)
     tensors, facts = checkpoint.read(tmp_path / "a")
     twin = copy.deepcopy(model)
     other = OPTIMISERS[name](twin.parameters())
@@ -339,7 +339,7 @@ def test_a_connection_that_two_edges_share_is_saved(tmp_path):
     network = ep.Network(populations, [(0, 1, one), (1, 2, one), (2, 3, ep.Dense(4, 3))])
     model = ep.Model(network, ep.Prototypical(), ep.SquaredError(), 8)
     path = tmp_path / "a"
-    checkpoint.write(path, checkpoint.weights(model), {})
+    checkpoint.write(path, checkpoint.model_state(model), {})
     twin = copy.deepcopy(model)
     with torch.no_grad():
         for p in twin.parameters():

@@ -6,7 +6,7 @@ from torch.optim.lr_scheduler import StepLR
 
 import eqprop as ep
 from eqprop.estimators.base import bind_estimator
-from eqprop.training import SGD, Adam, Data, Run, Trainer, prepare
+from eqprop.training import SGD, Adam, Data, Run, Trainer, prepare_run
 from small_trainings import TEST, TRAIN, blobs, mlp
 
 CHOICES = (8, 4, 0.2)
@@ -118,7 +118,7 @@ def test_rates_that_do_not_fit_are_refused_before_the_training():
 )
 def test_a_run_that_does_not_fit_is_refused_before_it_leaves_anything(estimator, optimizer):
     with pytest.raises(ValueError, match=r"estimator: `rates`"):
-        prepare(Run("mine", Data("digits"), ep.MLP((64, 8, 10)), estimator, optimizer))
+        prepare_run(Run("mine", Data("digits"), ep.MLP((64, 8, 10)), estimator, optimizer))
 
 
 def test_most_estimators_do_not_care_for_the_optimizer():

@@ -70,7 +70,7 @@ def test_a_training_holds_its_folder_and_lets_it_go(tmp_path):
             trainer(tmp_path).resume(TRAIN, 2)
         refused.append(batch)
 
-    trainer(tmp_path, reports=[Told(batch=try_too)]).fit(TRAIN, 1)
+    trainer(tmp_path, callbacks=[Told(batch=try_too)]).fit(TRAIN, 1)
     assert refused == [1, 2, 3]
     trainer(tmp_path).resume(TRAIN, 2)
 
@@ -97,15 +97,15 @@ def test_the_second_of_two_that_begin_at_once_is_refused(tmp_path):
 
 
 def test_a_new_folder_or_an_empty_one_is_taken(tmp_path):
-    assert RunFolder(tmp_path / "a" / "b").make().last.parent.is_dir()
+    assert RunFolder(tmp_path / "a" / "b").create().last.parent.is_dir()
     (tmp_path / "empty").mkdir()
-    assert RunFolder(tmp_path / "empty").make().last.parent.is_dir()
+    assert RunFolder(tmp_path / "empty").create().last.parent.is_dir()
 
 
 def test_what_is_there_is_not_touched(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(FileExistsError, match=r"already holds something else: name another folder"):
-        RunFolder(tmp_path).make()
+        RunFolder(tmp_path).create()
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 

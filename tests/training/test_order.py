@@ -14,7 +14,7 @@ from eqprop import plots
 from eqprop.papers.registry import baseline, recipe
 from eqprop.plots.phases import draw_residual_curves
 from eqprop.theorem.experiment import Experiment
-from eqprop.training import SGD, Data, Run, create_run, load, prepare, train_run
+from eqprop.training import SGD, Data, Run, create_run, load, prepare_run, train_run
 from eqprop.training.session import read_run
 from small_sets import secluded
 
@@ -129,9 +129,9 @@ def test_a_mistake_is_told_in_a_line_and_leaves_nothing(here, command):
 def test_noise_is_refused_before_anything_is_written():
     noisy = replace(MODEL, dynamics=ep.Noisy(ep.Prototypical(), 0.1))
     with pytest.raises(ValueError, match=r"needs `Prototypical` dynamics.*got Noisy"):
-        prepare(run(model=noisy))
+        prepare_run(run(model=noisy))
     with pytest.raises(ValueError, match=r"needs `Prototypical` dynamics.*got Noisy"):
-        prepare(run(30, SWEEPS, model=noisy))
+        prepare_run(run(30, SWEEPS, model=noisy))
 
 
 def test_the_theorem_is_checked_on_plain_steps():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import eqprop as ep
-from eqprop.training import SGD, Data, Run, create_run, prepare, train_run
+from eqprop.training import SGD, Data, Run, create_run, prepare_run, train_run
 from eqprop.training.diagnostics import diagnostics_of, update_angle, weight_angles
 from small_trainings import blobs
 
@@ -84,7 +84,7 @@ def test_the_weights_are_those_without_a_look(tmp_path):
     asked = run(ep.ContinualSGD(8, 4, 0.2, nudging="random-sign"), tied=False)
     create_run(asked, tmp_path / "run")
     train_run(tmp_path / "run")
-    session = prepare(asked)
+    session = prepare_run(asked)
     trainer = session.trainer(tmp_path / "none")
     trainer.folder, trainer.probe = None, None
     trainer.fit(session.train, 2)

@@ -17,7 +17,7 @@ ROW = {
 
 def test_plain_lines_are_one_an_epoch():
     out = io.StringIO()
-    rows = trainer(reports=[PlainLines(out, "demo")]).fit(TRAIN, 3, validation=VALIDATION, test=TEST)
+    rows = trainer(callbacks=[PlainLines(out, "demo")]).fit(TRAIN, 3, validation=VALIDATION, test=TEST)
     lines = out.getvalue().splitlines()
     assert len(lines) == 3
     for number, (line, row) in enumerate(zip(lines, rows, strict=True), start=1):
@@ -51,7 +51,7 @@ def test_plain_lines_tell_costs_where_there_are_no_errors():
 def test_it_is_said_where_a_training_goes_on(tmp_path):
     trainer(tmp_path).fit(TRAIN, 2)
     out = io.StringIO()
-    trainer(tmp_path, reports=[PlainLines(out, "demo")]).resume(TRAIN, 3)
+    trainer(tmp_path, callbacks=[PlainLines(out, "demo")]).resume(TRAIN, 3)
     first, second = out.getvalue().splitlines()
     assert first == "demo   goes on after epoch 2"
     assert second.startswith("demo   epoch 3/3")
@@ -61,9 +61,9 @@ def test_it_is_said_where_a_training_goes_on(tmp_path):
 def test_the_bar_leaves_a_line_an_epoch(tmp_path, terminal):
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=200)
-    rows = trainer(tmp_path, reports=[ProgressBar(console, "demo")]).fit(TRAIN, 2, test=TEST)
+    rows = trainer(tmp_path, callbacks=[ProgressBar(console, "demo")]).fit(TRAIN, 2, test=TEST)
     again = ProgressBar(console, "demo")
-    trainer(tmp_path, reports=[again]).resume(iter(TRAIN), 3)
+    trainer(tmp_path, callbacks=[again]).resume(iter(TRAIN), 3)
     text = out.getvalue()
     for row in rows:
         assert f"epoch {row['epoch']}/2" in text
@@ -76,7 +76,7 @@ def test_the_bar_shows_what_is_measured(monkeypatch):
     out = io.StringIO()
     bar = ProgressBar(Console(file=out, force_terminal=True, width=200), "demo")
     monkeypatch.setattr(bar, "INTERVAL", 0.0)
-    trainer(reports=[bar]).fit(TRAIN, 2, test=TEST)
+    trainer(callbacks=[bar]).fit(TRAIN, 2, test=TEST)
     for word in ("cost 0.", "train ", "residual ", "8 steps", "samples/s", "test "):
         assert word in out.getvalue()
 
@@ -90,7 +90,7 @@ def scalars(folder) -> dict[str, list[tuple[int, float]]]:
 
 def test_tensorboard_has_every_number(tmp_path):
     pytest.importorskip("tensorboard")
-    rows = trainer(reports=[TensorBoard(tmp_path)]).fit(TRAIN, 3, test=TEST)
+    rows = trainer(callbacks=[TensorBoard(tmp_path)]).fit(TRAIN, 3, test=TEST)
     found = scalars(tmp_path)
     wanted = {
         "train_cost": "train/cost",

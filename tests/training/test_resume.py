@@ -50,14 +50,14 @@ class Training:
     validation: Callable = lambda: VALIDATION
     test: Callable = lambda: TEST
 
-    def begin(self, folder, reports=(), resume=False, noise=7, epochs=EPOCHS, every=0.0):
+    def begin(self, folder, callbacks=(), resume=False, noise=7, epochs=EPOCHS, every=0.0):
         """Fit or resume, as a new process would: with new objects, and another state of torch's default generator."""
         model = mlp()
         optimizer = self.optimizer.build(model)
         scheduler = self.schedule.build(optimizer, EPOCHS)
         trainer = Trainer(
             model, self.estimator, optimizer,
-            scheduler=scheduler, folder=folder, seed=3, reports=reports, checkpoint_every=every,
+            scheduler=scheduler, folder=folder, seed=3, callbacks=callbacks, checkpoint_every=every,
         )  # fmt: skip
         batches, validation, test = self.batches(), self.validation(), self.test()
         torch.manual_seed(noise)
@@ -196,7 +196,7 @@ def test_the_same_trainer_goes_on_after_ctrl_c(whole, tmp_path, saved):
     optimizer = training.optimizer.build(model)
     report = after(5, interrupt)
     folder = tmp_path / "a" if saved else None
-    trainer = Trainer(model, training.estimator, optimizer, folder=folder, seed=3, reports=[report])
+    trainer = Trainer(model, training.estimator, optimizer, folder=folder, seed=3, callbacks=[report])
     batches = training.batches()
     torch.manual_seed(7)
     with pytest.raises(Interrupted):

@@ -16,9 +16,8 @@ import eqprop as ep
 from eqprop.papers.registry import recipe
 from eqprop.training import Data, QuantizedSGD, Run, Trainer, checkpoint, create_run, train_run
 from eqprop.training.batch_steps import FitArguments
-from eqprop.training.batched_seeds import SeedTraining, train_batched, unsupported_reason
 from eqprop.training.run_folder import RunFolder
-from eqprop.training.seeds import train_seeds
+from eqprop.training.seeds import SeedTraining, _train_batched, train_seeds, unsupported_reason
 from eqprop.training.signals import Interrupted, Interrupts
 from small_trainings import CENTRED, TEST, TRAIN, VALIDATION, Told, after, assert_nearly, mlp, outcome, sgd
 
@@ -76,7 +75,7 @@ def test_a_signal_stops_all_with_their_checkpoints(count, place, whole, tmp_path
     stop = after(count, lambda: signal.raise_signal(signal.SIGTERM))
     reports = {folder: [stop] if n == place else [] for n, folder in enumerate(folders)}
     with pytest.raises(Interrupted) as caught:
-        train_seeds(folders, reports=reports, checkpoint_every=1e9)
+        train_seeds(folders, callbacks=reports, checkpoint_every=1e9)
     assert caught.value.signal == signal.SIGTERM
     for n, folder in enumerate(folders):
         facts = checkpoint.read(RunFolder(folder).last)[1]
@@ -94,7 +93,7 @@ def test_some_may_stand_behind_the_others(rewound, whole, tmp_path):
     for part, count in ((begun, 5), (folders, 16)):
         stop = after(count, lambda: signal.raise_signal(signal.SIGINT))
         with pytest.raises(Interrupted):
-            train_seeds(part, reports={folder: [stop] * (folder == part[0]) for folder in part})
+            train_seeds(part, callbacks={folder: [stop] * (folder == part[0]) for folder in part})
     for n in rewound:
         shutil.rmtree(folders[n])
         shutil.copytree(begun[n], folders[n])
@@ -120,15 +119,15 @@ from pathlib import Path
 from eqprop.training.seeds import train_seeds
 from small_trainings import Told
 class Tells(Told):
-    def begin(self, epochs, batches, rows):
+    def on_fit_start(self, epochs, batches, rows):
         sys.stdout.write("begins\n")
         sys.stdout.flush()
-    def batch(self, epoch, batch, tally):
+    def on_batch_end(self, epoch, batch, tally):
         if (epoch, batch) == (2, 6):
             sys.stdout.write("there\n")
             sys.stdout.flush()
 folders = [Path(word) for word in sys.argv[1:]]
-train_seeds(folders, reports={f: [Tells()] * (f == folders[1]) for f in folders}, checkpoint_every=0.01)
+train_seeds(folders, callbacks={f: [Tells()] * (f == folders[1]) for f in folders}, checkpoint_every=0.01)
 """
 
 
@@ -170,7 +169,7 @@ def lanes(folder, interrupts, reports) -> list[SeedTraining]:
     for n, told in enumerate(reports):
         torch.manual_seed(n)
         model = ep.mlp([4, 6, 3], activation="sigmoid", settle=8)
-        trainer = Trainer(model, CENTRED, sgd(model), folder=folder / str(n), reports=[told])
+        trainer = Trainer(model, CENTRED, sgd(model), folder=folder / str(n), callbacks=[told])
         course = FitArguments(TRAIN, 3, VALIDATION, TEST)
         found.append(SeedTraining(trainer, trainer.fit_steps(course, interrupts), nullcontext()))
     return found
@@ -187,9 +186,9 @@ def test_one_that_diverges_loses_itself_alone(when, tmp_path):
     reports = [Told(), Told(batch=lambda *now: spoil(group[1].trainer) if now == when else None), Told()]
     with Interrupts() as interrupts:
         group = lanes(tmp_path / "spoiled", interrupts, reports)
-        outcomes = train_batched(group, lambda n: mlp().requires_grad_(False))
+        outcomes = _train_batched(group, lambda n: mlp().requires_grad_(False))
         untouched = lanes(tmp_path / "whole", interrupts, [Told(), Told(), Told()])
-        train_batched(untouched, lambda n: mlp())
+        _train_batched(untouched, lambda n: mlp())
     error = outcomes[1]
     assert isinstance(error, FloatingPointError)
     assert str(error).startswith(f"epoch {when[0]}")
@@ -211,7 +210,7 @@ def test_an_error_of_one_ends_all_and_lets_go_of_their_folders(tmp_path):
     with Interrupts() as interrupts:
         group = lanes(tmp_path, interrupts, reports)  # which outlives the error
         with pytest.raises(OSError, match="no room"):
-            train_batched(group, lambda n: mlp())
+            _train_batched(group, lambda n: mlp())
     assert [report.ended for report in reports] == [1, 1, 1]
     for n in range(3):
         with RunFolder(tmp_path / str(n)).lock():

@@ -10,7 +10,7 @@ import torch
 import eqprop as ep
 from eqprop.data import hold_out, load_digits
 from eqprop.papers.registry import recipe
-from eqprop.training import SGD, Cosine, Data, Run, checkpoint, create_run, evaluate, load, prepare, train_run
+from eqprop.training import SGD, Cosine, Data, Run, checkpoint, create_run, evaluate, load, prepare_run, train_run
 from eqprop.training.checkpoint import DamagedError
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.signals import Interrupted
@@ -25,7 +25,7 @@ def done(tmp_path_factory):
     """A finished run: its folder, and the weights after every epoch."""
     folder, weights = tmp_path_factory.mktemp("done") / "run", []
     torch.set_num_threads(1)
-    session, place = prepare(RUN), create_run(RUN, folder)
+    session, place = prepare_run(RUN), create_run(RUN, folder)
     trainer = session.trainer(place.path, [Told(epoch=lambda row: weights.append(copied(session.model)))])
     trainer.fit(session.train, RUN.epochs, validation=session.validation, test=session.test)
     return folder, weights, session
@@ -40,7 +40,7 @@ def same(a, b) -> bool:
 
 
 def test_samples_are_those_of_the_data_set():
-    session, ((x, y), test) = prepare(RUN), load_digits()
+    session, ((x, y), test) = prepare_run(RUN), load_digits()
     kept, held_out = hold_out((x, y), 200)
     for batches, (x, y), size in (
         (session.train, kept, 60),
@@ -52,7 +52,7 @@ def test_samples_are_those_of_the_data_set():
         assert batches.size == size
     assert session.train.shuffle
     assert session.train.seed == RUN.seed
-    assert prepare(replace(RUN, data=Data("digits"))).validation is None
+    assert prepare_run(replace(RUN, data=Data("digits"))).validation is None
 
 
 def test_a_loaded_model_predicts_as_the_trained_one(done):
@@ -115,7 +115,7 @@ def test_threads_are_those_of_the_run_for_as_long_as_it_lasts(tmp_path):
 
     create_run(replace(RUN, threads=2, data=Data("digits", 100)), tmp_path / "a")
     with pytest.raises(RuntimeError, match="tripped"):
-        train_run(tmp_path / "a", reports=[Told(batch=look)])
+        train_run(tmp_path / "a", callbacks=[Told(batch=look)])
     assert set(seen) == {2}
     assert torch.get_num_threads() == 1
     train_run(tmp_path / "a")
@@ -126,7 +126,7 @@ def test_proceed_goes_on_after_ctrl_c(done, tmp_path):
     create_run(RUN, tmp_path / "a")
     for _ in range(4):
         with pytest.raises(Interrupted):
-            train_run(tmp_path / "a", reports=[after(13, lambda: signal.raise_signal(signal.SIGINT))])
+            train_run(tmp_path / "a", callbacks=[after(13, lambda: signal.raise_signal(signal.SIGINT))])
     train_run(tmp_path / "a")
     assert outcome(tmp_path / "a")[1:] == outcome(done[0])[1:]
     assert same(load(tmp_path / "a").state_dict(), done[1][-1])
@@ -135,7 +135,7 @@ def test_proceed_goes_on_after_ctrl_c(done, tmp_path):
 def test_a_model_can_be_loaded_in_the_middle(tmp_path):
     create_run(RUN, tmp_path / "a")
     with pytest.raises(Interrupted):
-        train_run(tmp_path / "a", reports=[after(3, lambda: signal.raise_signal(signal.SIGINT))])
+        train_run(tmp_path / "a", callbacks=[after(3, lambda: signal.raise_signal(signal.SIGINT))])
     assert load(tmp_path / "a")(torch.rand(2, 64)).shape == (2, 10)
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*best\.safetensors"):
         load(tmp_path / "a", "best")
@@ -145,7 +145,7 @@ def test_a_model_can_be_loaded_while_it_is_trained(tmp_path):
     """To look at it; the folder is held against writers only."""
     create_run(RUN, tmp_path / "a")
     seen = []
-    train_run(tmp_path / "a", reports=[Told(epoch=lambda row: seen.append(load(tmp_path / "a", "best")))])
+    train_run(tmp_path / "a", callbacks=[Told(epoch=lambda row: seen.append(load(tmp_path / "a", "best")))])
     assert len(seen) == 3
 
 
@@ -224,14 +224,16 @@ def test_a_folder_without_a_run(tmp_path):
 )
 def test_parts_that_do_not_fit_each_other(changes, message):
     with pytest.raises(ValueError, match=message):
-        prepare(replace(RUN, **{"optimizer": SGD(0.1)} | changes))
+        prepare_run(replace(RUN, **{"optimizer": SGD(0.1)} | changes))
 
 
 def test_what_was_trained_with_a_readout_untied_weights_and_a_tolerance_comes_back(tmp_path):
     model = ep.MLP((64, 12, 11), "sigmoid", cost=ep.CrossEntropyReadout(11, 10), settle=ep.Settle(20, 1e-3), tied=False)
     create_run(Run("mine", Data("digits", 20), model, ep.BPTT(10), SGD(0.5), epochs=1), tmp_path / "a")
     row = train_run(tmp_path / "a")[-1]
-    score = evaluate(load(tmp_path / "a"), prepare(Run.from_json((tmp_path / "a" / "config.json").read_text())).test)
+    score = evaluate(
+        load(tmp_path / "a"), prepare_run(Run.from_json((tmp_path / "a" / "config.json").read_text())).test
+    )
     assert (score.cost, score.error) == (row["test_cost"], row["test_error"])
     assert "cost.weight" in load(tmp_path / "a").state_dict()
     assert json.loads((tmp_path / "a" / "metrics.jsonl").read_text())["epoch"] == 1
@@ -241,11 +243,11 @@ def test_what_was_trained_with_a_readout_untied_weights_and_a_tolerance_comes_ba
 def test_a_run_that_goes_on_elsewhere_says_so_and_keeps_it(tmp_path):
     create_run(replace(recipe("digits"), epochs=1), tmp_path / "a")
     with pytest.raises(Interrupted):
-        train_run(tmp_path / "a", reports=[after(5, lambda: signal.raise_signal(signal.SIGINT))])
+        train_run(tmp_path / "a", callbacks=[after(5, lambda: signal.raise_signal(signal.SIGINT))])
     place = RunFolder(tmp_path / "a").environment
     began = json.loads(place.read_text())
     place.write_text(json.dumps(began | {"torch": "0.4"}))
-    with pytest.warns(UserWarning, match=r"goes on with torch .*, not 0\.4"):
+    with pytest.warns(UserWarning, match=r"is resumed with torch .*, not 0\.4"):
         train_run(tmp_path / "a")
     assert json.loads(place.read_text()) == began | {"torch": "0.4", "resumed_on": [began]}
 
@@ -253,7 +255,7 @@ def test_a_run_that_goes_on_elsewhere_says_so_and_keeps_it(tmp_path):
 def test_a_run_that_goes_on_where_it_was_changes_nothing(tmp_path):
     create_run(replace(recipe("digits"), epochs=1), tmp_path / "a")
     with pytest.raises(Interrupted):
-        train_run(tmp_path / "a", reports=[after(5, lambda: signal.raise_signal(signal.SIGINT))])
+        train_run(tmp_path / "a", callbacks=[after(5, lambda: signal.raise_signal(signal.SIGINT))])
     before = RunFolder(tmp_path / "a").environment.read_bytes()
     train_run(tmp_path / "a")
     assert RunFolder(tmp_path / "a").environment.read_bytes() == before

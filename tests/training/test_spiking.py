@@ -218,11 +218,11 @@ ATTEMPTS = {
 }
 
 
-def attempt(name, folder, reports=(), resume=False, noise=7):
+def attempt(name, folder, callbacks=(), resume=False, noise=7):
     dynamics, estimator = ATTEMPTS[name]
     model = mlp(activation="hard_sigmoid", dynamics=dynamics, settle=12)
     trainer = Trainer(
-        model, estimator, SGD((0.3, 0.2)).build(model), folder=folder, seed=3, reports=reports, checkpoint_every=0.0
+        model, estimator, SGD((0.3, 0.2)).build(model), folder=folder, seed=3, callbacks=callbacks, checkpoint_every=0.0
     )
     torch.manual_seed(noise)
     go = trainer.resume if resume else trainer.fit

@@ -102,7 +102,7 @@ def test_classes_of_any_whole_kind(kind):
 
 @pytest.mark.parametrize("empty", [[], (), iter([])])
 def test_no_samples_are_refused(empty):
-    with pytest.raises(ValueError, match=r"no samples to evaluate on: `batches` is empty"):
+    with pytest.raises(ValueError, match=r"`batches` is empty: give at least one batch"):
         evaluate(zoo.model("chain", ep.Prototypical()), empty)
 
 
@@ -140,16 +140,16 @@ def test_a_tally_goes_on_exactly_where_it_was():
     parts = list(zip(x.split(2), y.split(2), strict=True))
     whole, first = filled(parts), filled(parts[:2])
     second = Metrics()
-    sums, counts = first.state()
-    second.restore(sums.clone(), list(counts))
+    sums, counts = first.sums, first.counts()
+    second.load_state(sums.clone(), list(counts))
     assert second.score() == first.score()
     model = zoo.model("chain", ep.Prototypical())
     for x, y in parts[2:]:
         solution = ep.relax(model, x, 9)
         second.add(model.cost.value(solution.state[-1], y).mean(), solution, y, model.cost)
     assert second.score() == whole.score()
-    assert second.state()[0].equal(whole.state()[0])
-    assert second.state()[1] == whole.state()[1]
+    assert second.sums.equal(whole.sums)
+    assert second.counts() == whole.counts()
 
 
 def test_a_tally_of_nothing_claims_nothing():

@@ -140,7 +140,7 @@ def test_rows_hold_what_is_promised():
 
 def test_tests_are_of_the_weights_after_the_epoch():
     kept = []
-    third = trainer(reports=[Told(epoch=lambda row: kept.append((row, third.model(TEST[0][0]))))])
+    third = trainer(callbacks=[Told(epoch=lambda row: kept.append((row, third.model(TEST[0][0]))))])
     third.fit(TRAIN, 2, test=[TEST[0]])
     y = TEST[0][1]
     for row, scores in kept:
@@ -266,7 +266,7 @@ def trained(folder, **samples):
     def keep(row):
         kept.append(third.model.network.connections[0].weight.detach().clone())
 
-    third = trainer(folder, reports=[Told(epoch=keep)])
+    third = trainer(folder, callbacks=[Told(epoch=keep)])
     third.fit(TRAIN, 3, **samples)
     return third, kept
 
@@ -336,7 +336,7 @@ def test_fit_goes_on_in_its_own_folder(tmp_path):
 def test_another_trainer_does_not_fit_over_a_training(tmp_path):
     trainer(tmp_path).fit(TRAIN, 1)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(FileExistsError, match=r"already holds a training: resume it, or name another folder"):
+    with pytest.raises(FileExistsError, match=r"already holds a training: resume it, or use another folder"):
         trainer(tmp_path).fit(TRAIN, 1)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
@@ -359,7 +359,7 @@ def test_a_trainer_refuses_what_it_cannot_use(tmp_path):
     for value in (-1, float("nan"), "often"):
         with pytest.raises(ValueError, match=r"`checkpoint_every` must be a finite number of at least 0, got"):
             trainer(checkpoint_every=value)
-    with pytest.raises(ValueError, match=r"without a `folder` has nothing to resume from"):
+    with pytest.raises(ValueError, match=r"without a `folder` has no checkpoint to resume from"):
         trainer().resume(TRAIN, 1)
     with pytest.raises(FileNotFoundError, match=r"no checkpoint"):
         trainer(tmp_path).resume(TRAIN, 1)
@@ -375,13 +375,13 @@ def test_a_batch_that_does_not_fit_is_told_of(part):
 
 def test_reports_are_told_of_everything_in_order(tmp_path):
     one, two = Told(), Told()
-    trainer(tmp_path, reports=[one, two]).fit(TRAIN, 2)
+    trainer(tmp_path, callbacks=[one, two]).fit(TRAIN, 2)
     for report in (one, two):
         assert report.begun == [(2, 3, 0)]
         assert report.batches == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]
         assert report.ended == 1
     again = Told()
-    trainer(tmp_path, reports=[again]).resume(Factory(), 3)
+    trainer(tmp_path, callbacks=[again]).resume(Factory(), 3)
     assert again.begun == [(3, None, 2)]
     assert again.batches == [(3, 1), (3, 2), (3, 3)]
 
@@ -389,7 +389,7 @@ def test_reports_are_told_of_everything_in_order(tmp_path):
 def test_reports_change_nothing():
     alone, seen = (
         trainer(),
-        trainer(reports=[Told(batch=lambda *_: torch.rand(3)), Told(epoch=lambda row: torch.rand(3))]),
+        trainer(callbacks=[Told(batch=lambda *_: torch.rand(3)), Told(epoch=lambda row: torch.rand(3))]),
     )
     assert timeless(alone.fit(TRAIN, 2)) == timeless(seen.fit(TRAIN, 2))
     assert same_weights(alone.model, seen.model)
@@ -401,7 +401,7 @@ def test_reports_are_told_of_the_end_of_a_training_that_broke():
 
     report = Told(batch=trip)
     with pytest.raises(RuntimeError, match="tripped"):
-        trainer(reports=[report]).fit(TRAIN, 1)
+        trainer(callbacks=[report]).fit(TRAIN, 1)
     assert report.ended == 1
 
 
@@ -418,7 +418,7 @@ def test_signal_handlers_are_as_before():
             raise RuntimeError("tripped")
 
     with pytest.raises(RuntimeError, match="tripped"):
-        trainer(reports=[Told(batch=trip)]).fit(TRAIN, 2)
+        trainer(callbacks=[Told(batch=trip)]).fit(TRAIN, 2)
     assert handlers() == before
     assert during[0] != before
     trainer().fit(TRAIN, 1)
@@ -448,7 +448,7 @@ def test_metrics_are_the_rows(tmp_path):
 
 
 def test_time_is_counted():
-    third = trainer(reports=[Told(batch=lambda *_: threading.Event().wait(0.02))])
+    third = trainer(callbacks=[Told(batch=lambda *_: threading.Event().wait(0.02))])
     (row,) = third.fit(TRAIN, 1)
     assert 0.06 <= row["seconds"] < 60
     assert math.isfinite(row["seconds"])

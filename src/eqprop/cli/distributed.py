@@ -21,7 +21,7 @@ def join_processes() -> Iterator[Processes]:
     """
     with joined() as processes:
         try:
-            if processes.first:
+            if processes.is_rank0:
                 yield processes
             else:
                 warnings.simplefilter("ignore")  # `eqprop.cli.main` restores the filters

@@ -14,7 +14,7 @@ from eqprop.training.config.run import Run
 from eqprop.training.diagnostics import names_of_angles
 from eqprop.training.rng import REST, seeded
 from eqprop.training.run_folder import RunFolder
-from eqprop.training.session import begun_on, load, prepare, read_history, read_run, threads
+from eqprop.training.session import initial_device, load, prepare_run, read_history, read_run, threads
 from eqprop.training.spiking_diagnostics import phases
 
 __all__ = ["draw_run", "drawable"]
@@ -47,10 +47,10 @@ def draw_run(folder: Path, device: str | None, root: str | None) -> None:
         ValueError, OSError: if the run, its checkpoint or its data cannot be read; nothing is drawn then.
     """
     place, run = RunFolder(folder), read_run(folder)
-    device = device or begun_on(place)
+    device = device or initial_device(place)
     with threads(run.threads), seeded(0, REST):  # some dynamics draw random numbers
         rows, model = read_history(folder), load(folder).to(device)
-        session = prepare(replace(run, data=replace(run.data, root=root)), device)
+        session = prepare_run(replace(run, data=replace(run.data, root=root)), device)
         x = session.test.x[: SPIKING_SAMPLES if isinstance(model.dynamics, Spiking) else SAMPLES]
         if rows:
             plots.error_curves({"": [rows]}, place.plots / "errors", run.title)

@@ -25,7 +25,7 @@ from eqprop.training.distributed.processes import SINGLE_PROCESS, Processes
 from eqprop.training.progress.callbacks import TensorBoard
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.seeds import alike, train_seeds
-from eqprop.training.session import create_run, is_finished, prepare, read_run, train_run
+from eqprop.training.session import create_run, prepare_run, read_run, train_run
 from eqprop.training.signals import Interrupted
 
 __all__ = ["ExecutionOptions", "create_runs", "find_runs", "group_seeds", "train_runs"]
@@ -79,13 +79,13 @@ def create_runs(
     """
     device = execution.device or "cpu"
     for run in runs.values():
-        processes.admit(run.estimator, device)
+        processes.check_estimator(run.estimator, device)
     return processes.run_on_rank0(lambda: _create_folders(runs, out, name, device, processes))
 
 
 def _create_folders(runs: Mapping[str, Run], out: Path | None, name: str, device: str, processes: Processes) -> Path:
     first = next(iter(runs.values()))
-    prepare(first, device, download_progress(first.data.name))
+    prepare_run(first, device, download_progress(first.data.name))
     is_new = out is None or not out.exists()
     top = numbered_folder(name) if out is None else out
     if not is_new and top.is_dir() and any(top.iterdir()) and "." not in runs:
@@ -165,14 +165,14 @@ def train_runs(
     folders = [folder for group in groups for folder in group]
     for folder in folders:
         read_run(folder)  # all must be valid before the first is trained
-    finished = [folder for folder in folders if len(folders) > 1 and is_finished(RunFolder(folder))]
+    finished = [folder for folder in folders if len(folders) > 1 and RunFolder(folder).is_finished()]
     for group in groups:
         for folder in group:
             if folder in finished:
                 echo(f"{folder} is finished")
         if not all(folder in finished for folder in group):
             _train_group(group, folders, execution, root, top, processes)
-    if processes.first:
+    if processes.is_rank0:
         can_draw(execution.plots)  # says how to install matplotlib
 
 
@@ -192,9 +192,9 @@ def _train_group(
         else:
             _train_one(group[0], execution, root, processes)
     except KeyboardInterrupt as stop:
-        if processes.first and all(is_finished(RunFolder(folder)) for folder in folders):
+        if processes.is_rank0 and all(RunFolder(folder).is_finished() for folder in folders):
             sys.stderr.write(f"all runs are trained; draw their figures with `eqprop plot {top}`\n")
-        elif processes.first:
+        elif processes.is_rank0:
             sys.stderr.write(f"stopped; go on with `{resume}`\n")
         raise (stop if isinstance(stop, Interrupted) else Interrupted(signal.SIGINT)) from None
     except BrokenPipeError:
@@ -223,7 +223,7 @@ def _train_batched(folders: Sequence[Path], execution: ExecutionOptions, root: s
             folders,
             device=execution.device,
             root=root,
-            reports=callbacks,
+            callbacks=callbacks,
             checkpoint_every=execution.checkpoint_every,
         )
     diverged = {folder: outcome for folder, outcome in outcomes.items() if isinstance(outcome, FloatingPointError)}
@@ -239,7 +239,7 @@ def _train_one(folder: Path, execution: ExecutionOptions, root: str | None, proc
     """Train one run, then draw it."""
     run = read_run(folder)
     callbacks = []
-    if processes.first:
+    if processes.is_rank0:
         _print_notes(run)
         callbacks = create_callbacks(run.title, folder, tensorboard=execution.tensorboard)
     with report_full_disk(folder, f"`eqprop train --resume {folder}`", "the last checkpoint is complete"):
@@ -247,11 +247,11 @@ def _train_one(folder: Path, execution: ExecutionOptions, root: str | None, proc
             folder,
             device=execution.device,
             root=root,
-            reports=callbacks,
+            callbacks=callbacks,
             checkpoint_every=execution.checkpoint_every,
             processes=processes,
         )
-    if processes.first:
+    if processes.is_rank0:
         _draw(folder, execution, root)
 
 

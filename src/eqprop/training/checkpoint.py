@@ -1,11 +1,12 @@
-"""Checkpoints: tensors and a few numbers in one safetensors file that is whole or absent; nothing is unpickled.
+"""Checkpoints: tensors and JSON values in one safetensors file, written atomically; nothing is unpickled.
 
-Safetensors carries no checksum, so the file's metadata holds the SHA-256 of everything else in it.
+Safetensors has no checksum, so the file's metadata holds the SHA-256 of everything else in it.
 """
 
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,38 +23,59 @@ __all__ = [
     "load_optimizer",
     "load_scheduler",
     "load_weights",
+    "model_state",
     "optimizer_state",
     "read",
+    "read_facts",
     "scheduler_state",
-    "weights",
     "write",
 ]
 
 KEY = "eqprop"
-"""The one key of a file's metadata: with several, their order would differ from process to process."""
+"""The only key of the file's metadata: safetensors does not keep the order of several keys, and files must be reproducible."""
+
+MODEL, OPTIMIZER = "model.", "optimizer."
+"""Prefixes of the names of tensors."""
+
+FORMER_OPTIMIZERS = {"Quantised": "Quantized"}
+"""Current names of optimizer classes, by the names in files of the first release."""
 
 
-def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write tensors and facts (what JSON can carry) in one step.
+def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write tensors and facts (JSON values) atomically.
 
     Raises:
-        OSError: if the file cannot be written; what was there before is still there then.
+        OSError: if the file cannot be written; a previous file is still there then.
     """
     from safetensors.torch import save
 
-    held = unshared({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    stored = _unshared({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     text = json.dumps(facts, sort_keys=True, allow_nan=False)
-    note = json.dumps({"facts": facts, "sha256": digest(held, text)}, sort_keys=True)
-    write_atomic(path, save(held, metadata={KEY: note}))
+    note = json.dumps({"facts": facts, "sha256": _digest(stored, text)}, sort_keys=True)
+    write_atomic(path, save(stored, metadata={KEY: note}))
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the facts, on the CPU.
+    """Return the tensors, on the CPU, and the facts, and verify the SHA-256.
 
     Raises:
         FileNotFoundError: if there is no such file.
         DamagedError: if it is not what `write` wrote.
     """
+    return _read(path, only_facts=False)
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return the facts from the header of the file, without its tensors, whose SHA-256 is not verified.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        DamagedError: if it is not a checkpoint, or is truncated.
+    """
+    return _read(path, only_facts=True)[1]
+
+
+def _read(path: Path, only_facts: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -61,24 +83,26 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             note = json.loads((file.metadata() or {})[KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - a handle, no dictionary
-            facts = note["facts"]
-            sound = note["sha256"] == digest(tensors, json.dumps(facts, sort_keys=True, allow_nan=False))
+            facts, sha = dict(note["facts"]), note["sha256"]
+            if only_facts:
+                return {}, facts
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+            intact = sha == _digest(tensors, json.dumps(facts, sort_keys=True, allow_nan=False))
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise DamagedError(f"{path} is no checkpoint, or a damaged one ({error})") from None
-    if not sound:
-        raise DamagedError(f"{path} is damaged: its content does not have the SHA-256 written with it")
+        raise DamagedError(f"{path} is not a checkpoint, or is damaged ({error})") from None
+    if not intact:
+        raise DamagedError(f"{path} is damaged: its content does not match the SHA-256 in its header")
     return tensors, facts
 
 
-def unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies where several names stand for the same memory (a connection of two edges), which safetensors refuses."""
+def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Clone tensors that share memory (a connection of two edges), which safetensors refuses."""
     names = Counter(tensor.data_ptr() for tensor in tensors.values())
     return {name: tensor.clone() if names[tensor.data_ptr()] > 1 else tensor for name, tensor in tensors.items()}
 
 
-def digest(tensors: dict[str, Tensor], text: str) -> str:
-    """SHA-256 of names, kinds, shapes and bytes of the tensors, and of the text."""
+def _digest(tensors: dict[str, Tensor], text: str) -> str:
+    """Return the SHA-256 of the text and of names, dtypes, shapes and bytes of the tensors."""
     sha = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -86,11 +110,8 @@ def digest(tensors: dict[str, Tensor], text: str) -> str:
     return sha.hexdigest()
 
 
-MODEL, OPTIMIZER = "model.", "optimizer."
-
-
-def weights(model: nn.Module) -> dict[str, Tensor]:
-    """The model's tensors under the names of a checkpoint.
+def model_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return the model's tensors under the names of a checkpoint.
 
     Raises:
         FloatingPointError: if one is not finite.
@@ -102,89 +123,92 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
     return {MODEL + name: tensor for name, tensor in state.items()}
 
 
-def load_weights(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Copy the checkpoint's weights into the model.
+def load_weights(model: nn.Module, tensors: Mapping[str, Any], source: str | Path) -> None:
+    """Copy the weights of a checkpoint into the model.
+
+    Args:
+        model: the model.
+        tensors: by the names of a checkpoint; those of other parts are ignored.
+        source: the file, for errors.
 
     Raises:
-        ValueError: if they are those of another model.
+        ValueError: if names or shapes differ from the model's.
     """
     state = {name.removeprefix(MODEL): tensor for name, tensor in tensors.items() if name.startswith(MODEL)}
     there, here = ({name: tuple(tensor.shape) for name, tensor in s.items()} for s in (state, model.state_dict()))
     for name in there | here:
         if there.get(name) != here.get(name):
-            shapes = f"{name} has shape {there.get(name)} there and {here.get(name)} here"
-            raise ValueError(f"{path} holds the weights of another model: {shapes}")
+            shapes = f"{name} has shape {there.get(name)} in the file and {here.get(name)} in the model"
+            raise ValueError(f"{source} holds the weights of another model: {shapes}")
     model.load_state_dict(state)
 
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """An optimizer's state, cut into what safetensors and what JSON can carry."""
+    """State of an optimizer, split into tensors and JSON values."""
 
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
 
 
 def optimizer_state(optimizer: Optimizer) -> OptimizerState:
-    """The state of any `torch.optim` optimizer whose values are tensors, numbers, strings and None."""
+    """Return the state of an optimizer whose values are tensors, numbers, strings and None."""
     state = optimizer.state_dict()
     tensors, numbers = {}, {}
     for index, values in state["state"].items():
         for name, value in values.items():
             (tensors if isinstance(value, Tensor) else numbers)[f"{OPTIMIZER}{index}.{name}"] = value
-    return OptimizerState(tensors, {"kind": kind(optimizer), "groups": state["param_groups"], "numbers": numbers})
+    kind = type(optimizer).__name__
+    return OptimizerState(tensors, {"kind": kind, "groups": state["param_groups"], "numbers": numbers})
 
 
-def load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """What `optimizer_state` gave.
+def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Restore what `optimizer_state` returned.
 
     Raises:
-        ValueError: if it is another optimizer's.
+        ValueError: if it belongs to another class of optimizer.
     """
-    if facts["kind"] != kind(optimizer):
-        raise ValueError(f"the checkpoint is of the optimizer {facts['kind']}, not of {kind(optimizer)}")
+    stored, kind = FORMER_OPTIMIZERS.get(facts["kind"], facts["kind"]), type(optimizer).__name__
+    if stored != kind:
+        raise ValueError(f"the checkpoint has the state of the optimizer {stored}, but the optimizer is {kind}")
     state: dict[int, dict[str, Any]] = {}
-    for key, value in (tensors | facts["numbers"]).items():
+    for key, value in {**tensors, **facts["numbers"]}.items():
         if key.startswith(OPTIMIZER):
             index, name = key.removeprefix(OPTIMIZER).split(".", 1)
             state.setdefault(int(index), {})[name] = value
-    groups = [group | listed(group) for group in facts["groups"]]
+    groups = [group | _tuples(group) for group in facts["groups"]]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def kind(optimizer: Optimizer) -> str:
-    """The optimizer's class."""
-    return type(optimizer).__name__
-
-
-def listed(group: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no tuples; Adam's `betas` is one."""
+def _tuples(group: dict[str, Any]) -> dict[str, Any]:
+    """Return the items that JSON turned from tuples into lists, such as Adam's ``betas``, as tuples."""
     return {name: tuple(value) for name, value in group.items() if isinstance(value, list) and name != "params"}
 
 
 def scheduler_state(scheduler: LRScheduler | None) -> Any:
-    """Its state; None if there is none."""
+    """Return the scheduler's state; None without a scheduler."""
     return None if scheduler is None else scheduler.state_dict()
 
 
 def load_scheduler(scheduler: LRScheduler | None, facts: Any) -> None:
-    """What `scheduler_state` gave.
+    """Restore what `scheduler_state` returned.
 
     Raises:
-        ValueError: if there was a scheduler and there is none now, or the other way round.
+        ValueError: if only one of the checkpoint and the training has a scheduler.
     """
     if (scheduler is None) != (facts is None):
-        raise ValueError("the checkpoint has a scheduler and the training has none, or the other way round")
+        has, lacks = ("training", "checkpoint") if facts is None else ("checkpoint", "training")
+        raise ValueError(f"the {has} has a learning-rate scheduler and the {lacks} has none: use the same in both")
     if scheduler is not None:
-        scheduler.load_state_dict(revived(facts, scheduler.state_dict()))
+        scheduler.load_state_dict(_restore_counters(facts, scheduler.state_dict()))
 
 
-def revived(value: Any, like: Any) -> Any:
-    """What JSON made of a state, with the counters that a fresh state has there (milestones; JSON's keys are strings)."""
+def _restore_counters(value: Any, like: Any) -> Any:
+    """Turn JSON objects back into the Counters of a fresh state (milestones), whose integer keys JSON made strings."""
     if isinstance(like, Counter):
         return Counter({int(key): number for key, number in value.items()})
     if isinstance(like, dict):
-        return {key: revived(item, like.get(key)) for key, item in value.items()}
+        return {key: _restore_counters(item, like.get(key)) for key, item in value.items()}
     if isinstance(like, list) and len(like) == len(value):
-        return [revived(item, other) for item, other in zip(value, like, strict=True)]
+        return [_restore_counters(item, other) for item, other in zip(value, like, strict=True)]
     return value

@@ -1,4 +1,4 @@
-"""Rows: what is kept of an epoch, and what may be concluded from it."""
+"""Rows: the metrics of each epoch, how they are read back from a file, and warnings that follow from them."""
 
 import json
 import math
@@ -9,30 +9,31 @@ from warnings import warn
 from eqprop._core.files import DamagedError
 from eqprop.training.metrics import Score
 
-__all__ = ["Row", "choose", "make_row", "read_rows", "warn_if_late", "warn_if_stuck"]
+__all__ = ["Row", "make_row", "read_rows", "selection_metric", "warn_if_saturated", "warn_if_stuck"]
 
 Row = dict[str, Any]
 """One epoch: ``epoch``, costs, errors (fractions; None without classes), ``residual``, ``steps``, ``rates``, ``seconds``."""
 
 PARTS = ("train", "validation", "test")
+
 STUCK = 0.95
-"""Errors above this fraction of guessing's are worth a warning …"""
+"""Fraction of the error of guessing above which a network counts as not learning."""
 
-ENOUGH = 100
-"""… if so many samples an epoch speak for it."""
+ENOUGH_SAMPLES = 100
+"""Samples per epoch below which no such warning is given."""
 
-LATE = 0.1
-"""A larger share of the coders of a population that have something to send is worth a warning."""
+SATURATED = 0.1
+"""Fraction of saturated coders in a population above which a warning is given."""
 
 
 def make_row(epoch: int, scores: Mapping[str, Score], rates: Sequence[float], seconds: float) -> Row:
-    """The row of an epoch.
+    """Return the row of an epoch.
 
     Args:
         epoch: its number, from 1.
-        scores: of "train", and of "validation" and "test" where there are any.
-        rates: the learning rates that it was trained with.
-        seconds: that it took.
+        scores: of "train", and of "validation" and "test" where they were evaluated.
+        rates: learning rates of the parameter groups during the epoch.
+        seconds: duration of the epoch.
 
     Raises:
         FloatingPointError: if a cost or a residual is not finite.
@@ -51,65 +52,66 @@ def make_row(epoch: int, scores: Mapping[str, Score], rates: Sequence[float], se
     return row
 
 
-def choose(row: Row) -> dict[str, Any]:
-    """What makes an epoch the best: the validation error, else the training error; costs where there are no classes.
+def selection_metric(row: Row) -> dict[str, Any]:
+    """Return the metric that selects the best epoch: epoch, name and value.
 
-    The test samples decide nothing.
+    It is the validation error, or the training error without a validation set; the cost where there are no classes. The test set is
+    never used.
     """
     part = "validation" if "validation_cost" in row else "train"
     by = f"{part}_cost" if row[f"{part}_error"] is None else f"{part}_error"
     return {"epoch": row["epoch"], "by": by, "value": row[by]}
 
 
-def stuck(row: Row, classes: int) -> bool:
-    """Whether no error, of whatever samples, is clearly below that of guessing among that many classes."""
+def _is_stuck(row: Row, classes: int) -> bool:
+    """Return whether no error of the row is clearly below that of guessing among the classes."""
     errors = [row[f"{part}_error"] for part in PARTS if row.get(f"{part}_error") is not None]
     return bool(errors) and min(errors) >= STUCK * (1 - 1 / classes)
 
 
 def warn_if_stuck(rows: Sequence[Row], classes: int, samples: int) -> None:
-    """Warn once: in the second of two epochs in which nothing was learned, or after a better one.
+    """Warn if the network does not learn: after the second epoch, or later when it gets as bad as guessing.
 
     Args:
-        rows: of all epochs so far.
-        classes: among which a network that has learned nothing guesses.
-        samples: of the last epoch.
+        rows: all epochs so far.
+        classes: number of classes.
+        samples: number of training samples in the last epoch.
     """
-    late = [stuck(row, classes) for row in rows[-2:]]
-    if samples < ENOUGH or len(rows) < 2 or not late[-1] or (late[0] and len(rows) > 2):
+    stuck = [_is_stuck(row, classes) for row in rows[-2:]]
+    if samples < ENOUGH_SAMPLES or len(rows) < 2 or not stuck[-1] or (stuck[0] and len(rows) > 2):
         return
     warn(
-        f"epoch {rows[-1]['epoch']}: the training error is {rows[-1]['train_error']:.1%}, guessing has {1 - 1 / classes:.1%}: "
-        "the network does not learn; lower the learning rate, or look at beta, the number of steps and the residual",
+        f"epoch {rows[-1]['epoch']}: the training error is {rows[-1]['train_error']:.1%} and guessing gives {1 - 1 / classes:.1%}: "
+        "the network does not learn; lower the learning rate, or check beta, the number of steps and the residual",
         RuntimeWarning,
         stacklevel=8,
     )
 
 
-def warn_if_late(rows: Sequence[Row]) -> None:
-    """Warn once, in the first epoch in which many coders of a population are lagging (`eqprop.spiking.lagging`)."""
-    many = [max(row.get("late") or [0.0]) > LATE for row in rows]
-    if not many or not many[-1] or any(many[:-1]):
+def warn_if_saturated(rows: Sequence[Row]) -> None:
+    """Warn in the first epoch in which many coders of a population are saturated (`eqprop.spiking.lagging`)."""
+    saturated = [max(row.get("late") or [0.0]) > SATURATED for row in rows]
+    if not saturated or not saturated[-1] or any(saturated[:-1]):
         return
     shares = ", ".join(f"{share:.0%}" for share in rows[-1]["late"])
     warn(
-        f"epoch {rows[-1]['epoch']}: at the end of the free phase {shares} of the coders, by population, are wound up so far that "
-        "they are decoded more than lambda off: take a larger `lam`, one that decays, or more free ticks",
+        f"epoch {rows[-1]['epoch']}: at the end of the free phase the decoded value is off by more than lambda for {shares} of the "
+        "coders, by population: use a larger `lam`, one that decays, or more free ticks",
         RuntimeWarning,
         stacklevel=8,
     )
 
 
 def read_rows(content: bytes, name: str) -> list[Row]:
-    """The rows of a metrics file; a last line that a kill cut short is left out.
+    """Return the rows of a metrics file; a last line that a kill cut short is left out.
 
     Raises:
-        DamagedError: if another line is not the row of its epoch.
+        DamagedError: if any other line is not the row of its epoch.
     """
     lines = content.split(b"\n")
     while lines and not lines[-1]:
         lines.pop()
-    rows = [as_row(line, epoch) for epoch, line in enumerate(lines, start=1)]
+    rows = [_parse_row(line, epoch) for epoch, line in enumerate(lines, start=1)]
     if rows and rows[-1] is None:
         rows.pop()
     for epoch, row in enumerate(rows, start=1):
@@ -118,13 +120,11 @@ def read_rows(content: bytes, name: str) -> list[Row]:
     return [row for row in rows if row is not None]
 
 
-def as_row(line: bytes, epoch: int) -> Row | None:
-    """What a line holds, if it is the row of that epoch."""
+def _parse_row(line: bytes, epoch: int) -> Row | None:
+    """Return the row in a line; None if it is not the row of that epoch."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    whole = (
-        isinstance(row, dict) and row.get("epoch") == epoch and {"train_cost", "train_error", "seconds"} <= row.keys()
-    )
-    return row if whole else None
+    required = {"train_cost", "train_error", "seconds"}
+    return row if isinstance(row, dict) and row.get("epoch") == epoch and required <= row.keys() else None

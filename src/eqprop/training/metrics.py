@@ -1,15 +1,17 @@
-"""What is measured over the batches of an epoch or of a test: cost, errors, residual, steps."""
+"""Metrics over the batches of an epoch or of a test set: cost, error, residual, settling steps."""
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from eqprop.costs import Cost
-from eqprop.solvers.settle import Solution
+from eqprop.models.model import Model
+from eqprop.solvers.settle import Solution, settle
 
-__all__ = ["Metrics", "Score"]
+__all__ = ["Metrics", "Score", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -17,10 +19,10 @@ class Score:
     """Means over samples.
 
     Attributes:
-        cost: mean cost; NaN if there was no sample.
-        error: fraction of samples whose largest score is not their class; None if the targets are no classes.
-        residual: mean over samples of ``max |s_T - s_{T-1}|`` of the free phase; None if no phase was shown.
-        steps: mean over batches of the steps taken in the free phase; None likewise.
+        cost: mean cost; NaN without samples.
+        error: fraction of samples whose largest output is not their class; None if targets are not classes.
+        residual: mean over samples of ``max |s_T - s_{T-1}|`` at the end of the free phase; None if not every batch reported one.
+        steps: mean over batches of the steps of the free phase; None likewise.
         samples: number of samples.
     """
 
@@ -32,26 +34,26 @@ class Score:
 
 
 class Metrics:
-    """Running sums on the device; nothing waits for it until `score` is read.
+    """Running sums, kept on the device so that adding a batch does not synchronize with it; `score` does.
 
     Args:
-        device: where the batches live.
+        device: device of the batches.
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.sums = torch.zeros(3, dtype=torch.float64, device=device)  # cost, wrong, residual
-        self.cost, self.wrong, self.residual = self.sums.unbind()
-        self.samples = self.shown = self.classified = self.batches = self.steps = 0
+        self.cost, self.wrong, self.residual = self.sums.unbind()  # views: in-place additions reach `sums`
+        self.samples = self.observed = self.classified = self.batches = self.steps = 0
 
     @torch.no_grad()
     def add(self, loss: Tensor, solution: Solution | None, y: Tensor, cost: Cost) -> None:
-        """One batch.
+        """Add a batch.
 
         Args:
-            loss: its mean cost, ``()``.
-            solution: its free phase; None if the estimator did not show it.
-            y: its targets.
-            cost: reads predictions out.
+            loss: mean cost of the batch, ``()``.
+            solution: its free phase; None if the estimator did not report one.
+            y: its targets, ``(B,)`` classes or ``(B, n)`` floats.
+            cost: computes predictions from the output.
         """
         n = y.shape[0]
         self.cost.add_(loss.detach(), alpha=n)
@@ -62,33 +64,56 @@ class Metrics:
         if not y.is_floating_point():
             self.wrong.add_((cost.predict(solution.output).argmax(1) != y).sum())
             self.classified += n
-        self.shown += n
+        self.observed += n
         self.batches += 1
         self.steps += solution.steps
 
-    def include(self, other: "Metrics") -> None:
-        """Add the sums of another."""
-        self.sums.add_(other.sums)
-        self.samples += other.samples
-        self.shown += other.shown
-        self.classified += other.classified
-        self.batches += other.batches
-        self.steps += other.steps
+    def merge(self, other: "Metrics") -> None:
+        """Add the sums of ``other``."""
+        self.load_state(self.sums + other.sums, [a + b for a, b in zip(self.counts(), other.counts(), strict=True)])
 
     def score(self) -> Score:
-        """The means so far; waits for the device."""
+        """Return the means so far."""
         cost, wrong, residual = (self.sums / self.samples).tolist() if self.samples else [math.nan] * 3
-        whole = 0 < self.samples == self.shown
-        error = wrong if whole and self.classified == self.samples else None
-        return Score(
-            cost, error, residual if whole else None, self.steps / self.batches if whole else None, self.samples
-        )
+        complete = 0 < self.samples == self.observed
+        error = wrong if complete and self.classified == self.samples else None
+        steps = self.steps / self.batches if complete else None
+        return Score(cost, error, residual if complete else None, steps, self.samples)
 
-    def state(self) -> tuple[Tensor, list[int]]:
-        """The sums ``(3,)`` float64 and the counts, for a checkpoint."""
-        return self.sums.cpu(), [self.samples, self.shown, self.classified, self.batches, self.steps]
+    def counts(self) -> list[int]:
+        """Return the integer counts, in the order of a checkpoint."""
+        return [self.samples, self.observed, self.classified, self.batches, self.steps]
 
-    def restore(self, sums: Tensor, counts: list[int]) -> None:
-        """What `state` gave."""
+    def load_state(self, sums: Tensor, counts: list[int]) -> None:
+        """Replace the sums ``(3,)``, float64, and the `counts`."""
         self.sums.copy_(sums)
-        self.samples, self.shown, self.classified, self.batches, self.steps = counts
+        self.samples, self.observed, self.classified, self.batches, self.steps = counts
+
+
+@torch.no_grad()
+def evaluate(
+    model: Model, batches: Iterable[tuple[Tensor, Tensor]], reduce: Callable[[Metrics], object] | None = None
+) -> Score:
+    """Run the free phase of ``model(x)`` on every batch and return the mean metrics.
+
+    Args:
+        model: the model, on its device; batches are moved there.
+        batches: ``(x, y)``; ``x`` is ``(B, *shape)`` floats, ``y`` is ``(B,)`` classes or ``(B, n)`` floats.
+        reduce: adds the sums of other processes, which evaluate other samples, to the metrics of this one.
+
+    Raises:
+        ValueError: if a batch does not fit the model, or there is none.
+        FloatingPointError: if an input, a weight or a state is not finite.
+    """
+    device = next(model.parameters()).device
+    metrics = Metrics(device)
+    for x, y in batches:
+        x, y = x.to(device), y.to(device)
+        phase, start, target = model.prepare_batch(x, y)
+        solution = settle(phase, start, model.settle)
+        metrics.add(model.cost.value(solution.output, target).mean(), solution, y, model.cost)
+    if reduce is not None:
+        reduce(metrics)
+    if not metrics.samples:
+        raise ValueError("`batches` is empty: give at least one batch to evaluate on")
+    return metrics.score()

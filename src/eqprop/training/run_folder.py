@@ -1,9 +1,9 @@
-"""A run folder: what is where in it, who may write to it, and what it means that something is there.
+"""A run folder: its files, its lock, and the run that it holds.
 
-config.json        the resolved run
+config.json        the run
 environment.json   versions and hardware; no host name, user or path
-metrics.jsonl      one row an epoch
-checkpoint/        last.safetensors (all that goes on), best.safetensors (weights)
+metrics.jsonl      one row per epoch
+checkpoint/        last.safetensors (the whole training state), best.safetensors (weights)
 plots/
 """
 
@@ -12,9 +12,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from eqprop._core.files import DamagedError, append_line, write_atomic
+from eqprop.training import checkpoint
+from eqprop.training.config.run import Run
 from eqprop.training.history import Row, read_rows
 
 __all__ = ["Row", "RunFolder"]
@@ -25,29 +29,34 @@ class RunFolder:
     """The folder of one run.
 
     Args:
-        path: of the folder.
+        path: path of the folder.
     """
 
     path: Path
 
+    @classmethod
+    def of(cls, folder: "str | Path | RunFolder") -> "RunFolder":
+        """Return ``folder`` as a RunFolder."""
+        return folder if isinstance(folder, cls) else cls(Path(folder))  # type: ignore[arg-type]
+
     @property
     def config(self) -> Path:
-        """The run, as JSON."""
+        """File of the run, as JSON."""
         return self.path / "config.json"
 
     @property
     def environment(self) -> Path:
-        """What it runs on."""
+        """File of the versions and the hardware that the run began with."""
         return self.path / "environment.json"
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a line, one line an epoch."""
+        """File of the rows: one JSON object per line and epoch."""
         return self.path / "metrics.jsonl"
 
     @property
     def last(self) -> Path:
-        """The newest checkpoint."""
+        """The last checkpoint."""
         return self.path / "checkpoint" / "last.safetensors"
 
     @property
@@ -57,32 +66,32 @@ class RunFolder:
 
     @property
     def plots(self) -> Path:
-        """Pictures."""
+        """Folder of the plots."""
         return self.path / "plots"
 
-    def make(self) -> "RunFolder":
-        """Create the folder with its subfolders, or take an empty one.
+    def create(self) -> "RunFolder":
+        """Create the folder with its subfolders; an empty folder may exist.
 
         Raises:
-            FileExistsError: if there is something in it.
+            FileExistsError: if it is not empty.
             OSError: if it cannot be created.
         """
         if self.path.is_dir() and any(self.path.iterdir()):
-            what = "a run" if self.config.exists() else "something else"
-            hint = f"go on with `--resume {self.path}`, or " if self.config.exists() else ""
-            raise FileExistsError(f"{self.path} already holds {what}: {hint}name another folder")
+            held = self.config.exists()
+            hint = f"continue it with `--resume {self.path}`, or use" if held else "use"
+            raise FileExistsError(f"{self.path} already holds {'a run' if held else 'files'}: {hint} another folder")
         self.path.mkdir(parents=True, exist_ok=True)
-        self.last.parent.mkdir()  # of two processes one succeeds
+        self.last.parent.mkdir()  # raises in all but one of several processes that create the same folder
         return self
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for this process; the hold ends with it, however it ends.
+        """Lock the folder for this process; the system releases the lock when the process ends.
 
         Raises:
-            BlockingIOError: if another process holds it.
+            BlockingIOError: if another process holds the lock.
         """
-        import fcntl  # Linux and macOS have it; the rest of the library works without
+        import fcntl  # not on Windows, where the rest of the library works
 
         handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -90,25 +99,59 @@ class RunFolder:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BlockingIOError(f"{self.path} is in use by another process: wait for it, or stop it") from None
-            for draft in (*self.path.glob(".*.part"), *self.last.parent.glob(".*.part")):
-                draft.unlink(missing_ok=True)  # of a kill in the middle of a write
+            for part in (*self.path.glob(".*.part"), *self.last.parent.glob(".*.part")):
+                part.unlink(missing_ok=True)  # left by a process that was killed while it wrote
             yield
         finally:
             os.close(handle)
 
-    @property
-    def begun(self) -> bool:
-        """Whether a training has left anything here."""
-        return any(path.exists() for path in (self.last, self.best, self.metrics))
-
-    def rows(self, at_least: int = 0) -> list[Row]:
-        """The rows of the metrics; a last line that a kill cut short is left out.
-
-        Args:
-            at_least: how many there must be, by what the checkpoint says.
+    @cached_property
+    def run(self) -> Run:
+        """The run; ``config.json`` is read once.
 
         Raises:
-            DamagedError: if there are fewer, or a line is not the row of its epoch.
+            FileNotFoundError: if the folder holds no run.
+            ValueError: if the file is not valid.
+        """
+        if not self.config.is_file():
+            raise FileNotFoundError(f"{self.path} holds no run: there is no {self.config.name} in it")
+        try:
+            return Run.from_json(self.config.read_text())
+        except ValueError as error:
+            raise ValueError(f"{self.config} is not a run's configuration: {error}") from None
+
+    @property
+    def has_started(self) -> bool:
+        """Whether a training has written anything here."""
+        return any(path.exists() for path in (self.last, self.best, self.metrics))
+
+    def is_finished(self) -> bool:
+        """Return whether all epochs are done, by the header of the last checkpoint.
+
+        Raises:
+            DamagedError: if the checkpoint cannot be read.
+        """
+        return self.last.exists() and checkpoint.read_facts(self.last)["epoch"] >= self.run.epochs
+
+    def read_environment(self) -> dict[str, Any]:
+        """Return the versions and the hardware that the run began with.
+
+        Raises:
+            DamagedError: if the file is missing or damaged.
+        """
+        try:
+            return dict(json.loads(self.environment.read_bytes()))
+        except (OSError, ValueError, TypeError):
+            raise DamagedError(f"{self.environment} is missing or damaged") from None
+
+    def rows(self, at_least: int = 0) -> list[Row]:
+        """Return the rows of the metrics file; a last line that a kill cut short is left out.
+
+        Args:
+            at_least: number of epochs that the checkpoint has done.
+
+        Raises:
+            DamagedError: if there are fewer rows, or a line is not the row of its epoch.
         """
         rows = read_rows(self.metrics.read_bytes(), str(self.metrics)) if self.metrics.exists() else []
         if len(rows) < at_least:
@@ -117,12 +160,12 @@ class RunFolder:
             )
         return rows
 
-    def log(self, row: Row) -> None:
-        """Append a row."""
+    def append(self, row: Row) -> None:
+        """Append a row to the metrics file."""
         append_line(self.metrics, json.dumps(row, allow_nan=False))
 
     def truncate(self, epochs: int) -> list[Row]:
-        """Drop what was logged after that many epochs, and return the rest; errors as in `rows`."""
+        """Remove the rows after that many epochs and return the rest; errors as in `rows`."""
         rows = self.rows(at_least=epochs)[:epochs]
         if self.metrics.exists():
             write_atomic(self.metrics, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))

@@ -1,57 +1,46 @@
-"""From a run to a trained model in a folder, and back: what the command line does, for programs too."""
+"""From a run to a trained model in a folder: what the command line does, for programs."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from warnings import warn
 
 import torch
-from torch import Tensor
 
 from eqprop._core.checks import one_of
-from eqprop._core.files import DamagedError, write_atomic
+from eqprop._core.deprecation import renamed_arguments
+from eqprop._core.files import write_atomic
 from eqprop.data.batches import Batches
 from eqprop.estimators.base import bind_estimator
 from eqprop.models.model import Model
 from eqprop.training import checkpoint
 from eqprop.training.config.run import Run
 from eqprop.training.dataset import Splits, check_classes, fit_to_model, load_splits, training_batches
-from eqprop.training.diagnostics import combine, diagnostics_of
+from eqprop.training.diagnostics import diagnostics_of
 from eqprop.training.distributed.processes import SINGLE_PROCESS, Processes
 from eqprop.training.environment import environment
+from eqprop.training.history import Row
 from eqprop.training.progress.callbacks import Callback
 from eqprop.training.rng import REST, seeded
-from eqprop.training.run_folder import Row, RunFolder
-from eqprop.training.spiking_diagnostics import activity_of
+from eqprop.training.run_folder import RunFolder
 from eqprop.training.trainer import Trainer
 
-__all__ = [
-    "Session",
-    "begun_on",
-    "create_run",
-    "is_finished",
-    "load",
-    "prepare",
-    "read_history",
-    "read_run",
-    "threads",
-    "train_run",
-]
+__all__ = ["PreparedRun", "create_run", "load", "prepare_run", "read_history", "read_run", "threads", "train_run"]
 
 TEST_BATCH = 1000
-"""Samples settled at once in a test (Ernoult et al. 2019, their code)."""
+"""Samples per batch in evaluations (Ernoult et al. 2019, their code)."""
 
 
 @dataclass(frozen=True)
-class Session:
-    """A run made ready: everything is checked, nothing is written.
+class PreparedRun:
+    """A run with its model and its data, checked; nothing has been written.
 
     Attributes:
-        run: what is to be done.
-        model: with its first weights, on the device.
+        run: the run.
+        model: the model with its initial weights, on the device.
         train: training batches.
         validation: held-out batches, if any.
         test: test batches.
@@ -66,12 +55,14 @@ class Session:
     def trainer(
         self,
         folder: Path,
-        reports: Sequence[Callback] = (),
+        callbacks: Sequence[Callback] = (),
         checkpoint_every: float = 60.0,
         processes: Processes = SINGLE_PROCESS,
     ) -> Trainer:
-        """The trainer of this run."""
+        """Return the trainer of this run; it trains `model` itself."""
         optimizer = self.run.optimizer.build(self.model)
+        size = self.run.data.batch_size  # diagnostics use the first training samples, the same in every epoch
+        first = self.train.reshape(self.train.x[:size]), self.train.y[:size]
         return Trainer(
             self.model,
             self.run.estimator,
@@ -79,51 +70,43 @@ class Session:
             scheduler=self.run.schedule.build(optimizer, self.run.epochs),
             folder=folder,
             seed=self.run.seed,
-            reports=reports,
+            callbacks=callbacks,
             checkpoint_every=checkpoint_every,
             config=self.run.to_json(),
-            probe=combine(
-                diagnostics_of(self.run, self.model, *self._first_samples()),
-                activity_of(self.model, self.run.estimator.free_steps, *self._first_samples()),
-            ),
+            diagnostics=diagnostics_of(self.run, self.model, *first),
             processes=processes,
         )
 
-    def _first_samples(self) -> tuple[Tensor, Tensor]:
-        """A batch that is the same in every epoch."""
-        size = self.run.data.batch_size
-        return self.train.reshape(self.train.x[:size]), self.train.y[:size]
 
-
-def prepare(
-    run: Run, device: torch.device | str = "cpu", progress: Callable[[int, int | None], None] | None = None
-) -> Session:
-    """Load the data, draw the weights, and see that all parts fit each other.
+def prepare_run(
+    run: Run,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int | None], None] | None = None,
+    *,
+    splits: Splits | None = None,
+) -> PreparedRun:
+    """Build the model, load the data, and check that all parts fit each other.
 
     Args:
-        run: what is to be trained.
-        device: where model and data go.
-        progress: called as ``progress(done, total)``, bytes, if data must be downloaded.
+        run: the run.
+        device: device of the model and the data.
+        progress: called as ``progress(done, total)``, in bytes, if data must be downloaded.
+        splits: samples to use in the place of those of ``run.data``.
 
     Raises:
-        ValueError: if they do not, or the data set is not known.
-        FileNotFoundError: if the data are nowhere.
-        RuntimeError: if the data are damaged, or the device is not there.
+        ValueError: if the parts do not fit each other, or the data set is unknown.
+        FileNotFoundError: if the data cannot be found.
+        RuntimeError: if the data are damaged, or the device is not available.
     """
-    return prepare_with(run, lambda: load_splits(run.data, progress), device)
-
-
-def prepare_with(run: Run, parts: Callable[[], Splits], device: torch.device | str) -> Session:
-    """`prepare`, with samples that come from elsewhere; asked for when the model has been found sound."""
     model = run.build().to(device)
     bind_estimator(run.estimator, model, run.optimizer.build(model))
     model.dynamics.check_beta(getattr(run.estimator, "beta", 0.0))
     for steps in run.estimator.phases.values():
         steps.check_dynamics(model.network, model.dynamics)
-    train, validation, test = parts()
+    train, validation, test = load_splits(run.data, progress) if splits is None else splits
     batches = training_batches(run.data, run.seed, train, model, device)
     check_classes(run.data.name, model, batches.reshape(batches.x[:1]), batches.y)
-    return Session(
+    return PreparedRun(
         run,
         model,
         batches,
@@ -135,146 +118,134 @@ def prepare_with(run: Run, parts: Callable[[], Splits], device: torch.device | s
 def create_run(
     run: Run, folder: str | Path, device: torch.device | str = "cpu", processes: Processes = SINGLE_PROCESS
 ) -> RunFolder:
-    """Make a run folder that `proceed` can begin with; of several processes one calls it.
+    """Create a run folder for `train_run`; with several processes, only one calls this.
 
     Raises:
-        FileExistsError: if there is something in it already.
+        FileExistsError: if the folder is not empty.
         OSError: if it cannot be created or written to.
     """
-    place = RunFolder(Path(folder)).make()
+    place = RunFolder(Path(folder)).create()
     with threads(run.threads):
         write_atomic(place.environment, json.dumps(environment(device, processes.size), indent=2) + "\n")
     write_atomic(place.config, run.to_json())
     return place
 
 
+@renamed_arguments(reports="callbacks")
 def train_run(
-    folder: str | Path,
+    folder: str | Path | RunFolder,
     *,
+    prepared: PreparedRun | None = None,
     device: torch.device | str | None = None,
     root: str | None = None,
-    reports: Sequence[Callback] = (),
+    callbacks: Sequence[Callback] = (),
     checkpoint_every: float = 60.0,
     processes: Processes = SINGLE_PROCESS,
 ) -> list[Row]:
-    """Begin the run of a folder, or go on where it stopped.
+    """Start the run of a folder, or resume it where it was interrupted.
 
     Args:
-        folder: made by `start`.
-        device: where to train; None: the kind that the run began on.
-        root: folder to look for the data in first; a run's own is not written to its file.
-        reports: who is told of batches and epochs.
+        folder: made by `create_run`.
+        prepared: the run of the folder from `prepare_run`, not trained yet, to save building it again; with it ``device`` and
+            ``root`` are not used.
+        device: where to train; None for the kind of device that the run began on.
+        root: folder to search for the data first; it is not part of the run's file.
+        callbacks: called after batches and epochs.
         checkpoint_every: seconds between checkpoints within an epoch.
-        processes: those that train together; all of them call this, and can read the folder. The result is that of one, as far as
-            `eqprop.training.distributed.gloo` says; to the bit it is that of as many.
+        processes: the processes that train together. All of them call this and must be able to read the folder. See
+            `eqprop.training.distributed.gloo` for how far the result is that of one process.
 
     Returns:
-        One row an epoch, as in ``metrics.jsonl``.
+        One row per epoch, as in ``metrics.jsonl``.
 
     Raises:
         FileNotFoundError: if the folder holds no run.
-        ValueError: if the run is finished, its file is not valid, or not the one that it began with.
-        Others: as `prepare` and `Trainer.fit`.
+        ValueError: if the run is finished, or its file is not valid or not the one that it began with.
+        Exception: others as `prepare_run` and `Trainer.fit`.
     """
-    run, place = read_run(folder), RunFolder(Path(folder))
-    if is_finished(place):
-        raise ValueError(f"{folder} is finished: all {run.epochs} epochs are done; train in another folder")
-    device = begun_on(place) if device is None else device
-    begun = processes.broadcast(place.begun)
-    if begun and processes.first:
+    place = RunFolder.of(folder)
+    run = place.run
+    if place.is_finished():
+        raise ValueError(f"{place.path} is finished: all {run.epochs} epochs are done; train in another folder")
+    if prepared is not None:
+        device = next(prepared.model.parameters()).device
+    elif device is None:
+        device = initial_device(place)
+    has_started = processes.broadcast(place.has_started)
+    if has_started and processes.is_rank0:
         with threads(run.threads):
-            note_other(place, device, processes)
-    session = prepare(replace(run, data=replace(run.data, root=root)), device)
-    trainer = session.trainer(place.path, reports, checkpoint_every, processes)
-    go = trainer.resume if begun else trainer.fit
+            warn_if_environment_changed(place, device, processes)
+    if prepared is None:
+        prepared = prepare_run(replace(run, data=replace(run.data, root=root)), device)
+    trainer = prepared.trainer(place.path, callbacks, checkpoint_every, processes)
+    train = trainer.resume if has_started else trainer.fit
     with threads(run.threads), seeded(run.seed, REST):
-        return go(session.train, run.epochs, validation=session.validation, test=session.test)
+        return train(prepared.train, run.epochs, validation=prepared.validation, test=prepared.test)
 
 
-def begun_on(place: RunFolder) -> str:
-    """The kind of device that a run began on."""
-    return "cuda" if facts_of(place).get("gpu") else "cpu"
+def initial_device(folder: str | Path | RunFolder) -> str:
+    """Return the kind of device that a run began on: "cuda" or "cpu"."""
+    return "cuda" if RunFolder.of(folder).read_environment().get("gpu") else "cpu"
 
 
-def facts_of(place: RunFolder) -> dict[str, Any]:
-    """What a run began on.
-
-    Raises:
-        DamagedError: if its file is not what was written.
-    """
-    try:
-        return dict(json.loads(place.environment.read_bytes()))
-    except (OSError, ValueError, TypeError):
-        raise DamagedError(f"{place.environment} is missing or damaged") from None
-
-
-def note_other(place: RunFolder, device: torch.device | str, processes: Processes = SINGLE_PROCESS) -> None:
-    """Warn if a run goes on with another torch, on other hardware or in more or fewer processes, and write down on what."""
-    then, now = facts_of(place), environment(device, processes.size)
-    before = {"processes": 1} | then  # an old file does not say
+def warn_if_environment_changed(
+    place: RunFolder, device: torch.device | str, processes: Processes = SINGLE_PROCESS
+) -> None:
+    """Warn if a run is resumed with another torch, hardware or number of processes, and record them in its file."""
+    then, now = place.read_environment(), environment(device, processes.size)
+    before = {"processes": 1} | then  # files of early versions do not have it
     if changed := [name for name in ("torch", "cpu", "gpu", "processes") if before.get(name) != now[name]]:
         differ = ", ".join(f"{name} {now[name]}, not {before.get(name)}" for name in changed)
-        warn(f"{place.path} goes on with {differ}: its last bits will not be those of one machine", stacklevel=3)
+        warn(
+            f"{place.path} is resumed with {differ}: results can differ in the last bits from an uninterrupted run",
+            stacklevel=4,
+        )
         then["resumed_on"] = [*then.get("resumed_on", []), now]
         write_atomic(place.environment, json.dumps(then, indent=2) + "\n")
 
 
-def is_finished(place: RunFolder) -> bool:
-    """Whether the run of a folder came to its end.
+def read_history(folder: str | Path | RunFolder) -> list[Row]:
+    """Return the rows of a run folder, one per epoch; none if training has not started.
 
     Raises:
-        DamagedError: if its checkpoint is not what was written.
+        DamagedError: if its checkpoint or its metrics are damaged.
     """
-    return place.last.exists() and checkpoint.read(place.last)[1]["epoch"] >= read_run(place.path).epochs
+    place = RunFolder.of(folder)
+    return place.rows(at_least=checkpoint.read_facts(place.last)["epoch"] if place.has_started else 0)
 
 
-def read_history(folder: str | Path) -> list[Row]:
-    """The rows of a run folder: one an epoch; none if it has not begun.
-
-    Raises:
-        DamagedError: if its checkpoint or its metrics are not what was written.
-    """
-    place = RunFolder(Path(folder))
-    return place.rows(at_least=checkpoint.read(place.last)[1]["epoch"] if place.begun else 0)
-
-
-def read_run(folder: str | Path) -> Run:
-    """The run of a folder.
+def read_run(folder: str | Path | RunFolder) -> Run:
+    """Return the run of a folder.
 
     Raises:
         FileNotFoundError: if there is none.
         ValueError: if its file is not valid.
     """
-    config = RunFolder(Path(folder)).config
-    if not config.is_file():
-        raise FileNotFoundError(f"{folder} holds no run: there is no {config.name} in it")
-    try:
-        return Run.from_json(config.read_text())
-    except ValueError as error:
-        raise ValueError(f"{config} is not a run's configuration: {error}") from None
+    return RunFolder.of(folder).run
 
 
-def load(folder: str | Path, which: Literal["last", "best"] = "last") -> Model:
-    """The trained model of a run folder, on the CPU.
+def load(folder: str | Path | RunFolder, which: Literal["last", "best"] = "last") -> Model:
+    """Return the trained model of a run folder, on the CPU.
 
     Args:
-        folder: where ``eqprop train`` wrote.
-        which: the weights of the "last" epoch or batch, or of the "best" epoch by validation, else training, error.
+        folder: folder of a training.
+        which: "last" for the weights of the last checkpoint, "best" for those of the epoch with the lowest validation error
+            (training error without a validation set).
 
     Raises:
         FileNotFoundError: if the folder holds no run, or no weights yet.
         ValueError: if a file is damaged or not valid.
     """
-    place = RunFolder(Path(folder))
+    place = RunFolder.of(folder)
     path = {"last": place.last, "best": place.best}[one_of("which", which, ("last", "best"))]
-    model = read_run(folder).build()
+    model = place.run.build()
     checkpoint.load_weights(model, checkpoint.read(path)[0], path)
     return model
 
 
 @contextmanager
 def threads(number: int) -> Iterator[None]:
-    """Use that many threads of the CPU for a while."""
+    """Set the number of CPU threads of torch, and restore it at the end."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

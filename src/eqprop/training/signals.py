@@ -1,4 +1,4 @@
-"""Ctrl-C and the terminate signal are obeyed between two batches, when weights and optimizer agree; a second one at once."""
+"""SIGINT and SIGTERM stop a training between two batches, when weights and optimizer agree; a second one stops it immediately."""
 
 import signal
 import threading
@@ -13,7 +13,7 @@ class Interrupted(KeyboardInterrupt):
     """A training was stopped by a signal, after its checkpoint was written.
 
     Attributes:
-        signal: the number of the signal.
+        signal: number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -22,46 +22,48 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interrupts:
-    """A context in which the first signal is only noted. Python takes signals in its main thread: elsewhere it does nothing.
+    """Context manager that records the first signal instead of raising KeyboardInterrupt.
+
+    Python delivers signals to its main thread; in any other thread this does nothing.
 
     Args:
-        patient: for one process of several, which stop together or not at all. What it heard is asked of it when they have agreed,
-            and more signals are ignored from the first on: a launcher passes on what the terminal has sent to all, and kills what
-            does not end in time.
+        distributed: whether several processes train together. They stop at the same batch, so a received signal is only requested
+            once all have exchanged it, and later signals are ignored: a launcher forwards the signals that the terminal has
+            already sent to all, and kills processes that do not end in time.
 
     Attributes:
-        heard: the number of the signal that came, else None.
-        asked: the number of the signal that is to be obeyed, else None.
+        received: number of the signal that arrived, else None.
+        requested: number of the signal that stops the training, else None.
     """
 
-    def __init__(self, *, patient: bool = False) -> None:
-        self.patient = patient
-        self.heard: int | None = None
-        self.asked: int | None = None
-        self._before: dict[int, object] = {}
+    def __init__(self, *, distributed: bool = False) -> None:
+        self.distributed = distributed
+        self.received: int | None = None
+        self.requested: int | None = None
+        self._handlers: dict[int, object] = {}
 
     def raise_if_requested(self) -> None:
-        """Raises `Interrupted` if a signal is to be obeyed."""
-        if self.asked is not None:
-            raise Interrupted(self.asked)
+        """Raise `Interrupted` if a signal is to stop the training."""
+        if self.requested is not None:
+            raise Interrupted(self.requested)
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            self._handlers = {number: signal.signal(number, self._record) for number in SIGNALS}
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._restore()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.heard = number
-        if self.patient:
-            self._before = dict.fromkeys(SIGNALS, signal.SIG_IGN)
+    def _record(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        if self.distributed:
+            self._handlers = dict.fromkeys(SIGNALS, signal.SIG_IGN)
         else:
-            self.asked = number
+            self.requested = number
         self._restore()
 
     def _restore(self) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
-        self._before = {}
+        self._handlers = {}

@@ -1,13 +1,12 @@
-"""The trainer: any estimator's losses, any model, any iterable of ``(x, y)``, over epochs, with tests, metrics and checkpoints.
+"""The trainer: fits any model with any estimator on any iterable of ``(x, y)``, evaluates every epoch, logs and saves checkpoints.
 
-What a training is at a given moment is its weights, the optimizer's and the scheduler's state, the random streams (the
-estimator's own and torch's default one on the CPU), and the number of epochs and batches done. All of it is in
-``checkpoint/last.safetensors``, so a training that was killed at any moment and resumed goes on to the same bits as one that
-was not.
+The state of a training is its weights, the state of the optimizer and the scheduler, the random generators (the estimator's own
+and torch's default one on the CPU), and the numbers of epochs and batches done. `Trainer.state_dict` holds all of it, and so does
+``checkpoint/last.safetensors``: a training that is killed at any moment and resumed gives the same bits as one that is not.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -19,45 +18,46 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from eqprop._core.checks import instance, non_negative, positive_int
+from eqprop._core.checks import ArgumentError, instance, non_negative, positive_int
+from eqprop._core.deprecation import renamed_arguments
 from eqprop.estimators.base import Estimator, bind_estimator
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Solution
-from eqprop.training import checkpoint, snapshot
-from eqprop.training.batch_steps import FitArguments, Steps, Training, run_to_end
+from eqprop.training import checkpoint
+from eqprop.training.batch_steps import BatchIterable, FitArguments, Steps, Training, remaining_batches, run_to_end
+from eqprop.training.config.run import same_config
 from eqprop.training.diagnostics import Diagnostics
 from eqprop.training.distributed.processes import SINGLE_PROCESS, Position, Processes
-from eqprop.training.evaluation import evaluate
-from eqprop.training.history import choose, make_row, warn_if_late, warn_if_stuck
-from eqprop.training.metrics import Metrics, Score
+from eqprop.training.history import Row, make_row, selection_metric, warn_if_saturated, warn_if_stuck
+from eqprop.training.metrics import Metrics, Score, evaluate
 from eqprop.training.progress.callbacks import Callback
 from eqprop.training.rng import ESTIMATOR, generator
-from eqprop.training.run_folder import Row, RunFolder
+from eqprop.training.run_folder import RunFolder
 from eqprop.training.signals import Interrupted, Interrupts
-from eqprop.training.stream import Samples, remaining_batches
 
 __all__ = ["Trainer"]
 
 
 class Trainer:
-    """Trains a model, tests it every epoch, and keeps enough on disk to go on after a kill.
+    """Trains a model, evaluates it after every epoch, and saves checkpoints to resume from.
 
     Args:
-        model: what is trained, on its device; batches are moved there.
-        estimator: where the gradients come from.
-        optimizer: any of `torch.optim` that needs no closure.
-        scheduler: of `torch.optim.lr_scheduler`, stepped once an epoch; not `ReduceLROnPlateau`, which wants a measure.
-        folder: for metrics and checkpoints; without one nothing is written.
-        seed: of what the estimator draws.
-        reports: who is told of batches and epochs.
-        checkpoint_every: seconds between checkpoints within an epoch; there is one at the end of every epoch in any case.
-        config: what decides the training, as text. It is kept in every checkpoint, and `resume` refuses another one's.
-        probe: looks at model and estimator after every epoch; what it gives stands in the epoch's row.
-        processes: those that train together, each with a trainer of the same arguments and the same batches; see `joined`. The
-            first alone writes, reports and probes; the others must be able to read the folder.
+        model: the model, on its device; batches are moved there.
+        estimator: computes the gradients.
+        optimizer: an optimizer of `torch.optim` that needs no closure.
+        scheduler: a scheduler of `torch.optim.lr_scheduler`, stepped once per epoch; not `ReduceLROnPlateau`.
+        folder: folder for metrics and checkpoints; nothing is written without one.
+        seed: of the random numbers that the estimator draws.
+        callbacks: called after batches and epochs, on rank 0.
+        checkpoint_every: seconds between checkpoints within an epoch; one is saved after every epoch in any case.
+        config: text that identifies the training. It is saved in every checkpoint; `resume` refuses a checkpoint with another one.
+            Two configurations of a `Run` are the same if they describe equal runs.
+        diagnostics: called after every epoch; its result is added to the epoch's row.
+        processes: the processes that train together (see `eqprop.training.distributed.gloo.joined`), each with a trainer of the
+            same arguments and the same batches. Only rank 0 logs and saves; the others must be able to read the folder.
 
     Raises:
-        ValueError: if an argument is not what it must be.
+        ValueError: if an argument is not valid.
 
     >>> import torch, eqprop as ep
     >>> model = ep.mlp([4, 3], settle=5)
@@ -67,6 +67,7 @@ class Trainer:
     [1, 2]
     """
 
+    @renamed_arguments(reports="callbacks", probe="diagnostics")
     def __init__(
         self,
         model: Model,
@@ -76,259 +77,320 @@ class Trainer:
         scheduler: LRScheduler | None = None,
         folder: str | Path | None = None,
         seed: int = 0,
-        reports: Sequence[Callback] = (),
+        callbacks: Sequence[Callback] = (),
         checkpoint_every: float = 60.0,
         config: str | None = None,
-        probe: Diagnostics | None = None,
+        diagnostics: Diagnostics | None = None,
         processes: Processes = SINGLE_PROCESS,
     ) -> None:
         self.model = instance("model", model, Model)
         self.optimizer = instance("optimizer", optimizer, Optimizer)
         self.estimator = bind_estimator(estimator, model, optimizer)
         if isinstance(scheduler, ReduceLROnPlateau):
-            raise ValueError("`scheduler` is a ReduceLROnPlateau, which wants a measure every epoch: take another one")
+            raise ArgumentError(
+                "scheduler",
+                "`scheduler` is a ReduceLROnPlateau, which needs a metric at every step: use another scheduler",
+            )
         self.scheduler = scheduler
-        self.source = None if folder is None else RunFolder(Path(folder))
-        self.folder = self.source if processes.first else None
-        self.reports = tuple(reports) if processes.first else ()
+        self._source = None if folder is None else RunFolder(Path(folder))
+        self.folder = self._source if processes.is_rank0 else None  # other ranks read, and write nothing
+        self.callbacks = tuple(callbacks) if processes.is_rank0 else ()
         self.checkpoint_every = non_negative("checkpoint_every", checkpoint_every)
         self.config = config
-        self.probe = probe
+        self.diagnostics = diagnostics
         self.seed, self.generator = seed, generator(seed, ESTIMATOR)
         self.device = next(model.parameters()).device
         self.processes = processes
-        processes.admit(estimator, self.device)
+        processes.check_estimator(estimator, self.device)
         self.rows: list[Row] = []
         self.best: dict[str, Any] | None = None
-        self.start_epoch(done=0)
+        self._start_epoch(done=0)
         self._since = self._saved = time.monotonic()
 
     def fit(
-        self, batches: Samples, epochs: int, *, validation: Samples | None = None, test: Samples | None = None
+        self,
+        batches: BatchIterable,
+        epochs: int,
+        *,
+        validation: BatchIterable | None = None,
+        test: BatchIterable | None = None,
     ) -> list[Row]:
-        """Train from the model's present weights.
+        """Train from the model's current weights.
 
         Args:
-            batches: iterated once an epoch. `Batches` gives each epoch an order of its own; another iterable that draws
-                its order should do so from torch's default generator, whose state is part of every checkpoint.
-            epochs: how many in total, those that this trainer has done before included.
-            validation: batches to test on after every epoch, which decide what is best.
-            test: batches to test on after every epoch, which decide nothing.
+            batches: iterated once per epoch. `Batches` gives each epoch its own order; another iterable should draw its order
+                from torch's default generator, whose state is part of every checkpoint.
+            epochs: total number of epochs, including those that this trainer has already done.
+            validation: batches evaluated after every epoch; they select the best epoch.
+            test: batches evaluated after every epoch; they select nothing.
 
         Returns:
-            One row an epoch, as in ``metrics.jsonl``.
+            One row per epoch, as in ``metrics.jsonl``.
 
         Raises:
-            ValueError: if a batch does not fit the model, or an epoch has none.
-            FileExistsError: if the folder holds a training already.
-            BlockingIOError: if another process holds the folder.
+            ValueError: if a batch does not fit the model, or an epoch has no batch.
+            FileExistsError: if the folder already holds a training.
+            BlockingIOError: if another process uses the folder.
             FloatingPointError: if a state or a weight is not finite; the last checkpoint is from before.
-            Lost: if another process ended or does not answer; the last checkpoint is whole.
-            Interrupted: if Ctrl-C or a terminate signal came and the checkpoint was written.
-            OSError: if a file cannot be written; the last checkpoint is whole.
+            ProcessLostError: if another process ended or does not answer; the last checkpoint is complete.
+            Interrupted: if SIGINT or SIGTERM arrived; the checkpoint has been written.
+            OSError: if a file cannot be written; the last checkpoint is complete.
         """
-        course = FitArguments(batches, epochs, validation, test)
-        with self._hearing() as interrupts:
-            return run_to_end(self.fit_steps(course, interrupts))
+        arguments = FitArguments(batches, epochs, validation, test)
+        with self._interrupts() as interrupts:
+            return run_to_end(self.fit_steps(arguments, interrupts))
 
-    def fit_steps(self, course: FitArguments, interrupts: Interrupts) -> Training:
-        """`fit`, batch by batch, under signals that the caller has an ear for."""
-        positive_int("epochs", course.epochs)
+    def fit_steps(self, arguments: FitArguments, interrupts: Interrupts) -> Training:
+        """Return `fit` as a generator that pauses before every batch; the caller handles signals."""
+        positive_int("epochs", arguments.epochs)
         if self.folder is not None:
             self.folder.last.parent.mkdir(parents=True, exist_ok=True)
-        with self._held():
+        with self._lock():
             if self.folder is not None:
-                if self.folder.begun and (self.epoch, self.batch) == (0, 0):
+                if self.folder.has_started and (self.epoch, self.batch) == (0, 0):
                     raise FileExistsError(
-                        f"{self.folder.path} already holds a training: resume it, or name another folder"
+                        f"{self.folder.path} already holds a training: resume it, or use another folder"
                     )
                 self.folder.truncate(self.epoch)
             self._save()
-            return (yield from self._train(course, interrupts))
+            return (yield from self._train(arguments, interrupts))
 
     def resume(
-        self, batches: Samples, epochs: int, *, validation: Samples | None = None, test: Samples | None = None
+        self,
+        batches: BatchIterable,
+        epochs: int,
+        *,
+        validation: BatchIterable | None = None,
+        test: BatchIterable | None = None,
     ) -> list[Row]:
-        """Go on from the folder's checkpoint; arguments, result and errors as in `fit`.
+        """Continue from the folder's checkpoint. Arguments, result and further errors are those of `fit`.
 
         Raises:
             FileNotFoundError: if the folder has no checkpoint.
-            DamagedError: if the checkpoint or the metrics are not what was written.
-            ValueError: if the checkpoint is another training's.
+            DamagedError: if the checkpoint or the metrics are damaged.
+            ValueError: if the checkpoint belongs to another training.
         """
-        course = FitArguments(batches, epochs, validation, test)
-        with self._hearing() as interrupts:
-            return run_to_end(self.resume_steps(course, interrupts))
+        arguments = FitArguments(batches, epochs, validation, test)
+        with self._interrupts() as interrupts:
+            return run_to_end(self.resume_steps(arguments, interrupts))
 
-    def resume_steps(self, course: FitArguments, interrupts: Interrupts) -> Training:
-        """`resume`, batch by batch, under signals that the caller has an ear for."""
-        positive_int("epochs", course.epochs)
-        if self.source is None:
-            raise ValueError("a trainer without a `folder` has nothing to resume from: name the one to go on with")
-        with self._held():
-            self._restore(self.source)
-            return (yield from self._train(course, interrupts))
+    def resume_steps(self, arguments: FitArguments, interrupts: Interrupts) -> Training:
+        """Return `resume` as a generator that pauses before every batch; the caller handles signals."""
+        positive_int("epochs", arguments.epochs)
+        if self._source is None:
+            raise ArgumentError(
+                "folder", "a trainer without a `folder` has no checkpoint to resume from: pass `folder`"
+            )
+        with self._lock():
+            self._restore(self._source)
+            return (yield from self._train(arguments, interrupts))
 
-    def _train(self, course: FitArguments, interrupts: Interrupts) -> Training:
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the training: tensors, and values that JSON can carry, by flat names.
+
+        Raises:
+            FloatingPointError: if a weight is not finite.
+        """
+        optimizer = checkpoint.optimizer_state(self.optimizer)
+        return checkpoint.model_state(self.model) | optimizer.tensors | {
+            "tally": self.metrics.sums.cpu(),  # the names in the file are those of the first release
+            "counts": self.metrics.counts(),
+            "random.torch": torch.get_rng_state(),
+            "random.epoch": self._epoch_rng_state,
+            "random.estimator": self.generator.get_state(),
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "config": self.config,
+            "best": self.best,
+            "optimizer": optimizer.facts,
+            "scheduler": checkpoint.scheduler_state(self.scheduler),
+            "spent": self._seconds + time.monotonic() - self._since if self.batch else 0.0,
+        }  # fmt: skip
+
+    def load_state_dict(self, state: Mapping[str, Any], source: str | Path = "the state") -> None:
+        """Restore what `state_dict` returned; the rows of earlier epochs are not part of it.
+
+        Args:
+            state: the state.
+            source: name of its file, for errors.
+
+        Raises:
+            ValueError: if the state belongs to another model, optimizer or scheduler.
+        """
+        checkpoint.load_weights(self.model, state, source)
+        checkpoint.load_optimizer(self.optimizer, state, state["optimizer"])
+        checkpoint.load_scheduler(self.scheduler, state["scheduler"])
+        torch.set_rng_state(state["random.torch"])
+        self.generator.set_state(state["random.estimator"])
+        self._start_epoch(done=state["epoch"])
+        self.batch, self._epoch_rng_state, self.best = state["batch"], state["random.epoch"], state["best"]
+        self._seconds = state["spent"]
+        self.metrics.load_state(state["tally"], state["counts"])
+
+    def _train(self, arguments: FitArguments, interrupts: Interrupts) -> Training:
         self.processes.broadcast_state(self.model)
-        with self._reporting(course):
+        with self._reporting(arguments):
             try:
-                while self.epoch < course.epochs:
+                while self.epoch < arguments.epochs:
                     self._since = time.monotonic()
                     with self._located():
-                        yield from self._pass(course.batches, interrupts)
-                        self._finish(self._row(course, interrupts))
+                        yield from self._train_epoch(arguments.batches, interrupts)
+                        self._finish_epoch(self._evaluate_epoch(arguments, interrupts))
                     self.processes.sync(interrupts)
                     interrupts.raise_if_requested()
             except Interrupted:
-                self.processes.wait()  # a launcher ends all when one has ended: not before the checkpoint is written
+                self.processes.barrier()  # a launcher ends all processes when one ends: wait until the checkpoint is written
                 raise
         return self.rows
 
-    def _pass(self, batches: Samples, interrupts: Interrupts) -> Steps:
-        """The rest of an epoch.
-
-        Raises:
-            ValueError: if there is no batch in it.
-        """
-        left, self.drawn = remaining_batches(batches, self.epoch, self.batch, self.drawn)
+    def _train_epoch(self, batches: BatchIterable, interrupts: Interrupts) -> Steps:
+        """Train on the remaining batches of an epoch."""
+        left, self._epoch_rng_state = remaining_batches(batches, self.epoch, self.batch, self._epoch_rng_state)
         for x, y in left:
-            learned = yield x, y
-            if learned is None:
-                self._learn(x, y, interrupts)
+            result = yield x, y
+            if result is None:
+                self._train_batch(x, y, interrupts)
             else:
                 self.optimizer.step()
-                self.metrics.add(*learned, y.to(self.device), self.model.cost)
+                self.metrics.add(*result, y.to(self.device), self.model.cost)
             self.batch += 1
-            for report in self.reports:
-                report.batch(self.epoch + 1, self.batch, self.metrics)
-            if interrupts.asked is not None:
+            for callback in self.callbacks:
+                callback.on_batch_end(self.epoch + 1, self.batch, self.metrics)
+            if interrupts.requested is not None:
                 self._save()
                 interrupts.raise_if_requested()
             if self.folder is not None and time.monotonic() - self._saved >= self.checkpoint_every:
                 self._save()
         if not self.batch:
-            raise ValueError(
-                f"`batches` has no batch for epoch {self.epoch + 1}: give what can be iterated anew every epoch, "
-                "as a list, a DataLoader or `Batches`"
+            raise ArgumentError(
+                "batches",
+                f"`batches` has no batch for epoch {self.epoch + 1}: pass an iterable that can be iterated again every epoch, "
+                "such as a list, a DataLoader or `Batches`",
             )
 
-    def _learn(self, x: Tensor, y: Tensor, interrupts: Interrupts) -> None:
-        """One batch: as many optimizer steps as the estimator has losses."""
-        x, y, weight = self.processes.share(x, y)
+    def _train_batch(self, x: Tensor, y: Tensor, interrupts: Interrupts) -> None:
+        """Take one optimizer step for each loss of the estimator."""
+        x, y, weight = self.processes.shard(x, y)
         x, y = x.to(self.device), y.to(self.device)
-        seen: list[Solution] = []
+        solutions: list[Solution] = []
         first: Tensor | None = None
-        losses = partial(self.estimator, self.model, x, y, on_free_phase=seen.append, generator=self.generator)
-        for loss in self.processes.gradients(losses, self.optimizer, weight, self._moment()):
+        losses = partial(self.estimator, self.model, x, y, on_free_phase=solutions.append, generator=self.generator)
+        for loss in self.processes.average_gradients(losses, self.optimizer, weight, self._position()):
             self.optimizer.step()
             first = loss if first is None else first
-        part = (first, seen[0] if seen else None, y, self.model.cost) if first is not None and weight else None
-        self.processes.count(self.metrics, part, interrupts)
+        measured = (first, solutions[0] if solutions else None, y, self.model.cost)
+        self.processes.add_batch(self.metrics, measured if first is not None and weight else None, interrupts)  # type: ignore[arg-type]
 
-    def _moment(self) -> Position:
+    def _position(self) -> Position:
         return Position(self.seed, self.epoch, self.batch)
 
     @contextmanager
     def _located(self) -> Iterator[None]:
-        """What is not finite is told with the place where it was noticed."""
+        """Add epoch and batch to the message of a FloatingPointError."""
         try:
             yield
         except FloatingPointError as error:
             raise FloatingPointError(f"epoch {self.epoch + 1}, batch {self.batch + 1}: {error}") from None
 
-    def _row(self, course: FitArguments, interrupts: Interrupts) -> Row:
-        scores, drawn = {"train": self.metrics.score()}, torch.get_rng_state()
+    def _evaluate_epoch(self, arguments: FitArguments, interrupts: Interrupts) -> Row:
+        """Evaluate and return the row of the epoch."""
+        scores, rng_state = {"train": self.metrics.score()}, torch.get_rng_state()
         try:
-            for name, samples in (("validation", course.validation), ("test", course.test)):
-                if samples is not None:
-                    scores[name] = self._test(samples, interrupts)
+            for name, batches in (("validation", arguments.validation), ("test", arguments.test)):
+                if batches is not None:
+                    scores[name] = self._evaluate(batches, interrupts)
         except Interrupted:
-            torch.set_rng_state(drawn)  # the tests begin anew
+            torch.set_rng_state(rng_state)  # a resumed training repeats the evaluation from its start
             self._save()
             raise
-        more = dict(self.probe(self.model, self.estimator)) if self.probe and self.processes.first else {}
+        extra = (
+            dict(self.diagnostics(self.model, self.estimator)) if self.diagnostics and self.processes.is_rank0 else {}
+        )
         rates = [group["lr"] for group in self.optimizer.param_groups]
-        row = make_row(self.epoch + 1, scores, rates, self.spent + time.monotonic() - self._since)
-        return self.processes.broadcast(row | more)
+        row = make_row(self.epoch + 1, scores, rates, self._seconds + time.monotonic() - self._since)
+        return self.processes.broadcast(row | extra)
 
-    def _test(self, samples: Samples, interrupts: Interrupts) -> Score:
-        """As `evaluate`, until a signal is to be obeyed."""
-        parts = self.processes.parts(self._watched(samples, interrupts), self._moment())
-        with self.processes.failing():
+    def _evaluate(self, batches: BatchIterable, interrupts: Interrupts) -> Score:
+        """Evaluate on the samples of all processes; a signal is noticed between two batches."""
+        parts = self.processes.shard_batches(self._interruptible(batches, interrupts), self._position())
+        with self.processes.share_failure():
             return evaluate(self.model, parts, partial(self.processes.sync, interrupts))
 
-    def _watched(self, samples: Samples, interrupts: Interrupts) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in samples:
+    def _interruptible(self, batches: BatchIterable, interrupts: Interrupts) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in batches:
             self.processes.sync(interrupts)
             interrupts.raise_if_requested()
             yield batch
 
-    def _finish(self, row: Row) -> None:
-        """Close an epoch: log it, keep the weights if they are the best yet, go over to the next."""
-        weights, best = checkpoint.weights(self.model), choose(row)
-        better = self.best is None or best["value"] < self.best["value"]
+    def _finish_epoch(self, row: Row) -> None:
+        """Log the row, save the weights if they are the best so far, and start the next epoch."""
+        weights, best = checkpoint.model_state(self.model), selection_metric(row)
+        improved = self.best is None or best["value"] < self.best["value"]
         if self.folder is not None:
-            if better:
+            if improved:
                 checkpoint.write(self.folder.best, weights, best)
-            self.folder.log(row)
-        self.best = best if better else self.best
+            self.folder.append(row)
+        self.best = best if improved else self.best
         self.rows.append(row)
         classes = self.model.cost.width(self.model.network.populations[-1].shape)
         warn_if_stuck(self.rows, classes, self.metrics.samples)
-        warn_if_late(self.rows)
+        warn_if_saturated(self.rows)
         self._step_scheduler()
-        self.start_epoch(done=self.epoch + 1)
+        self._start_epoch(done=self.epoch + 1)
         self._save()
-        for report in self.reports:
-            report.epoch(row)
+        for callback in self.callbacks:
+            callback.on_epoch_end(row)
 
-    def start_epoch(self, done: int) -> None:
-        """Stand before the first batch after so many epochs."""
+    def _start_epoch(self, done: int) -> None:
+        """Set the position to the first batch after ``done`` epochs."""
         self.epoch, self.batch = done, 0
         self.metrics = Metrics(self.device)
-        self.drawn = torch.get_rng_state()
-        self.spent = 0.0
+        self._epoch_rng_state = torch.get_rng_state()
+        self._seconds = 0.0  # spent on this epoch before the training was resumed
 
     def _step_scheduler(self) -> None:
         if self.scheduler is None:
             return
-        with catch_warnings():  # torch misses the optimizer's steps where the last of them was before a kill
+        with catch_warnings():  # a resumed optimizer may not have stepped in this process, which torch warns of
             filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
             self.scheduler.step()
 
     def _save(self) -> None:
         """Write the checkpoint, if there is a folder."""
-        self._saved = now = time.monotonic()
+        self._saved = time.monotonic()
         if self.folder is None:
             return
-        spent = self.spent + now - self._since if self.batch else 0.0
-        checkpoint.write(self.folder.last, *snapshot.trainer_state(self, spent))
+        state = self.state_dict()
+        tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        checkpoint.write(
+            self.folder.last, tensors, {name: value for name, value in state.items() if name not in tensors}
+        )
 
     def _restore(self, folder: RunFolder) -> None:
-        """Become what the checkpoint was."""
+        """Load the checkpoint and the rows that it covers."""
         tensors, facts = checkpoint.read(folder.last)
-        if facts["config"] != self.config:
+        if not same_config(facts["config"], self.config):
             raise ValueError(
-                f"{folder.last} was made with another configuration: put {folder.config.name} back as it was"
+                f"{folder.last} was written with another configuration: restore {folder.config.name} as it was"
             )
-        rows = folder.truncate(facts["epoch"]) if self.folder else folder.rows(facts["epoch"])[: facts["epoch"]]
-        snapshot.load_trainer_state(self, tensors, facts, folder.last)
+        done = facts["epoch"]
+        rows = folder.truncate(done) if self.folder else folder.rows(done)[:done]
+        self.load_state_dict(tensors | facts, folder.last)
         self.rows = rows
 
-    def _held(self) -> Any:
+    def _lock(self) -> Any:
         return nullcontext() if self.folder is None else self.folder.lock()
 
-    def _hearing(self) -> Interrupts:
-        return Interrupts(patient=self.processes.size > 1)
+    def _interrupts(self) -> Interrupts:
+        return Interrupts(distributed=self.processes.size > 1)
 
     @contextmanager
-    def _reporting(self, course: FitArguments) -> Iterator[None]:
-        size = len(course.batches) if hasattr(course.batches, "__len__") else None  # type: ignore[arg-type]
-        for report in self.reports:
-            report.begin(course.epochs, size, self.rows)
+    def _reporting(self, arguments: FitArguments) -> Iterator[None]:
+        size = len(arguments.batches) if hasattr(arguments.batches, "__len__") else None  # type: ignore[arg-type]
+        for callback in self.callbacks:
+            callback.on_fit_start(arguments.epochs, size, self.rows)
         try:
             yield
         finally:
-            for report in self.reports:
-                report.end()
+            for callback in self.callbacks:
+                callback.on_fit_end()

@@ -64,4 +64,4 @@ def _compare(words: list[str], processes: Processes) -> int:
         top = create_runs(runs, options.out, f"compare-{options.run.name}", options.execution, processes)
     folders = [top / part for part in runs]
     train_runs(group_seeds(folders, processes), options.execution, options.run.data.root, top, processes)
-    return print_summary(top, folders, plots=options.execution.plots) if processes.first else 0
+    return print_summary(top, folders, plots=options.execution.plots) if processes.is_rank0 else 0

@@ -63,4 +63,4 @@ def main(words: list[str]) -> int:
 def _started_runs(folders: Sequence[Path]) -> Sequence[Path]:
     """Leave out runs without a checkpoint, unless no run has one."""
     places = {folder: RunFolder(folder) for folder in folders if read_run(folder)}
-    return [folder for folder, place in places.items() if place.begun] or folders
+    return [folder for folder, place in places.items() if place.has_started] or folders

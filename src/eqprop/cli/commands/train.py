@@ -87,7 +87,7 @@ def _train(words: list[str], processes: Processes) -> int:
         top = create_runs(runs, options.out, options.run.name, options.execution, processes)
     folders = [top / part for part in runs]
     train_runs(group_seeds(folders, processes), options.execution, options.run.data.root, top, processes)
-    return print_summary(top, folders, plots=options.execution.plots) if processes.first else 0
+    return print_summary(top, folders, plots=options.execution.plots) if processes.is_rank0 else 0
 
 
 def is_resume(words: list[str]) -> bool:
@@ -104,7 +104,7 @@ def resume(words: list[str], prog: str, processes: Processes) -> int:
     options = parse(Resume, words, prog)
     folders = find_runs(options.resume)
     train_runs(group_seeds(folders, processes), options.execution, options.root, options.resume, processes)
-    return print_summary(options.resume, folders, plots=options.execution.plots) if processes.first else 0
+    return print_summary(options.resume, folders, plots=options.execution.plots) if processes.is_rank0 else 0
 
 
 def split_recipe(words: list[str], command: str) -> tuple[str, list[str]]:

@@ -35,7 +35,7 @@ from eqprop.theorem.result import INITIAL
 from eqprop.theorem.tuning import Cell, Grid, cheapest, tune
 from eqprop.training.config.run import Run
 from eqprop.training.environment import environment
-from eqprop.training.session import prepare, read_run, threads
+from eqprop.training.session import prepare_run, read_run, threads
 
 __all__ = ["Tune", "main"]
 
@@ -156,7 +156,7 @@ def _run(options: Tune, grid: Grid, trained: Path | None) -> tuple[list[Cell], s
         CommandFailedError: if a number is not finite.
     """
     run = options.run
-    session = prepare(run, options.device, download_progress(run.data.name))
+    session = prepare_run(run, options.device, download_progress(run.data.name))
     weights = load_weights(session.model, trained) if trained else INITIAL
     batches = list(islice(session.train, options.batches))
     try:

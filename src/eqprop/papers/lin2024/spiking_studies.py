@@ -20,7 +20,7 @@ from eqprop.training.config.optimizers import SGD
 from eqprop.training.config.run import CONFIG_CLASSES, Data, Run
 from eqprop.training.config.serialization import to_json
 from eqprop.training.rng import REST, seeded
-from eqprop.training.session import prepare, threads
+from eqprop.training.session import prepare_run, threads
 
 __all__ = ["RateTraining", "SpikingStudy", "Variant", "count_progress", "describe_phases", "mnist_training"]
 
@@ -71,7 +71,7 @@ class RateTraining:
 
     def test_batches(self, size: int, number: int, device: str) -> list[tuple[Tensor, Tensor]]:
         """Return the first ``number`` batches of ``size`` test images."""
-        test = prepare(self.run, device).test
+        test = prepare_run(self.run, device).test
         return [(test.x[n * size : (n + 1) * size], test.y[n * size : (n + 1) * size]) for n in range(number)]
 
 
@@ -83,7 +83,7 @@ class _Counter:
 
 @cache
 def _train(training: RateTraining, device: str, counter: _Counter) -> dict[str, Tensor]:
-    session = prepare(training.run, device)
+    session = prepare_run(training.run, device)
     model, estimator = session.model, training.run.estimator
     optimizer = training.run.optimizer.build(model)
     for x, y in islice(session.train, training.batches):

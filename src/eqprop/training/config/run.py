@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from eqprop._core.checks import instance, non_negative_int, positive_int
+from eqprop._core.deprecation import renamed_arguments
 from eqprop._core.fields import LATER, LOCAL
 from eqprop.costs import CrossEntropyReadout, SquaredError
 from eqprop.data.augmentation import Augment, Normalize
@@ -25,7 +26,7 @@ from eqprop.training.config.schedules import Constant, Cosine, StepDecay
 from eqprop.training.config.serialization import from_json, to_json
 from eqprop.training.rng import WEIGHTS, seeded
 
-__all__ = ["Data", "Run"]
+__all__ = ["Data", "Run", "same_config"]
 
 ModelSpec: TypeAlias = MLP | ConvNet | Toy
 EstimatorSpec: TypeAlias = EquilibriumProp | ContinualEP | ContinualSGD | BPTT | ImplicitDiff
@@ -33,6 +34,7 @@ OptimizerChoice: TypeAlias = SGD | Adam | AdamW | QuantizedSGD
 ScheduleSpec: TypeAlias = Constant | Cosine | StepDecay
 
 
+@renamed_arguments(normalise="normalize")
 @dataclass(frozen=True)
 class Data:
     """Which samples, and how they come.
@@ -71,6 +73,7 @@ class Data:
             instance("augment", self.augment, Augment)
 
 
+@renamed_arguments(optimiser="optimizer")
 @dataclass(frozen=True)
 class Run:
     """One training, from the data to the last epoch.
@@ -175,6 +178,16 @@ def drawn(spec: ModelSpec, seed: int, free_steps: int | Settle) -> Model:
         if "memory" not in str(error):
             raise
         raise ValueError(f"the model does not fit into memory: {spec}") from None
+
+
+def same_config(text: str | None, other: str | None) -> bool:
+    """Return whether two configurations are equal, or describe equal runs though written by different versions."""
+    if text == other or text is None or other is None:
+        return text == other
+    try:
+        return Run.from_json(text).to_json() == Run.from_json(other).to_json()
+    except ValueError:  # not configurations of runs
+        return False
 
 
 def one_of_classes(name: str, value: object, classes: tuple[type, ...]) -> None:

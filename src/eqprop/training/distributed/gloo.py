@@ -1,19 +1,19 @@
-r"""Several processes that train one model: each takes its part of every batch, and all take the same step.
+r"""Data-parallel training on CPUs: each process computes its part of every batch, and all take the same optimizer step.
 
-The gradient of a batch of ``n`` samples is the mean of those of its parts, weighted by their samples,
+The gradient of a batch of ``n`` samples is the mean of those of its parts, weighted by their numbers of samples,
 
     g  =  sum_r (n_r / n) g_r,        n  =  sum_r n_r,
 
-whatever the estimator, as long as its losses are means over samples that do not see each other. It is formed in one flat
-all-reduce a loss. A part may be empty: its process then takes the batch's first sample once more, at weight zero, so that it
-yields as many losses and draws as many signs as the others. So N processes come to what one comes to, up to round-off, except that
+for every estimator whose losses are means over independent samples. One all-reduce of a flat tensor per loss computes it. A part
+may be empty: its process then takes the first sample of the batch with weight zero, so that it yields as many losses and draws as
+many random signs as the others. N processes give the result of one process up to rounding, with two exceptions:
 
-    a tolerance      stops each part by itself
-    numbers by unit  that a dynamics draws from torch's default generator (noise, Bernoulli spikes) are each process's own, a
-                     function of seed, epoch, batch and rank; the optimizer and the samples' order draw the same everywhere
+- With a tolerance, each part stops by itself.
+- Dynamics that draw numbers per unit (noise, Bernoulli spikes) draw different ones in each process, as a function of seed, epoch,
+  batch and rank. The optimizer and the order of samples draw the same numbers everywhere.
 
-Sums, signals and failures travel in one small packet a batch: every process knows them at the same moment, and all stop together.
-A process that dies closes its connections, which the others notice at once; one that hangs, after `PATIENCE`.
+Metrics, signals and failures travel in one small all-reduce per batch, so every process knows them at the same batch and all stop
+together. If a process dies, its connections close and the others notice immediately; if one hangs, they notice after `TIMEOUT`.
 """
 
 import os
@@ -27,252 +27,250 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from eqprop._core.checks import ArgumentError
 from eqprop.estimators.base import Estimator, EstimatorBase
 from eqprop.models.model import Model
-from eqprop.training.distributed.processes import SINGLE_PROCESS, Position, Processes, Seen
+from eqprop.training.batch_steps import BatchIterable
+from eqprop.training.distributed.processes import SINGLE_PROCESS, Measured, Position, Processes
 from eqprop.training.metrics import Metrics
 from eqprop.training.rng import PROCESS, IsolatedRNG
 from eqprop.training.signals import SIGNALS, Interrupts
-from eqprop.training.stream import Samples
 
 __all__ = ["DistributedProcesses", "ProcessLostError", "joined", "launched"]
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(minutes=5)
-"""How long a process that is still there may keep the others waiting."""
+TIMEOUT = timedelta(minutes=5)
+"""How long a process that is alive may keep the others waiting."""
 
-LAUNCHER = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""Environment variables by which torchrun tells a process of the others."""
+LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Environment variables that torchrun sets."""
 
 
 class ProcessLostError(RuntimeError):
     """Another process has ended, or does not answer."""
 
 
-class StoppedByOther(FloatingPointError):
-    """What one process met and all have been told of."""
+class _StoppedError(FloatingPointError):
+    """A FloatingPointError of one process, raised in all of them."""
 
 
 class DistributedProcesses(Processes):
-    """Processes that torchrun started, on CPUs, connected by gloo; every method but `admit`, `share` and `speaks` is called by all.
+    """Processes that torchrun started, on CPUs, connected by gloo.
 
-    Raises:
-        Lost: from all of these, if a process is gone or does not answer.
+    All processes must call every method except `check_estimator`, `shard` and `should_report`, which involve no communication.
+    These raise `ProcessLostError` if a process has ended or does not answer.
 
     Args:
-        store: where they meet.
-        rank: see `Processes`.
-        size: see `Processes`.
+        store: key-value store of the process group.
+        rank: of this process, from 0.
+        size: number of processes.
     """
 
     def __init__(self, store: Any, rank: int, size: int) -> None:
         self.store, self.rank, self.size = store, rank, size
-        self.makes = 0
+        self._calls = 0  # of `run_on_rank0`: each has a key of its own in the store
 
-    def admit(self, estimator: Estimator, device: torch.device | str) -> None:
-        """On the CPU, estimators that have no need of the whole batch.
+    def check_estimator(self, estimator: Estimator, device: torch.device | str) -> None:
+        """Accept the CPU and estimators whose losses are means over independent samples.
 
         Raises:
-            ValueError: if it is on a GPU, or weights would move within a phase by what one process sees of a batch.
+            ArgumentError: if the device is not a CPU, or weights move within a phase by the samples of one process.
         """
         if torch.device(device).type != "cpu":
-            raise ValueError(f"`device` must be cpu where {self.size} processes train together, got {str(device)!r}")
+            raise ArgumentError(
+                "device", f"`device` must be cpu where {self.size} processes train together, got {str(device)!r}"
+            )
         reason = estimator.distribution_unsupported_reason() if isinstance(estimator, EstimatorBase) else None
         if reason is not None:
-            raise ValueError(f"estimator: {reason}")
+            raise ArgumentError("estimator", f"estimator: {reason}")
 
     def broadcast_state(self, model: Model) -> None:
         """See `Processes`."""
         for value in model.state_dict().values():
-            value.copy_(self._broadcast(value.contiguous().clone()))
-        torch.set_rng_state(self._broadcast(torch.get_rng_state()))
+            value.copy_(self._broadcast_tensor(value.contiguous().clone()))
+        torch.set_rng_state(self._broadcast_tensor(torch.get_rng_state()))
 
-    def share(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Parts lie one after the other, and differ by one sample at most; see the module for an empty one."""
-        mine, targets = (whole.tensor_split(self.size)[self.rank] for whole in (x, y))
-        return (mine, targets, len(mine) / len(x)) if len(mine) else (x[:1], y[:1], 0.0)
+    def shard(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Return a contiguous part; sizes differ by one sample at most. An empty part becomes one sample of weight 0."""
+        own, targets = (whole.tensor_split(self.size)[self.rank] for whole in (x, y))
+        return (own, targets, len(own) / len(x)) if len(own) else (x[:1], y[:1], 0.0)
 
-    def gradients(
-        self, losses: Callable[[], Iterator[Tensor]], optimizer: Optimizer, weight: float, moment: Position
+    def average_gradients(
+        self, losses: Callable[[], Iterator[Tensor]], optimizer: Optimizer, weight: float, position: Position
     ) -> Iterator[Tensor]:
         """See `Processes`."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        own, steps = self._own(moment), backwards(losses, optimizer)
+        rng, own = self._rng(position), SINGLE_PROCESS.average_gradients(losses, optimizer, 1.0, position)
         while True:
             loss, error = None, None
-            with own:
+            with rng:
                 try:
-                    loss = next(steps, None)
-                except FloatingPointError as found:
-                    error = found
+                    loss = next(own, None)
+                except FloatingPointError as caught:
+                    error = caught
             if loss is None and error is None:
                 return
             self._average(parameters, weight, error)
             if loss is not None:
                 yield loss
 
-    def count(self, tally: Metrics, seen: Seen | None, interrupts: Interrupts) -> None:
+    def add_batch(self, metrics: Metrics, measured: Measured | None, interrupts: Interrupts) -> None:
         """See `Processes`."""
         batch = Metrics()
-        if seen is not None:
-            batch.add(*seen)
+        if measured is not None:
+            batch.add(*measured)
         self.sync(interrupts, batch)
-        tally.include(batch)
+        metrics.merge(batch)
 
-    def sync(self, interrupts: Interrupts, tally: Metrics | None = None) -> None:
+    def sync(self, interrupts: Interrupts, metrics: Metrics | None = None) -> None:
         """See `Processes`.
 
         Raises:
-            FloatingPointError: if another one has failed.
+            FloatingPointError: if another process has failed.
         """
-        asked = self._exchange(tally or Metrics(), interrupts.heard)
-        interrupts.asked = interrupts.asked or asked
+        received = self._all_reduce_status(metrics or Metrics(), interrupts.received)
+        interrupts.requested = interrupts.requested or received
 
-    def parts(self, batches: Samples, moment: Position) -> Iterator[tuple[Tensor, Tensor]]:
+    def shard_batches(self, batches: BatchIterable, position: Position) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Processes`."""
-        own = self._own(moment)
+        rng = self._rng(position)
         for whole in batches:
-            x, y, weight = self.share(*whole)
+            x, y, weight = self.shard(*whole)
             if weight:
-                with own:
+                with rng:
                     yield x, y
 
     @contextmanager
-    def failing(self) -> Iterator[None]:
+    def share_failure(self) -> Iterator[None]:
         """See `Processes`."""
         try:
             yield
-        except StoppedByOther:
+        except _StoppedError:
             raise
         except FloatingPointError as error:
-            self._exchange(Metrics(), None, error)
+            self._all_reduce_status(Metrics(), None, error)
             raise
 
     def broadcast(self, value: T) -> T:
         """See `Processes`."""
         import torch.distributed as dist
 
-        held: list[Any] = [value]
-        with answered():
-            dist.broadcast_object_list(held, src=0)
-        return held[0]
+        values: list[Any] = [value]
+        with _lost_as_error():
+            dist.broadcast_object_list(values, src=0)
+        return values[0]
 
-    def run_on_rank0(self, make: Callable[[], T]) -> T:
-        """See `Processes`; signals are obeyed meanwhile."""
-        self.makes += 1
-        key = f"eqprop/made/{self.makes}"
-        if not self.first:
-            self._await(key)
+    def run_on_rank0(self, function: Callable[[], T]) -> T:
+        """See `Processes`; the others poll the store, so that they still react to signals and no collective times out."""
+        self._calls += 1
+        key = f"eqprop/rank0/{self._calls}"
+        if not self.is_rank0:
+            self._wait_for(key)
             return self.broadcast(cast(T, None))
         try:
-            value = make()
+            value = function()
         except BaseException:
-            self.store.set(key, "no")
+            self.store.set(key, "failed")
             raise
-        self.store.set(key, "yes")
+        self.store.set(key, "done")
         return self.broadcast(value)
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """See `Processes`."""
         import torch.distributed as dist
 
-        with answered():
+        with _lost_as_error():
             dist.barrier()
 
     def should_report(self) -> bool:
-        """The store, which torchrun keeps, counts who asks; if it is gone, better twice than never."""
+        """Count calls in the store, which torchrun keeps alive; without the store, report: twice is better than never."""
         try:
-            return self.store.add("eqprop/told", 1) == 1
+            return self.store.add("eqprop/reported", 1) == 1
         except RuntimeError:
             return True
 
-    def _own(self, moment: Position) -> IsolatedRNG:
-        return IsolatedRNG(moment.seed, PROCESS, self.rank, moment.epoch, moment.batch)
+    def _rng(self, position: Position) -> IsolatedRNG:
+        return IsolatedRNG(position.seed, PROCESS, self.rank, position.epoch, position.batch)
 
-    def _await(self, key: str) -> None:
-        """Until the first one has made what it makes, or has failed to."""
-        with answered():
+    def _wait_for(self, key: str) -> None:
+        """Wait until rank 0 has set the key; raise if it failed."""
+        with _lost_as_error():
             while not self.store.check([key]):
                 time.sleep(0.05)
-            if self.store.get(key) == b"no":
+            if self.store.get(key) == b"failed":
                 raise RuntimeError
 
-    def _broadcast(self, tensor: Tensor) -> Tensor:
-        """The first one's."""
+    def _broadcast_tensor(self, tensor: Tensor) -> Tensor:
         import torch.distributed as dist
 
-        with answered():
+        with _lost_as_error():
             dist.broadcast(tensor, src=0)
         return tensor
 
-    def _sum(self, tensor: Tensor) -> None:
-        """Over all of them, in place."""
+    def _all_reduce(self, tensor: Tensor) -> None:
         import torch.distributed as dist
 
-        with answered():
+        with _lost_as_error():
             dist.all_reduce(tensor)
 
     def _average(self, parameters: Sequence[Tensor], weight: float, error: FloatingPointError | None) -> None:
-        """Replace gradients by the weighted sum over all; the last number of what is sent counts those that failed."""
+        """Replace gradients by the weighted sum over all processes; the last element of the tensor counts failures."""
         parts = [torch.zeros_like(p) if p.grad is None or error else p.grad * weight for p in parameters]
         flat = torch.cat([*(part.reshape(-1) for part in parts), parts[0].new_tensor([float(error is not None)])])
-        self._sum(flat)
+        self._all_reduce(flat)
         if flat[-1]:
-            raise self._failure(error)
+            raise self._gather_failure(error)
         for p, mean in zip(parameters, flat[:-1].split([p.numel() for p in parameters]), strict=True):
             if p.grad is not None:
                 p.grad.copy_(mean.view_as(p))
 
-    def _exchange(self, tally: Metrics, heard: int | None, error: FloatingPointError | None = None) -> int | None:
-        """The small packet: sums, signals, failures."""
-        sums, counts = tally.state()
-        flags = [*(float(number == heard) for number in SIGNALS), float(error is not None)]
+    def _all_reduce_status(
+        self, metrics: Metrics, received: int | None, error: FloatingPointError | None = None
+    ) -> int | None:
+        """Sum metrics, signals and failures over all processes in one tensor; return the signal that one received."""
+        sums, counts = metrics.sums.cpu(), metrics.counts()
+        flags = [*(float(number == received) for number in SIGNALS), float(error is not None)]
         packet = torch.cat([sums, torch.tensor([*map(float, counts), *flags], dtype=torch.float64)])
-        self._sum(packet)
+        self._all_reduce(packet)
         *signals, failed = packet[-len(flags) :].tolist()
         if failed:
-            raise self._failure(error)
-        tally.restore(packet[: len(sums)], [int(n) for n in packet[len(sums) : -len(flags)].tolist()])
+            raise self._gather_failure(error)
+        metrics.load_state(packet[: len(sums)], [int(n) for n in packet[len(sums) : -len(flags)].tolist()])
         return next((number for number, times in zip(SIGNALS, signals, strict=True) if times), None)
 
-    def _failure(self, error: FloatingPointError | None) -> StoppedByOther:
-        """The error of the lowest rank that has one."""
+    def _gather_failure(self, error: FloatingPointError | None) -> _StoppedError:
+        """Return the error of the lowest rank that has one."""
         import torch.distributed as dist
 
-        found: list[Any] = [None] * self.size
-        with answered():
-            dist.all_gather_object(found, None if error is None else str(error))
-        return StoppedByOther(next(text for text in found if text is not None))
-
-
-def backwards(losses: Callable[[], Iterator[Tensor]], optimizer: Optimizer) -> Iterator[Tensor]:
-    """Each loss, when its gradient is in the optimizer's parameters."""
-    return SINGLE_PROCESS.gradients(losses, optimizer, 1.0, Position(0, 0, 0))
+        texts: list[Any] = [None] * self.size
+        with _lost_as_error():
+            dist.all_gather_object(texts, None if error is None else str(error))
+        return _StoppedError(next(text for text in texts if text is not None))
 
 
 @contextmanager
-def answered() -> Iterator[None]:
-    """What torch says of a connection that broke, in plain words."""
+def _lost_as_error() -> Iterator[None]:
+    """Raise torch's RuntimeError of a broken connection as ProcessLostError."""
     try:
         yield
     except RuntimeError as error:
-        raise ProcessLostError("another process of the training has ended, or does not answer") from error
+        raise ProcessLostError("another process of this training has ended, or does not answer") from error
 
 
 def launched() -> tuple[int, int]:
-    """Rank and number of processes, by what torchrun leaves in the environment; ``(0, 1)`` without it."""
-    if not all(name in os.environ for name in LAUNCHER):
+    """Return rank and number of processes from torchrun's environment variables; ``(0, 1)`` without them."""
+    if not all(name in os.environ for name in LAUNCHER_VARIABLES):
         return 0, 1
     return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 
 
 @contextmanager
 def joined() -> Iterator[Processes]:
-    """The processes that torchrun started together, for a while; without it, this one alone.
+    """Connect the processes that torchrun started, and disconnect at the end; without torchrun, return `SINGLE_PROCESS`.
 
     Raises:
-        Lost: if not all of them come.
+        ProcessLostError: if not all of them connect in time.
 
     >>> with joined() as processes:
     ...     processes.size
@@ -284,10 +282,10 @@ def joined() -> Iterator[Processes]:
     import torch.distributed as dist
     from torch.distributed.rendezvous import rendezvous
 
-    with answered():
-        store, rank, size = next(iter(rendezvous("env://", timeout=PATIENCE)))
-        dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
-        dist.barrier()  # nobody leaves, and closes its connections, before all others have theirs
+    with _lost_as_error():
+        store, rank, size = next(iter(rendezvous("env://", timeout=TIMEOUT)))
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+        dist.barrier()  # no process leaves, and closes its connections, before all others have theirs
     try:
         yield DistributedProcesses(store, rank, size)
     finally:

@@ -1,9 +1,9 @@
-"""What a training must know of the processes that do it: usually one. `eqprop.training.distributed.gloo` has several."""
+"""What a trainer asks of the processes that train one model: usually one. `eqprop.training.distributed.gloo` connects several."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,151 +13,151 @@ from eqprop.costs import Cost
 from eqprop.estimators.base import Estimator
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Solution
+from eqprop.training.batch_steps import BatchIterable
 from eqprop.training.metrics import Metrics
 from eqprop.training.signals import Interrupts
-from eqprop.training.stream import Samples
 
-__all__ = ["SINGLE_PROCESS", "Position", "Processes", "Seen", "SingleProcess"]
+__all__ = ["SINGLE_PROCESS", "Measured", "Position", "Processes", "SingleProcess"]
 
 T = TypeVar("T")
 
 
 class Position(NamedTuple):
-    """When something is drawn: a batch of an epoch, under a seed."""
+    """A batch of an epoch under a seed: the key of the random numbers that are drawn there."""
 
     seed: int
     epoch: int
     batch: int
 
 
-Seen = tuple[Tensor, Solution | None, Tensor, Cost]
-"""What `Metrics.add` takes."""
+Measured: TypeAlias = tuple[Tensor, Solution | None, Tensor, Cost]
+"""Arguments of `Metrics.add`."""
 
 
 class Processes(ABC):
-    """Those that train together; what a `Trainer` must know of the others.
+    """The processes that train one model together.
 
     Attributes:
-        rank: of this process, from 0; the first alone writes and tells.
-        size: how many there are.
+        rank: of this process, from 0. Only rank 0 logs and saves.
+        size: number of processes.
     """
 
     rank: int
     size: int
 
     @property
-    def first(self) -> bool:
-        """Whether this one writes and tells."""
+    def is_rank0(self) -> bool:
+        """Whether this process logs and saves."""
         return self.rank == 0
 
     @abstractmethod
-    def admit(self, estimator: Estimator, device: torch.device | str) -> None:
-        """Raise ValueError for what they cannot train together."""
+    def check_estimator(self, estimator: Estimator, device: torch.device | str) -> None:
+        """Raise ValueError if these processes cannot train with that estimator on that device."""
 
     @abstractmethod
     def broadcast_state(self, model: Model) -> None:
-        """Give all the first one's weights, and its state of torch's default generator."""
+        """Copy the weights and the state of torch's default generator from rank 0 to all processes."""
 
     @abstractmethod
-    def share(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
-        """This one's part of a batch, and its weight: the fraction of the samples."""
+    def shard(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Return this process's part of a batch and the fraction of the samples that it holds."""
 
     @abstractmethod
-    def gradients(
-        self, losses: Callable[[], Iterator[Tensor]], optimizer: Optimizer, weight: float, moment: Position
+    def average_gradients(
+        self, losses: Callable[[], Iterator[Tensor]], optimizer: Optimizer, weight: float, position: Position
     ) -> Iterator[Tensor]:
-        """The losses of this one's part, each when the whole batch's gradient is in the optimizer's parameters.
+        """Yield each loss of this process's part once the gradient of the whole batch is in the optimizer's parameters.
 
         Raises:
-            FloatingPointError: in all of them, if one met a number that is not finite.
+            FloatingPointError: in all processes, if one of them met a number that is not finite.
         """
 
     @abstractmethod
-    def count(self, tally: Metrics, seen: Seen | None, interrupts: Interrupts) -> None:
-        """Add what all have seen of a batch, and agree on signals; None if this one's part was empty."""
+    def add_batch(self, metrics: Metrics, measured: Measured | None, interrupts: Interrupts) -> None:
+        """Add a batch as measured by all processes, and `sync` signals; ``measured`` is None if this process's part was empty."""
 
     @abstractmethod
-    def sync(self, interrupts: Interrupts, tally: Metrics | None = None) -> None:
-        """A signal that one of them heard is from now on asked of all; the sums of ``tally`` become those of all."""
+    def sync(self, interrupts: Interrupts, metrics: Metrics | None = None) -> None:
+        """Request in all processes the signal that one of them received; replace ``metrics`` by the sum over all."""
 
     @abstractmethod
-    def parts(self, batches: Samples, moment: Position) -> Iterator[tuple[Tensor, Tensor]]:
-        """This one's parts of test batches, without empty ones."""
+    def shard_batches(self, batches: BatchIterable, position: Position) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this process's non-empty parts of test batches."""
 
     @abstractmethod
-    def failing(self) -> AbstractContextManager[None]:
-        """A context in which the others `agree`, and in which what is not finite in one is raised in all."""
+    def share_failure(self) -> AbstractContextManager[None]:
+        """Return a context in which a FloatingPointError of one process is raised by the next `sync` of all others."""
 
     @abstractmethod
     def broadcast(self, value: T) -> T:
-        """The first one's value."""
+        """Return the value of rank 0."""
 
     @abstractmethod
-    def run_on_rank0(self, make: Callable[[], T]) -> T:
-        """What the first one makes; the others wait for as long as it takes."""
+    def run_on_rank0(self, function: Callable[[], T]) -> T:
+        """Call ``function`` on rank 0 alone and return its result everywhere; the others wait without a time limit."""
 
     @abstractmethod
-    def wait(self) -> None:
-        """Go on when all are here."""
+    def barrier(self) -> None:
+        """Wait for all processes."""
 
     @abstractmethod
     def should_report(self) -> bool:
-        """Whether this one tells why they end: the one that asks first."""
+        """Return whether this process reports an error: True for the first process that asks."""
 
 
 class SingleProcess(Processes):
-    """One process: nobody is asked, nobody waits."""
+    """One process: no communication."""
 
     rank, size = 0, 1
 
-    def admit(self, estimator: Estimator, device: torch.device | str) -> None:
-        """Everything."""
+    def check_estimator(self, estimator: Estimator, device: torch.device | str) -> None:
+        """Accept every estimator."""
 
     def broadcast_state(self, model: Model) -> None:
-        """It is."""
+        """Do nothing."""
 
-    def share(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
-        """All of it."""
+    def shard(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Return the whole batch."""
         return x, y, 1.0
 
-    def gradients(
-        self, losses: Callable[[], Iterator[Tensor]], optimizer: Optimizer, weight: float, moment: Position
+    def average_gradients(
+        self, losses: Callable[[], Iterator[Tensor]], optimizer: Optimizer, weight: float, position: Position
     ) -> Iterator[Tensor]:
-        """See `Processes`."""
+        """Yield each loss after its backward pass."""
         for loss in losses():
             optimizer.zero_grad()
             loss.backward()
             yield loss
 
-    def count(self, tally: Metrics, seen: Seen | None, interrupts: Interrupts) -> None:
-        """Its own."""
-        if seen is not None:
-            tally.add(*seen)
+    def add_batch(self, metrics: Metrics, measured: Measured | None, interrupts: Interrupts) -> None:
+        """Add the batch."""
+        if measured is not None:
+            metrics.add(*measured)
 
-    def sync(self, interrupts: Interrupts, tally: Metrics | None = None) -> None:
-        """It does."""
+    def sync(self, interrupts: Interrupts, metrics: Metrics | None = None) -> None:
+        """Do nothing."""
 
-    def parts(self, batches: Samples, moment: Position) -> Iterator[tuple[Tensor, Tensor]]:
-        """All of them."""
+    def shard_batches(self, batches: BatchIterable, position: Position) -> Iterator[tuple[Tensor, Tensor]]:
+        """Iterate over the whole batches."""
         return iter(batches)
 
-    def failing(self) -> AbstractContextManager[None]:
-        """As anywhere."""
+    def share_failure(self) -> AbstractContextManager[None]:
+        """Return a context that does nothing."""
         return nullcontext()
 
     def broadcast(self, value: T) -> T:
-        """Its own."""
+        """Return the value."""
         return value
 
-    def run_on_rank0(self, make: Callable[[], T]) -> T:
-        """Its own."""
-        return make()
+    def run_on_rank0(self, function: Callable[[], T]) -> T:
+        """Call the function."""
+        return function()
 
-    def wait(self) -> None:
-        """It is here."""
+    def barrier(self) -> None:
+        """Do nothing."""
 
     def should_report(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
 

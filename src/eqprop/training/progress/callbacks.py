@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from eqprop.training.history import Row
 from eqprop.training.metrics import Metrics
-from eqprop.training.run_folder import Row
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,19 +17,19 @@ __all__ = ["Callback", "PlainLines", "ProgressBar", "TensorBoard"]
 class Callback(Protocol):
     """What a trainer tells of its progress; no call may change the training."""
 
-    def begin(self, epochs: int, batches: int | None, rows: Sequence[Row]) -> None:
+    def on_fit_start(self, epochs: int, batches: int | None, rows: Sequence[Row]) -> None:
         """Training begins, or goes on after ``rows``: the epochs wanted, and batches an epoch if known."""
         ...
 
-    def batch(self, epoch: int, batch: int, tally: Metrics) -> None:
+    def on_batch_end(self, epoch: int, batch: int, metrics: Metrics) -> None:
         """A batch is done. Reading the tally waits for the device: do it seldom."""
         ...
 
-    def epoch(self, row: Row) -> None:
+    def on_epoch_end(self, row: Row) -> None:
         """An epoch is done."""
         ...
 
-    def end(self) -> None:
+    def on_fit_end(self) -> None:
         """Training ended, in whatever way."""
         ...
 
@@ -76,20 +76,20 @@ class PlainLines:
     def __init__(self, out: TextIO, title: str) -> None:
         self.out, self.title, self.epochs = out, title, 0
 
-    def begin(self, epochs: int, batches: int | None, rows: Sequence[Row]) -> None:
+    def on_fit_start(self, epochs: int, batches: int | None, rows: Sequence[Row]) -> None:
         """Says where a resumed training goes on."""
         self.epochs = epochs
         if rows:
             self._say(f"{self.title}   goes on after epoch {rows[-1]['epoch']}")
 
-    def batch(self, epoch: int, batch: int, tally: Metrics) -> None:
+    def on_batch_end(self, epoch: int, batch: int, metrics: Metrics) -> None:
         """Says nothing."""
 
-    def epoch(self, row: Row) -> None:
+    def on_epoch_end(self, row: Row) -> None:
         """The line."""
         self._say(line(row, self.epochs, self.title))
 
-    def end(self) -> None:
+    def on_fit_end(self) -> None:
         """Says nothing."""
 
     def _say(self, text: str) -> None:
@@ -128,7 +128,7 @@ class ProgressBar:
     """
 
     INTERVAL = 0.25
-    """Seconds between two looks at the tally."""
+    """Seconds between two looks at the metrics."""
 
     BAR, CLOCK, GAPS, CORE = 8, 7, 3, 38
     """Cells of the shortest bar, of the time left, between the columns, and of cost, train and test error."""
@@ -153,7 +153,7 @@ class ProgressBar:
         self.pace = Pace()
         self.said: dict[str, str] = {}
 
-    def begin(self, epochs: int, batches: int | None, rows: Sequence[Row]) -> None:
+    def on_fit_start(self, epochs: int, batches: int | None, rows: Sequence[Row]) -> None:
         """Shows the bar."""
         self.epochs, self.batches = epochs, batches or 0
         self.bar.update(self.task, total=epochs * self.batches if batches else None, completed=len(rows) * self.batches)
@@ -161,11 +161,11 @@ class ProgressBar:
             self.say(f"{self.title}   goes on after epoch {rows[-1]['epoch']}")
         self.bar.start()
 
-    def batch(self, epoch: int, batch: int, tally: Metrics) -> None:
+    def on_batch_end(self, epoch: int, batch: int, metrics: Metrics) -> None:
         """Moves the bar, a few times a second."""
-        self.pace.count(epoch, tally.samples)
+        self.pace.count(epoch, metrics.samples)
         if self.due():
-            self.show(epoch, (epoch - 1) * self.batches + batch, tally)
+            self.show(epoch, (epoch - 1) * self.batches + batch, metrics)
 
     def due(self) -> bool:
         """Whether it is time for another look; if so, the next one is due later."""
@@ -174,15 +174,15 @@ class ProgressBar:
         self.next = now + self.INTERVAL if due else self.next
         return due
 
-    def show(self, epoch: int, done: int, tally: Metrics) -> None:
+    def show(self, epoch: int, done: int, metrics: Metrics) -> None:
         """Moves the bar to so many batches in all."""
-        score = tally.score()
+        score = metrics.score()
         if (speed := self.pace.look(time.monotonic())) is not None:
             self.said["speed"] = f"{speed:,.0f} samples/s"
         self._tell(score.cost, score.error, score.residual, score.steps)
         self._show(epoch, done)
 
-    def epoch(self, row: Row) -> None:
+    def on_epoch_end(self, row: Row) -> None:
         """Puts the epoch's line above the bar, and its numbers into it."""
         self.above(row, self.title)
         self._tell(row["train_cost"], row["train_error"], row["residual"], row["steps"])
@@ -194,7 +194,7 @@ class ProgressBar:
             self.said["test"] = f"test {error:6.2%}"
         self.say(line(row, self.epochs, title, self.bar.console.width))
 
-    def end(self) -> None:
+    def on_fit_end(self) -> None:
         """Takes the bar away."""
         self.bar.stop()
 
@@ -273,18 +273,18 @@ class TensorBoard:
         self.folder, self._make = folder, SummaryWriter
         self.writer: Any = None
 
-    def begin(self, epochs: int, batches: int | None, rows: Sequence[Row]) -> None:
+    def on_fit_start(self, epochs: int, batches: int | None, rows: Sequence[Row]) -> None:
         """Opens a file; what an earlier one holds of later epochs is not shown."""
         self.writer = self._make(str(self.folder), purge_step=len(rows) + 1)
 
-    def batch(self, epoch: int, batch: int, tally: Metrics) -> None:
+    def on_batch_end(self, epoch: int, batch: int, metrics: Metrics) -> None:
         """Writes nothing."""
 
-    def epoch(self, row: Row) -> None:
+    def on_epoch_end(self, row: Row) -> None:
         """Writes the row's numbers."""
         for tag, value in scalars(row):
             self.writer.add_scalar(tag, value, row["epoch"])
 
-    def end(self) -> None:
+    def on_fit_end(self) -> None:
         """Closes the file."""
         self.writer.close()

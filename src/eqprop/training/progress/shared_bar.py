@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from eqprop.training.history import Row
 from eqprop.training.metrics import Metrics
 from eqprop.training.progress.callbacks import Callback, Pace, ProgressBar
-from eqprop.training.run_folder import Row
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,34 +40,34 @@ class Part:
         self.going, self.batches, self.done = False, 0, 0
         self.pace, self.metrics = Pace(), Metrics()
 
-    def begin(self, epochs: int, batches: int | None, rows: Sequence[Row]) -> None:
+    def on_fit_start(self, epochs: int, batches: int | None, rows: Sequence[Row]) -> None:
         """Shows the bar, if this is the first to begin."""
         if not any(part.going for part in self.parts):
-            self.bar.begin(epochs, len(self.parts) * batches if batches else None, ())
+            self.bar.on_fit_start(epochs, len(self.parts) * batches if batches else None, ())
         self.going, self.batches = True, batches or 0
         self.done = len(rows) * self.batches
         if rows:
             self.bar.say(f"{self.title}   goes on after epoch {rows[-1]['epoch']}")
 
-    def batch(self, epoch: int, batch: int, tally: Metrics) -> None:
+    def on_batch_end(self, epoch: int, batch: int, metrics: Metrics) -> None:
         """Moves the bar, a few times a second."""
-        self.done, self.metrics = (epoch - 1) * self.batches + batch, tally
-        self.pace.count(epoch, tally.samples)
+        self.done, self.metrics = (epoch - 1) * self.batches + batch, metrics
+        self.pace.count(epoch, metrics.samples)
         if not self.bar.due():
             return
-        total, done = Metrics(tally.sums.device), sum(part.done for part in self.parts)
+        total, done = Metrics(metrics.sums.device), sum(part.done for part in self.parts)
         for part in self.parts:
             if part.metrics.samples:
-                total.include(part.metrics)
+                total.merge(part.metrics)
         self.bar.pace.count(0, sum(part.pace.past + part.pace.now for part in self.parts))
         self.bar.show(1 + (done - 1) // (len(self.parts) * self.batches or done), done, total)
 
-    def epoch(self, row: Row) -> None:
+    def on_epoch_end(self, row: Row) -> None:
         """Puts the epoch's line above the bar."""
         self.bar.above(row, self.title)
 
-    def end(self) -> None:
+    def on_fit_end(self) -> None:
         """Takes the bar away, if this is the last to end."""
         self.going = False
         if not any(part.going for part in self.parts):
-            self.bar.end()
+            self.bar.on_fit_end()
