@@ -36,7 +36,7 @@ WORDS = {
 }
 COMPLAINTS = {
     "is finished": "eqprop: run is finished: all 2 epochs are done; train in another folder\n",
-    "is there already": "eqprop: run already holds a run: go on with `--resume run`, or name another folder\n",
+    "is there already": "eqprop: run already holds a run: continue it with `--resume run`, or use another folder\n",
     "an option": "eqprop: not understood: --epohcs, 3; did you mean --epochs?\nsee `eqprop train digits --help`\n",
     "cannot be split": "eqprop: estimator: ContinualSGD moves weights inside the phase, by the samples of one process alone: "
     "use ContinualEP (continual-ep), which is the same rule, or train in one process\n",
@@ -93,7 +93,8 @@ def test_what_one_began_two_go_on_with(said):
     folder, answers = said
     first, second = answers["goes on"]
     assert (first.code, second) == (0, Answer(0, "", ""))
-    warning = "eqprop: warning: begun goes on with processes 2, not 1: its last bits will not be those of one machine\n"
+    change = "begun is resumed with processes 2, not 1"
+    warning = f"eqprop: warning: {change}: results can differ in the last bits from an uninterrupted run\n"
     assert first.err == warning
     assert "goes on after epoch 1" in first.out
     assert near(folder / "begun", folder / "run")
@@ -162,7 +163,7 @@ def test_stopped_under_torchrun(stop, tmp_path):
     assert end.error
     if stop == "a worker is killed":
         lost, kept = ours(tmp_path)
-        assert lost == "eqprop: run: another process of the training has ended, or does not answer"
+        assert lost == "eqprop: run: another process of this training has ended, or does not answer"
         assert kept == "the last checkpoint is whole: go on with `torchrun … -m eqprop train --resume run`"
     else:
         assert ours(tmp_path) == ["stopped; go on with `eqprop train --resume run`"]

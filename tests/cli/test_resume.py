@@ -52,7 +52,7 @@ def here(tmp_path, monkeypatch):
 @contextmanager
 def after_epoch(epoch: int, act):
     """Something happens as soon as that epoch was told of."""
-    told = PlainLines.epoch
+    told = PlainLines.on_epoch_end
 
     def tell(self, row):
         told(self, row)
@@ -60,7 +60,7 @@ def after_epoch(epoch: int, act):
             act()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PlainLines, "epoch", tell)
+        patch.setattr(PlainLines, "on_epoch_end", tell)
         yield
 
 

@@ -35,8 +35,8 @@ def spoiled(monkeypatch):
     """One sample of seed 1 alone is no number."""
     sound = training_seeds.prepare_run
 
-    def spoil(run, *arguments):
-        session = sound(run, *arguments)
+    def spoil(run, *arguments, **options):
+        session = sound(run, *arguments, **options)
         if run.seed != 1:
             return session
         x = session.train.x.clone()
@@ -56,7 +56,7 @@ def test_they_are_the_runs_of_single_seeds(here):
 
 def test_stopped_and_resumed_they_come_to_the_same_end(here, monkeypatch):
     call(f"{TRAIN} --seeds 3 --out whole").done()
-    told = PlainLines.epoch
+    told = PlainLines.on_epoch_end
 
     def stop(self, row):
         told(self, row)
@@ -64,7 +64,7 @@ def test_stopped_and_resumed_they_come_to_the_same_end(here, monkeypatch):
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PlainLines, "epoch", stop)
+        patch.setattr(PlainLines, "on_epoch_end", stop)
         answer = call(f"{TRAIN} --seeds 3 --out stopped")
     assert (answer.code, answer.err) == (130, "stopped; go on with `eqprop train --resume stopped`\n")
     said = call("train --no-plots --resume stopped").done()

@@ -371,7 +371,7 @@ def test_rows_of_one_recipe_are_told_apart_and_others_stand_beside():
 def test_the_commands_of_its_trainings_train_them(tmp_path, monkeypatch):
     isolate(tmp_path, monkeypatch)
     monkeypatch.setattr("eqprop.cli.commands.train.carry_out", lambda *arguments: None)
-    monkeypatch.setattr("eqprop.cli.runs.prepare", lambda *arguments: None)
+    monkeypatch.setattr("eqprop.cli.runs.prepare_run", lambda *arguments: None)
     rows = {row.command: row for row in (*LIN2024.rows, *LIN2024.quick_rows)}
     for n, row in enumerate(rows.values()):
         call(row.command.removeprefix("eqprop "), f"--no-plots --out {tmp_path / str(n)}").done()

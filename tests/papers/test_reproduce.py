@@ -332,7 +332,7 @@ def test_stopped_in_an_experiment_and_called_again(whole, here, monkeypatch):
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_stopped_in_a_training_and_called_again(number, whole, here, monkeypatch):
     """In the first, second or third of four, after an epoch; what comes of it is what comes of one that never stopped."""
-    told, begun = PlainLines.epoch, []
+    told, begun = PlainLines.on_epoch_end, []
 
     def stops(self, row):
         told(self, row)
@@ -341,7 +341,7 @@ def test_stopped_in_a_training_and_called_again(number, whole, here, monkeypatch
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PlainLines, "epoch", stops)
+        patch.setattr(PlainLines, "on_epoch_end", stops)
         answer = call(TRAIN)
     assert answer.code == 130
     assert answer.err.splitlines() == ["stopped; go on with `eqprop train --resume out`"]
@@ -359,14 +359,14 @@ def test_stopped_in_a_training_and_called_again(number, whole, here, monkeypatch
 
 def test_gone_on_with_by_train_resume(whole, here, monkeypatch):
     """As the message of a stop says."""
-    told = PlainLines.epoch
+    told = PlainLines.on_epoch_end
 
     def stops(self, row):
         told(self, row)
         signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PlainLines, "epoch", stops)
+        patch.setattr(PlainLines, "on_epoch_end", stops)
         assert call(TRAIN).code == 130
     call("train --resume out --no-plots").done()
     call(TRAIN).done()

@@ -339,7 +339,7 @@ def test_the_paper_has_its_figures_and_its_table():
 def test_the_commands_of_the_rows_train_them(here, monkeypatch):
     """Whole and reduced ones: what the account tells to call has that configuration."""
     monkeypatch.setattr("eqprop.cli.commands.train.carry_out", lambda *arguments: None)
-    monkeypatch.setattr("eqprop.cli.runs.prepare", lambda *arguments: None)
+    monkeypatch.setattr("eqprop.cli.runs.prepare_run", lambda *arguments: None)
     for n, row in enumerate([*ERNOULT2019.rows, *ERNOULT2019.quick_rows]):
         call(row.command.removeprefix("eqprop "), f"--no-plots --out {n}").done()
         assert read_run(here / str(n)) == row.run

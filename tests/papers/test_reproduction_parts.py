@@ -238,7 +238,7 @@ def test_the_paper_of_2020():
 
 def test_the_commands_of_its_trainings_train_them(here, monkeypatch):
     monkeypatch.setattr("eqprop.cli.commands.train.carry_out", lambda *arguments: None)
-    monkeypatch.setattr("eqprop.cli.runs.prepare", lambda *arguments: None)
+    monkeypatch.setattr("eqprop.cli.runs.prepare_run", lambda *arguments: None)
     rows = [*ERNOULT2020.rows, *ERNOULT2020.quick_rows, *ERNOULT2020.figured()]
     for n, row in enumerate({row.command: row for row in rows}.values()):
         call(row.command.removeprefix("eqprop "), f"--no-plots --out {n}").done()
