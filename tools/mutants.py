@@ -171,7 +171,7 @@ TRAINING = [
            "training/test_trainer.py"),
     Mutant("mean over processes, not over samples", "training/distributed/gloo.py", "else p.grad * weight",
            "else p.grad / self.size", "training/test_parallel.py"),
-    Mutant("one seed's costs for another", "training/batched_seeds.py", "costs[place], parts[place]",
+    Mutant("one seed's costs for another", "training/seeds.py", "costs[place], parts[place]",
            "costs[place - 1], parts[place]", "training/test_seeds.py"),
 ]
 DATA = [

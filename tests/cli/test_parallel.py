@@ -38,7 +38,7 @@ WORDS = {
 }
 COMPLAINTS = {
     "is finished": "eqprop: run is finished: all 2 epochs are done; train in another folder\n",
-    "is there already": "eqprop: run already holds a run: go on with `--resume run`, or name another folder\n",
+    "is there already": "eqprop: run already holds a run: continue it with `--resume run`, or use another folder\n",
     "cannot be split": "eqprop: estimator: ContinualSGD moves weights inside the phase, by the samples of one process alone: "
     "use ContinualEP (continual-ep), which is the same rule, or train in one process\n",
     "a command": "eqprop: there is no command 'trian': did you mean 'train'?\n",
@@ -94,9 +94,10 @@ def test_two_processes_resume_the_run_of_one(said):
     folder, answers = said
     first, second = answers["goes on"]
     assert (first.code, second) == (0, Answer(0, "", ""))
-    warning = "eqprop: warning: begun goes on with processes 2, not 1: its last bits will not be those of one machine\n"
+    change = "begun is resumed with processes 2, not 1"
+    warning = f"eqprop: warning: {change}: results can differ in the last bits from an uninterrupted run\n"
     assert first.err == warning
-    assert "goes on after epoch 1" in first.out
+    assert "resumes after epoch 1" in first.out
     assert near(folder / "begun", folder / "run")
     assert json.loads(RunFolder(folder / "begun").environment.read_text())["resumed_on"][0]["processes"] == 2
 
@@ -169,7 +170,7 @@ def test_stopped_under_torchrun(stop, tmp_path):
     assert end.error
     if stop == "a worker is killed":
         lost, kept = ours(tmp_path)
-        assert lost == "eqprop: run: another process of the training has ended, or does not answer"
+        assert lost == "eqprop: run: another process of this training has ended, or does not answer"
         assert kept == "the last checkpoint is complete: go on with `torchrun … -m eqprop train --resume run`"
     else:
         assert ours(tmp_path) == ["stopped; go on with `eqprop train --resume run`"]

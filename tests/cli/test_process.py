@@ -52,7 +52,7 @@ def test_killed_and_resumed(tmp_path):
     assert len(said.splitlines()) < 3
     assert elsewhere(command, RESUME, tmp_path).done() == 0
     assert (tmp_path / COMPLAINED).read_text() == ""
-    assert "goes on after epoch" in (tmp_path / SAID).read_text()
+    assert "resumes after epoch" in (tmp_path / SAID).read_text()
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 

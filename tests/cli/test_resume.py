@@ -52,7 +52,7 @@ def here(tmp_path, monkeypatch):
 @contextmanager
 def after_epoch(epoch: int, act):
     """Call a function as soon as that epoch was reported."""
-    told = PlainLines.epoch
+    told = PlainLines.on_epoch_end
 
     def tell(self, row):
         told(self, row)
@@ -60,7 +60,7 @@ def after_epoch(epoch: int, act):
             act()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PlainLines, "epoch", tell)
+        patch.setattr(PlainLines, "on_epoch_end", tell)
         yield
 
 
@@ -93,7 +93,7 @@ def test_a_training_stopped_by_a_signal_resumes_with_identical_results(number, c
     assert [line.split("epoch ")[1][0] for line in answer.out.splitlines()] == ["1", "2"]
     torch.manual_seed(123)  # what torch's default generator holds is another matter
     said = call(f"{RESUME} run").done().splitlines()
-    assert "goes on after epoch 2" in said[0]
+    assert "resumes after epoch 2" in said[0]
     assert "epoch 3/3" in said[1]
     assert said[2:] == ["results in run"]
     assert outcome(here / "run") == outcome(whole)

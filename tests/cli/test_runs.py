@@ -133,7 +133,7 @@ def test_several_at_once_take_a_folder_each(here, monkeypatch):
     def other(*arguments):
         create_run(replace(recipe("digits"), seed=9), "runs/digits")
 
-    monkeypatch.setattr("eqprop.cli.runs.prepare", other)
+    monkeypatch.setattr("eqprop.cli.runs.prepare_run", other)
     call(f"{TRAIN} --epochs 1").done()
     assert read_run(here / "runs" / "digits").seed == 9
     assert read_run(here / "runs" / "digits-2").seed == 0

@@ -42,8 +42,8 @@ def spoiled(monkeypatch):
     """One sample of seed 1 alone is no number."""
     sound = training_seeds.prepare_run
 
-    def spoil(run, *arguments):
-        session = sound(run, *arguments)
+    def spoil(run, *arguments, **options):
+        session = sound(run, *arguments, **options)
         if run.seed != 1:
             return session
         x = session.train.x.clone()
@@ -67,7 +67,7 @@ def test_seeds_begin_with_the_one_that_is_named(here):
 
 
 def test_seeds_stopped_and_resumed_have_the_same_results(trained, here, monkeypatch):
-    told = PlainLines.epoch
+    told = PlainLines.on_epoch_end
 
     def stop(self, row):
         told(self, row)
@@ -75,11 +75,11 @@ def test_seeds_stopped_and_resumed_have_the_same_results(trained, here, monkeypa
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PlainLines, "epoch", stop)
+        patch.setattr(PlainLines, "on_epoch_end", stop)
         answer = call(f"{TRAIN} --seeds 3 --out stopped")
     assert (answer.code, answer.err) == (130, "stopped; go on with `eqprop train --resume stopped`\n")
     said = call("train --no-plots --resume stopped").done()
-    assert said.count("goes on after epoch 1") == 3 - LINE.findall(said).count(("2", "1"))
+    assert said.count("resumes after epoch 1") == 3 - LINE.findall(said).count(("2", "1"))
     for seed in range(3):
         assert outcome(here / "stopped" / f"seed-{seed}") == outcome(trained[0] / f"seed-{seed}")
 

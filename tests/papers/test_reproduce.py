@@ -334,7 +334,7 @@ def test_interrupted_in_an_experiment_and_continued(whole, here, monkeypatch):
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_interrupted_in_a_training_and_continued(number, whole, here, monkeypatch):
     """In the first, second or third of four, after an epoch; the results equal those without interruption."""
-    original, begun = PlainLines.epoch, []
+    original, begun = PlainLines.on_epoch_end, []
 
     def stops(self, row):
         original(self, row)
@@ -343,7 +343,7 @@ def test_interrupted_in_a_training_and_continued(number, whole, here, monkeypatc
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PlainLines, "epoch", stops)
+        patch.setattr(PlainLines, "on_epoch_end", stops)
         answer = call(TRAIN)
     assert answer.code == 130
     assert answer.err.splitlines() == ["stopped; go on with `eqprop train --resume out`"]
@@ -361,14 +361,14 @@ def test_interrupted_in_a_training_and_continued(number, whole, here, monkeypatc
 
 def test_continued_by_train_resume(whole, here, monkeypatch):
     """As the message of an interruption says."""
-    original = PlainLines.epoch
+    original = PlainLines.on_epoch_end
 
     def stops(self, row):
         original(self, row)
         signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PlainLines, "epoch", stops)
+        patch.setattr(PlainLines, "on_epoch_end", stops)
         assert call(TRAIN).code == 130
     call("train --resume out --no-plots").done()
     call(TRAIN).done()

@@ -91,7 +91,7 @@ def test_the_weights_are_those_without_a_look(options, tmp_path):
     rows = train_run(tmp_path / "run")
     session = prepare_run(asked)
     trainer = session.trainer(tmp_path / "none")
-    trainer.folder, trainer.probe = None, None
+    trainer.folder, trainer.diagnostics = None, None
     with seeded(asked.seed, REST):
         blind = trainer.fit(session.train, 2, test=session.test)
     assert timeless(blind) == [{k: v for k, v in row.items() if k not in NAMES} for row in timeless(rows)]
@@ -183,8 +183,8 @@ def test_a_warning_once(shares, warned):
 def test_small_lambda_and_few_ticks_are_warned_of_and_the_recipes_are_not(tmp_path):
     """A pixel of .5 owes 10 spikes at lambda .05, and pays half of one a tick: it is late for 17 ticks."""
     create_run(run(ep.EquilibriumProp(12, 6, 0.5, "centred"), lam=0.05), tmp_path / "small")
-    with pytest.warns(RuntimeWarning, match=r"epoch 1: .* are wound up .* take a larger `lam`") as told:
+    with pytest.warns(RuntimeWarning, match=r"epoch 1: .* off by more than lambda .* use a larger `lam`") as told:
         train_run(tmp_path / "small")
-    assert len([each for each in told if "wound up" in str(each.message)]) == 1
+    assert len([each for each in told if "more than lambda" in str(each.message)]) == 1
     create_run(run(ep.EquilibriumProp(50, 6, 0.5, "centred")), tmp_path / "recipe")
     assert all(max(row["late"]) < 0.01 for row in train_run(tmp_path / "recipe"))

@@ -102,9 +102,7 @@ def test_a_run_with_a_rate_of_a_million(tmp_path):
 
 def test_a_bounded_network_with_a_rate_of_a_million_does_not_learn(tmp_path):
     create_run(digits_run("sigmoid", 1e6), tmp_path / "a")
-    message = (
-        r"^epoch \d: the training error is [\d.]+%, guessing has 90\.0%: .* does not learn; lower the learning rate"
-    )
+    message = r"^epoch \d: the training error is [\d.]+% and guessing gives 90\.0%: .* does not learn; lower the learning rate"
     with pytest.warns(RuntimeWarning, match=message):
         rows = train_run(tmp_path / "a")
     assert len(rows) == 3

@@ -104,7 +104,7 @@ def test_a_new_folder_or_an_empty_one_is_taken(tmp_path):
 
 def test_what_is_there_is_not_touched(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(FileExistsError, match=r"already holds something else: name another folder"):
+    with pytest.raises(FileExistsError, match=r"already holds files: use another folder"):
         RunFolder(tmp_path).create()
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -118,7 +118,7 @@ def test_a_run_is_not_begun_over_a_run(tmp_path):
     create_run(run(), tmp_path / "a")
     before = (tmp_path / "a" / "config.json").read_text()
     with pytest.raises(
-        FileExistsError, match=r"already holds a run: go on with `--resume .*a`, or name another folder"
+        FileExistsError, match=r"already holds a run: continue it with `--resume .*a`, or use another folder"
     ):
         create_run(run(seed=5), tmp_path / "a")
     assert (tmp_path / "a" / "config.json").read_text() == before

@@ -108,7 +108,7 @@ def test_one_is_killed(rank, whole, tmp_path):
     ends = team(2, stopped, tmp_path, die, rank)
     assert time.monotonic() - begun < 120
     assert ends[rank] == End(code=-signal.SIGKILL)
-    assert ends[1 - rank].error == "Lost: another process of the training has ended, or does not answer"
+    assert ends[1 - rank].error == "ProcessLostError: another process of this training has ended, or does not answer"
     _, facts = checkpoint.read(RunFolder(tmp_path).last)
     assert (facts["epoch"], facts["batch"]) == (1, 4)
     for end in team(2, resumed, tmp_path):
@@ -160,7 +160,7 @@ def test_one_fails_by_itself(tmp_path):
     """Its error is its own, the others only miss it."""
     ends = team(2, stopped, tmp_path, full)
     assert ends[1].error.startswith("OSError: ")
-    assert ends[0].error.startswith("Lost: ")
+    assert ends[0].error.startswith("ProcessLostError: ")
 
 
 def test_what_they_cannot_do_together():
@@ -168,7 +168,7 @@ def test_what_they_cannot_do_together():
     assert first == second
     sgd, other, device = first
     assert sgd == other
-    assert "ContinualEP (continual-ep) is the same rule" in sgd
+    assert "ContinualEP (continual-ep), which is the same rule" in sgd
     assert device == "`device` must be cpu where 2 processes train together, got 'cuda:1'"
 
 

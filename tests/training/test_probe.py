@@ -86,7 +86,7 @@ def test_the_weights_are_those_without_a_look(tmp_path):
     train_run(tmp_path / "run")
     session = prepare_run(asked)
     trainer = session.trainer(tmp_path / "none")
-    trainer.folder, trainer.probe = None, None
+    trainer.folder, trainer.diagnostics = None, None
     trainer.fit(session.train, 2)
     for a, b in zip(session.model.parameters(), ep.load(tmp_path / "run").parameters(), strict=True):
         assert a.equal(b)

@@ -31,8 +31,8 @@ def test_plain_lines_are_one_an_epoch():
 def test_a_line_of_text():
     out = io.StringIO()
     report = PlainLines(out, "demo")
-    report.begin(30, 5, [])
-    report.epoch(ROW)
+    report.on_fit_start(30, 5, [])
+    report.on_epoch_end(ROW)
     words = out.getvalue().split()
     assert words == (
         "demo epoch 3/30 train 25.00% test 2.06% cost 0.1235 residual 1.5e-06 20 steps 1.2 s".split()  # noqa: SIM905
@@ -42,8 +42,8 @@ def test_a_line_of_text():
 def test_plain_lines_tell_costs_where_there_are_no_errors():
     out = io.StringIO()
     report = PlainLines(out, "demo")
-    report.begin(3, None, [])
-    report.epoch(ROW | {"train_error": None, "test_error": None})
+    report.on_fit_start(3, None, [])
+    report.on_epoch_end(ROW | {"train_error": None, "test_error": None})
     assert "%" not in out.getvalue()
     assert "test cost 0.20000" in out.getvalue()
 
@@ -53,7 +53,7 @@ def test_it_is_said_where_a_training_goes_on(tmp_path):
     out = io.StringIO()
     trainer(tmp_path, callbacks=[PlainLines(out, "demo")]).resume(TRAIN, 3)
     first, second = out.getvalue().splitlines()
-    assert first == "demo   goes on after epoch 2"
+    assert first == "demo   resumes after epoch 2"
     assert second.startswith("demo   epoch 3/3")
 
 
@@ -68,7 +68,7 @@ def test_the_bar_leaves_a_line_an_epoch(tmp_path, terminal):
     for row in rows:
         assert f"epoch {row['epoch']}/2" in text
         assert f"{100 * row['test_error']:.2f}%" in text
-    assert "goes on after epoch 2" in text
+    assert "resumes after epoch 2" in text
     assert "epoch 3/3" in text
 
 
@@ -107,13 +107,13 @@ def test_tensorboard_has_every_number(tmp_path):
 def test_tensorboard_has_every_element_of_a_list_and_no_angle_that_is_none(tmp_path):
     pytest.importorskip("tensorboard")
     report = TensorBoard(tmp_path)
-    report.begin(2, None, [])
+    report.on_fit_start(2, None, [])
     for row in (
         {"weight_angles": [10.5, 90.0], "update_angle": 30.25},
         {"weight_angles": [11.5, 80.0], "update_angle": None},
     ):
-        report.epoch(ROW | row | {"epoch": 1 + (row["update_angle"] is None)})
-    report.end()
+        report.on_epoch_end(ROW | row | {"epoch": 1 + (row["update_angle"] is None)})
+    report.on_fit_end()
     found = scalars(tmp_path)
     assert {tag: found[tag] for tag in found if "angle" in tag} == {
         "weight/angle/0": [(1, 10.5), (2, 11.5)], "weight/angle/1": [(1, 90.0), (2, 80.0)], "update/angle": [(1, 30.25)],

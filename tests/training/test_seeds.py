@@ -254,7 +254,7 @@ def test_these_go_at_once(run):
 )
 def test_these_do_not_and_it_is_said_why(run, reason, tmp_path):
     assert reason in unsupported_reason(run)
-    with pytest.raises(ValueError, match=r"cannot be trained at once: .*; `proceed` with one after the other"):
+    with pytest.raises(ValueError, match=r"cannot be batched: .*; call `train_run` with one after the other"):
         train_seeds(lay_out(tmp_path, run))
 
 

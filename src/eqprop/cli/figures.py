@@ -11,11 +11,10 @@ from eqprop.models.model import Model
 from eqprop.spiking import Recording, Spiking, operations
 from eqprop.spiking.recording import UnitChoice, active_units
 from eqprop.training.config.run import Run
-from eqprop.training.diagnostics import names_of_angles
+from eqprop.training.diagnostics import names_of_angles, phases
 from eqprop.training.rng import REST, seeded
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.session import initial_device, load, prepare_run, read_history, read_run, threads
-from eqprop.training.spiking_diagnostics import phases
 
 __all__ = ["draw_run", "drawable"]
 

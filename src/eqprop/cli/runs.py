@@ -18,13 +18,12 @@ from eqprop.cli.parsers import as_device
 from eqprop.cli.targets import can_draw, numbered_folder
 from eqprop.models.convnet import ConvNet
 from eqprop.spiking import Spiking
-from eqprop.training.batched_seeds import unsupported_reason
 from eqprop.training.config.run import Run
 from eqprop.training.distributed.gloo import ProcessLostError
 from eqprop.training.distributed.processes import SINGLE_PROCESS, Processes
 from eqprop.training.progress.callbacks import TensorBoard
 from eqprop.training.run_folder import RunFolder
-from eqprop.training.seeds import alike, train_seeds
+from eqprop.training.seeds import config_without_seed, train_seeds, unsupported_reason
 from eqprop.training.session import create_run, prepare_run, read_run, train_run
 from eqprop.training.signals import Interrupted
 
@@ -128,7 +127,7 @@ def group_seeds(folders: Sequence[Path], processes: Processes) -> list[list[Path
     """
     same: dict[str, list[Path]] = {}
     for folder in folders:
-        same.setdefault(alike(read_run(folder)), []).append(folder)
+        same.setdefault(config_without_seed(read_run(folder)), []).append(folder)
     groups = []
     for group in same.values():
         run = read_run(group[0])

@@ -21,7 +21,7 @@ from eqprop.estimators.base import Estimator
 from eqprop.estimators.ep import NudgedEstimator, nudging_strengths
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Settle
-from eqprop.spiking import Recording, Spiking, operations, record, saturation
+from eqprop.spiking import Recording, Spiking, lagging, operations, record, saturation
 from eqprop.spiking.recording import UnitChoice, spiking_dynamics
 from eqprop.training.config.run import EstimatorSpec, Run
 from eqprop.training.rng import ESTIMATOR, REST, generator, seeded

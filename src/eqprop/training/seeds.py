@@ -1,12 +1,12 @@
 """Training of runs that differ in their seed alone, as one batched computation.
 
 The training of each seed pauses at its next batch (`eqprop.training.batch_steps`). The networks are combined into one
-(`eqprop.models.batched`). One forward and backward pass over all of these batches computes the gradients, and each training
-continues with its own gradients, cost and free phase. Optimizer, evaluation, metrics, checkpoints and signals are separate for each seed.
+(`eqprop.models.batched`), one pass over all of these batches computes the gradients, and each training continues with its own
+gradients, cost and free phase. Optimizer, evaluation, metrics, checkpoints and signals are separate for each seed.
 
-Results must not depend on the other seeds. So the combined model always has one network per seed, each in the place of its
-seed: where a training is at a batch of another size, has ended or has diverged, a placeholder takes its place. Then every training gets the
-same bits, however far the others are, also after a kill.
+Results must not depend on the other seeds. So the combined model always has one network per seed, each in the place of its seed. A
+placeholder takes the place of a training that is at a batch of another size, has ended or has diverged. Then every training gets
+the same bits, however far the others are, also after a kill.
 """
 
 from collections.abc import Callable, Mapping, Sequence
