@@ -91,7 +91,7 @@ def called(words: Sequence[str], *numbers: int) -> int:
 def digits(folder: Path, epochs: int) -> None:
     """Begin a training of the digits, or go on with it; a file beside the folder tells that it begins to train."""
     begins = Told()
-    begins.begin = lambda *numbers: folder.with_suffix(".begins").touch()
+    begins.on_fit_start = lambda *numbers: folder.with_suffix(".begins").touch()
     original = recipe("digits")
     signs = EquilibriumProp(20, 10, beta=0.2, nudging="random-sign")
     run = replace(original, epochs=epochs, estimator=signs, data=replace(original.data, validation=100))

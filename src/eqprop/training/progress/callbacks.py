@@ -80,7 +80,7 @@ class PlainLines:
         """Says where a resumed training goes on."""
         self.epochs = epochs
         if rows:
-            self._say(f"{self.title}   goes on after epoch {rows[-1]['epoch']}")
+            self._say(f"{self.title}   resumes after epoch {rows[-1]['epoch']}")
 
     def on_batch_end(self, epoch: int, batch: int, metrics: Metrics) -> None:
         """Says nothing."""
@@ -158,7 +158,7 @@ class ProgressBar:
         self.epochs, self.batches = epochs, batches or 0
         self.bar.update(self.task, total=epochs * self.batches if batches else None, completed=len(rows) * self.batches)
         if rows:
-            self.say(f"{self.title}   goes on after epoch {rows[-1]['epoch']}")
+            self.say(f"{self.title}   resumes after epoch {rows[-1]['epoch']}")
         self.bar.start()
 
     def on_batch_end(self, epoch: int, batch: int, metrics: Metrics) -> None:

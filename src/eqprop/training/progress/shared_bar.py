@@ -47,7 +47,7 @@ class Part:
         self.going, self.batches = True, batches or 0
         self.done = len(rows) * self.batches
         if rows:
-            self.bar.say(f"{self.title}   goes on after epoch {rows[-1]['epoch']}")
+            self.bar.say(f"{self.title}   resumes after epoch {rows[-1]['epoch']}")
 
     def on_batch_end(self, epoch: int, batch: int, metrics: Metrics) -> None:
         """Moves the bar, a few times a second."""
