@@ -1,63 +1,35 @@
-"""Training steps that stop early or are accelerated, against those of a fixed length: gradients, steps and time side by side.
+"""Compare training steps whose free phase stops early or is accelerated with those of the recipe's fixed T.
 
-    python benchmarks/fewer_steps.py [--networks NAME ...] [--also FREE ...] [--threads N] [--repeats N] [--batches N] [--json FILE]
+    python benchmarks/fewer_steps.py [--recipes NAME ...] [--also FREE ...] [--batches N] [--threads N] [--repeats N] [--json FILE]
 
-The whole gradient of EP is compared with that of the recipe's fixed number of steps, T free and K nudged, on batches of MNIST
-(random images where there is none), with the weights that the network is drawn with and after some training batches: the
-largest relative distance of the batches counts. Where a phase of T or K steps has not settled itself, a better settled one is
-*farther* from it: rows "10 T" and "10 K" say how far. Max pooling makes several steady states; the way decides which is reached.
-
-Time is that of a training step on those batches, in turn, so that a drifting machine favours no one; rates are 0.
+For each free phase: steps, relative distance of EP's gradient to that with T steps (largest of the batches), and time of a training
+step at rate 0, with the initial weights and after some training batches. Nudged phases keep their length. If T or K steps have not
+settled, a better settled phase is farther away: the rows "10 T" and "10 K" show how far.
 """
 
-import argparse
-import json
 import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
-from schedules import images
+from common import make_parser, write_json
 from torch import Tensor
 
 import eqprop as ep
-from eqprop.cli.parsers import steps
-from eqprop.papers.registry import recipe
-from eqprop.solvers.settle import as_settle
+from eqprop.bench import METHODS, extract_phases
+from eqprop.cli.parsers import parse_steps as parse_steps
+from eqprop.data import load
+from eqprop.papers import recipe
 from eqprop.training import Run
-from eqprop.training.environment import environment
-
-NETWORKS = ("p-2h", "p-conv")
-SWEEP, MIX = {"schedule": ep.Asynchronous()}, {"accelerate": ep.Anderson()}
-METHODS: dict[str, dict[str, Any]] = {"plain": {}, "async": SWEEP, "anderson": MIX, "async anderson": SWEEP | MIX}
-TOLERANCES = (1e-3, 1e-4, 1e-5)
 
 
-def choices(estimator: ep.EquilibriumProp, also: Sequence[str]) -> dict[str, ep.EquilibriumProp]:
-    """By name; the first is the recipe's; those of one's own as the command line takes them.
-
-    Only free phases are shortened: the nudged ones are short, and have not settled.
-    """
-    free, nudged = (as_settle("steps", n).steps for n in (estimator.free_steps, estimator.nudged_steps))
-    found = {"fixed": estimator}
-    for name, method in METHODS.items():
-        for tol in TOLERANCES:
-            found[f"{name} {tol:g}"] = replace(estimator, free_steps=ep.Settle(free, tol, **method))
-    found |= {word: replace(estimator, free_steps=steps(word)) for word in also}
-    far = {"10 T": replace(estimator, free_steps=10 * free), "10 K": replace(estimator, nudged_steps=10 * nudged)}
-    return found | far
-
-
-def trained(run: Run, x: Tensor, y: Tensor, batches: int) -> ep.Model:
-    """The run's model after so many batches of plain steps."""
+def train_briefly(run: Run, free: ep.Settle, x: Tensor, y: Tensor, batches: int) -> ep.Model:
+    """Return the run's model after some batches, trained with this free phase."""
     model, estimator = run.build(), run.estimator
     assert isinstance(estimator, ep.EquilibriumProp)
-    estimator = replace(estimator, free_steps=ep.Settle(as_settle("free_steps", estimator.free_steps).steps, 1e-3))
-    optimizer = run.optimizer.build(model)
+    estimator, optimizer = replace(estimator, free_steps=free), run.optimizer.build(model)
     for part in islice(torch.randperm(len(x)).split(run.data.batch_size), batches):
         for loss in estimator(model, x[part], y[part]):
             optimizer.zero_grad()
@@ -66,94 +38,74 @@ def trained(run: Run, x: Tensor, y: Tensor, batches: int) -> ep.Model:
     return model
 
 
-class Measured:
-    """What was found of one choice, batch by batch."""
+def list_estimators(run: Run, also: list[str]) -> dict[str, ep.EquilibriumProp]:
+    """Return the estimators by free phase; the first is the recipe's."""
+    fixed, phases = run.estimator, extract_phases(run)
+    assert isinstance(fixed, ep.EquilibriumProp)
+    free, nudged = phases.free.steps, phases.nudged.steps
+    found = {"fixed": fixed}
+    for name, method in METHODS.items():
+        for tol in (1e-3, 1e-4, 1e-5):
+            found[f"{name} {tol:g}"] = replace(fixed, free_steps=replace(method, steps=free, tol=tol))
+    found |= {word: replace(fixed, free_steps=parse_steps(word)) for word in also}
+    return found | {"10 T": replace(fixed, free_steps=10 * free), "10 K": replace(fixed, nudged_steps=10 * nudged)}
 
-    def __init__(self) -> None:
-        self.milliseconds: list[float] = []
-        self.steps: list[int] = []
-        self.residuals: list[float] = []
-        self.gradients: list[Tensor] = []
 
-
-def step(model: ep.Model, estimator: ep.EquilibriumProp, x: Tensor, y: Tensor, found: Measured) -> None:
-    """One training step at rate 0."""
-    optimizer, seen = torch.optim.SGD(model.parameters(), lr=0.0), []
+def time_gradient(model: ep.Model, estimator: ep.EquilibriumProp, x: Tensor, y: Tensor) -> tuple[float, int, Tensor]:
+    """Return the milliseconds of a training step at rate 0, its free steps, and its gradient."""
+    optimizer, phases = torch.optim.SGD(model.parameters(), lr=0.0), []
     begin = time.perf_counter()
-    for loss in estimator(model, x, y, on_free_phase=seen.append):
+    for loss in estimator(model, x, y, on_free_phase=phases.append):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    found.milliseconds.append(1e3 * (time.perf_counter() - begin))
-    found.steps.append(seen[0].steps)
-    found.residuals.append(seen[0].residual.max().item())
-    found.gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    milliseconds = 1e3 * (time.perf_counter() - begin)
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    return milliseconds, phases[0].steps, gradient
 
 
-def compared(
-    model: ep.Model, run: Run, x: Tensor, y: Tensor, repeats: int, also: Sequence[str]
-) -> list[dict[str, Any]]:
-    """A row for each choice, measured in turn on batches that no other row sees first."""
-    assert isinstance(run.estimator, ep.EquilibriumProp)
-    estimators, order = choices(run.estimator, also), torch.randperm(len(x), generator=torch.Generator().manual_seed(7))
-    found = {name: Measured() for name in estimators}
-    parts = list(islice(order.split(run.data.batch_size), repeats))
-    for estimator in estimators.values():
-        step(model, replace(estimator, free_steps=3, nudged_steps=3), x[parts[0]], y[parts[0]], Measured())
-    for part in parts:
-        for name, estimator in estimators.items():
-            step(model, estimator, x[part], y[part], found[name])
-    fixed = found["fixed"]
-    return [{"choice": name, **figures(one, fixed)} for name, one in found.items()]
-
-
-def figures(one: Measured, fixed: Measured) -> dict[str, Any]:
-    """Steps, the largest distance, the median time and the median of the ratios, batch by batch."""
-    pairs = zip(one.gradients, fixed.gradients, strict=True)
-    ratios = [theirs / own for own, theirs in zip(one.milliseconds, fixed.milliseconds, strict=True)]
-    return {
-        "free_steps": statistics.mean(one.steps),
-        "residual": float(f"{max(one.residuals):.2g}"),
-        "distance": float(f"{max((a - b).norm().item() / b.norm().item() for a, b in pairs):.3g}"),
-        "milliseconds": float(f"{statistics.median(one.milliseconds):.3g}"),
-        "times_faster": float(f"{statistics.median(ratios):.3g}"),
-    }
+def compare(model: ep.Model, run: Run, x: Tensor, y: Tensor, repeats: int, also: list[str]) -> list[dict[str, Any]]:
+    """Return a row for each free phase; all are measured on one batch before the next batch."""
+    found: dict[str, list[tuple[float, int, Tensor]]] = {name: [] for name in list_estimators(run, also)}
+    time_gradient(model, list_estimators(run, also)["fixed"], x[:20], y[:20])  # warm-up
+    for part in islice(torch.randperm(len(x)).split(run.data.batch_size), repeats):
+        for name, estimator in list_estimators(run, also).items():
+            found[name].append(time_gradient(model, estimator, x[part], y[part]))
+    rows = []
+    for name, measured in found.items():
+        pairs = list(zip(measured, found["fixed"], strict=True))
+        figures = {
+            "distance": max(((a[2] - b[2]).norm() / b[2].norm()).item() for a, b in pairs),
+            "milliseconds": statistics.median(a[0] for a in measured),
+            "times_faster": statistics.median(b[0] / a[0] for a, b in pairs),
+        }
+        mean_steps = statistics.mean(a[1] for a in measured)
+        rows.append(
+            {"free_phase": name, "free_steps": mean_steps, **{k: float(f"{v:.3g}") for k, v in figures.items()}}
+        )
+    return rows
 
 
 def main() -> None:
-    """Measure, print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", nargs="+", default=NETWORKS, help="recipes, trained by EP")
-    parser.add_argument("--also", nargs="+", default=[], help="more free phases, as 100:3e-4:async:anderson3")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch")
-    parser.add_argument("--repeats", type=int, default=9, help="batches measured")
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--recipes", nargs="+", default=["p-2h", "p-conv"], help="recipes that train by EP")
+    parser.add_argument("--also", nargs="+", default=[], help="further free phases, such as 100:3e-4:async:anderson3")
     parser.add_argument("--batches", type=int, default=300, help="training batches before the second measurement")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
     rows = []
-    print(
-        f"{'network':8} {'weights':12} {'free phase':20} {'steps':>6} {'residual':>9} {'distance':>9} {'ms':>7} {'faster':>7}"
-    )
-    for name in args.networks:
-        torch.manual_seed(0)
+    for name in args.recipes:
         run = recipe(name)
-        x, y, source = images(run.build().network.populations[0].shape)
-        for weights, model in (("initial", run.build()), (f"{args.batches} batches", trained(run, x, y, args.batches))):
-            for row in compared(model, run, x, y, args.repeats, args.also):
-                rows.append({"network": name, "weights": weights, "data": source} | row)
-                numbers = (
-                    "{free_steps:6.1f} {residual:9.2g} {distance:9.2%} {milliseconds:7.3g} {times_faster:7.3g}".format(
-                        **row
-                    )
-                )
-                print(f"{name:8} {weights:12} {row['choice']:20} {numbers}", flush=True)
-    if args.json:
-        also = f" --also {' '.join(args.also)}" if args.also else ""
-        words = f"--networks {' '.join(args.networks)}{also}"
-        words += f" --threads {args.threads} --repeats {args.repeats} --batches {args.batches}"
-        report = {"command": f"python benchmarks/fewer_steps.py {words}", "environment": environment(), "rows": rows}
-        args.json.write_text(json.dumps(report, indent=2) + "\n")
+        x, y = load(run.data.name).train
+        x = x.reshape(len(x), *run.build().network.populations[0].shape)
+        free = replace(extract_phases(run).free, tol=1e-3)
+        models = {"initial": run.build(), f"{args.batches} batches": train_briefly(run, free, x, y, args.batches)}
+        for weights, model in models.items():
+            for row in compare(model, run, x, y, args.repeats, args.also):
+                rows.append({"recipe": name, "weights": weights, **row})
+                print(rows[-1], flush=True)
+    write_json(args.json, rows)
 
 
 if __name__ == "__main__":

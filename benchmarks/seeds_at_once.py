@@ -1,104 +1,54 @@
-"""Time of a training step of N seeds at once against that of one seed, in turn, so that a drifting machine favours nobody.
+"""Compare one batched training step of N seeds, as in ``eqprop train --seeds N``, with N separate steps and with one.
 
-    python benchmarks/seeds_at_once.py [--seeds N] [--threads N] [--repeats N] [--json FILE]
-
-A step is a batch of 20 for each seed, EP as published (`training_step.py`), and a plain SGD step of each seed's optimizer:
-
-- ``one``: `eqprop.EquilibriumProp` of one network;
-- ``at once``: of N networks side by side (`eqprop.connections.batched`), as ``eqprop train --seeds N`` has them;
-- ``one after the other``: N times the first, each with weights of its own.
+python benchmarks/seeds_at_once.py [--seeds N] [--recipes NAME ...] [--threads N] [--repeats N] [--json FILE]
 """
 
-import argparse
-import json
-from pathlib import Path
+from dataclasses import replace
 
 import torch
-from torch import Tensor
-from training_step import SETTINGS
+from common import make_parser, write_json
 
-import eqprop as ep
-from eqprop.bench import Step, in_turn, medians, ratios, rounded
+from eqprop.bench import Step, make_sgd_step, medians, ratios, round_figures, time_steps
 from eqprop.models.batched import batch_models
-from eqprop.training.environment import environment
+from eqprop.papers import recipe
+from eqprop.training import Run
 
-BATCH = 20
 
+def make_steps(run: Run, seeds: int) -> dict[str, Step]:
+    """Return the steps by name."""
+    batched, separate = ([replace(run, seed=seed).build() for seed in range(seeds)] for _ in range(2))
+    shape, estimator = separate[0].network.populations[0].shape, run.estimator
+    x, y = torch.rand(seeds, 20, *shape), torch.randint(10, (seeds, 20))
+    joint = batch_models(batched)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=1e-3) for m in batched]
 
-def contenders(
-    name: str, seeds: int, dtype: torch.dtype = torch.float32
-) -> tuple[dict[str, Step], list[ep.Model], list[ep.Model]]:
-    """By name a function that does one step; and the models that go at once, and one after the other, of the same weights."""
-    sizes, free, nudged, beta = SETTINGS[name]
-    estimate = ep.EquilibriumProp(free, nudged, beta)
-
-    def models() -> list[ep.Model]:
-        found = []
-        for seed in range(seeds):
-            torch.manual_seed(seed)
-            found.append(ep.mlp(sizes, activation="sigmoid", settle=free).to(dtype))
-        return found
-
-    torch.manual_seed(seeds)
-    x, y = torch.rand(seeds, BATCH, sizes[0], dtype=dtype), torch.randint(10, (seeds, BATCH))
-    together, apart = models(), models()
-    optimizers, others = ([torch.optim.SGD(m.parameters(), lr=1e-3) for m in group] for group in (together, apart))
-    joint = batch_models(together)
-
-    def learn(model: ep.Model, x: Tensor, y: Tensor, optimizers: list[torch.optim.SGD]) -> None:
-        for loss in estimate(model, x, y):
+    def batched_step() -> None:
+        for loss in estimator(joint, x.flatten(0, 1), y.flatten()):
             for optimizer in optimizers:
                 optimizer.zero_grad()
-            (len(optimizers) * loss).backward()
+            (seeds * loss).backward()  # the loss is a mean over all seeds
             for optimizer in optimizers:
                 optimizer.step()
 
-    def each() -> None:
-        for model, own_x, own_y, optimizer in zip(apart, x, y, others, strict=True):
-            learn(model, own_x, own_y, [optimizer])
-
-    steps: dict[str, Step] = {
-        "one": lambda: learn(apart[0], x[0], y[0], others[:1]),
-        "at once": lambda: learn(joint, x.flatten(0, 1), y.flatten(), optimizers),
-        "one after the other": each,
-    }
-    return steps, together, apart
-
-
-def check(name: str, seeds: int) -> None:
-    """Both ways must come to the same weights, or their times mean nothing."""
-    steps, together, apart = contenders(name, seeds, torch.float64)
-    for _ in range(2):
-        steps["at once"]()
-        steps["one after the other"]()
-    for one, other in zip(together, apart, strict=True):
-        for p, q in zip(one.parameters(), other.parameters(), strict=True):
-            torch.testing.assert_close(p, q, rtol=0, atol=1e-10)
+    steps = [
+        make_sgd_step(m, lambda m=m, x=x[n], y=y[n]: estimator(m, x, y), rate=1e-3) for n, m in enumerate(separate)
+    ]
+    return {"one": steps[0], "batched": batched_step, "separate": lambda: [s() for s in steps]}
 
 
 def main() -> None:
-    """Measure every setting and print medians and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5, help="seeds at once")
-    parser.add_argument("--threads", type=int, default=2, help="threads of torch (default: 2)")
-    parser.add_argument("--repeats", type=int, default=9, help="rounds counted")
-    parser.add_argument("--networks", nargs="+", default=list(SETTINGS), choices=list(SETTINGS), help="which")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser = make_parser(__doc__ or "", threads=2)
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
+    parser.add_argument("--recipes", nargs="+", default=["p-1h", "p-2h"], help="dense recipes")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rows = []
-    for name in args.networks:
-        check(name, args.seeds)
-        times = in_turn(contenders(name, args.seeds)[0], args.repeats)
-        median, ratio = medians(times), ratios(times, "one")
-        rows.append({"network": name, "batch": BATCH, "milliseconds": rounded(median), "times_one": rounded(ratio)})
-        print(
-            f"{name}, {args.seeds} seeds: " + ", ".join(f"{w} {m:.2f} ms ({ratio[w]:.2f}x)" for w, m in median.items())
-        )
-    if args.json:
-        words = f"--seeds {args.seeds} --threads {args.threads} --repeats {args.repeats}"
-        report = {"command": f"python benchmarks/seeds_at_once.py {words}", "environment": environment(), "rows": rows}
-        args.json.write_text(json.dumps(report, indent=2) + "\n")
+    for name in args.recipes:
+        times = time_steps(make_steps(recipe(name), args.seeds), args.repeats)
+        figures = {"milliseconds": round_figures(medians(times)), "times_one": round_figures(ratios(times, "one"))}
+        rows.append({"recipe": name, "seeds": args.seeds, **figures})
+        print(rows[-1], flush=True)
+    write_json(args.json, rows)
 
 
 if __name__ == "__main__":

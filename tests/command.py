@@ -1,4 +1,4 @@
-"""The command line, called within this process: what it answers, and what it leaves on disk."""
+"""Call the command line within this process, and look at what it leaves on disk."""
 
 import io
 import re
@@ -13,24 +13,29 @@ ESCAPES = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command came to."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
     err: str
 
     def done(self) -> str:
-        """What it said, if it is done and has nothing to complain of."""
+        """Return the output of a command that succeeded without errors or warnings."""
         assert (self.code, self.err) == (0, ""), self
         return self.out
 
     def complaint(self) -> str:
-        """The error, if it tells of a mistake by the rules, and nothing else was said."""
+        """Return the error about a mistake on the command line, as one line if it is in a box of tyro's."""
         assert (self.code, self.out) == (2, ""), self
-        return self.broadcast()
+        if self.err.startswith("eqprop: "):
+            return self.error()
+        assert "Traceback" not in self.err
+        assert "For full helptext" in self.err
+        lines = [line.strip("│╭╰╮╯─ ") for line in self.err.splitlines()]
+        return " ".join(line for line in lines if line.strip("-"))
 
-    def broadcast(self) -> str:
-        """The error, if it has at most three lines that can be read."""
+    def error(self) -> str:
+        """Return an error of eqprop's own: at most three readable lines."""
         lines = self.err.splitlines()
         assert 1 <= len(lines) <= 3, self.err
         assert max(map(len, lines)) <= 400, self.err
@@ -39,7 +44,7 @@ class Answer:
 
 
 class Output(io.TextIOWrapper):
-    """A file of text, or a terminal, that is kept in memory."""
+    """A text stream in memory, which may claim to be a terminal."""
 
     def __init__(self, encoding: str = "utf-8", *, terminal: bool = False):
         self.kept = io.BytesIO()
@@ -55,7 +60,7 @@ class Output(io.TextIOWrapper):
 
 
 def call(*words: str, encoding: str = "utf-8", terminal: bool = False) -> Answer:
-    """Call ``eqprop`` with these words; they are split at spaces."""
+    """Call ``eqprop`` with these words, split at spaces."""
     out, err = Output(encoding, terminal=terminal), Output("utf-8")
     with redirect_stdout(out), redirect_stderr(err):
         try:
@@ -66,12 +71,12 @@ def call(*words: str, encoding: str = "utf-8", terminal: bool = False) -> Answer
 
 
 def frames(shown: str) -> list[str]:
-    """What a terminal shows, line by line, and again each time a line is drawn anew; without colors."""
+    """Return the lines that a terminal shows, without colors; a line that is redrawn appears again."""
     return [line.rstrip() for line in re.split(r"[\r\n]+", ESCAPES.sub("", shown)) if line.strip()]
 
 
 def obstruct(folder: Path) -> None:
-    """Put what may be in the way of results there: ``full``, a folder with a file; ``file``; ``dangling``, a link to nothing."""
+    """Create what cannot be a folder of results: ``full``, a folder with a file; ``file``; ``dangling``, a broken link."""
     (folder / "full").mkdir()
     (folder / "full" / "file").write_text("mine")
     (folder / "file").write_text("mine")
@@ -79,6 +84,6 @@ def obstruct(folder: Path) -> None:
 
 
 def files(folder: Path) -> dict[str, bytes | None]:
-    """Everything in a folder, contents of files and None for folders; the lock, which is empty, apart."""
+    """Return everything in a folder except the lock: the contents of files, and None for folders."""
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.name != ".lock"}
     return {name: path.read_bytes() if path.is_file() else None for name, path in sorted(found.items())}

@@ -1,3 +1,5 @@
+"""Fixtures for every test: fixed random numbers, one thread, a local server, and small sets in place of published ones."""
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from small_sets import loopback
 
 @pytest.fixture(autouse=True)
 def _reproducible():
-    """Every test draws the same numbers whatever ran before it, and the tiny networks run on one thread."""
+    """Give every test the same random numbers, and one thread: with pytest-xdist each worker has one core."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
 
@@ -20,7 +22,7 @@ def server():
 
 @pytest.fixture
 def known(monkeypatch):
-    """Put a small set in the place of a published one."""
+    """Replace a published data set by a small one of the same name."""
 
     def replace(small):
         monkeypatch.setitem(SOURCES, small.source.name, small.source)

@@ -1,4 +1,4 @@
-"""NIR graphs stepped by the definitions of their nodes alone: a file goes in, and what every node gave at every tick comes out."""
+"""Steps NIR graphs by the definitions of their nodes: reads a file and returns the output of every node at every tick."""
 
 from collections import defaultdict
 from graphlib import TopologicalSorter
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Graph:
-    """A graph as it lies in a file; nothing else is known of it but how long a tick is."""
+    """A graph read from a file, with the duration of a tick."""
 
     def __init__(self, path: Path, tick: float = 1.0):
         import nir

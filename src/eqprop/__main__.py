@@ -1,4 +1,4 @@
-"""``python -m eqprop``."""
+"""Run the command line: ``python -m eqprop``."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from eqprop.cli import main
 
 code = main()
 if "TORCHELASTIC_RUN_ID" in os.environ:  # under torchrun
-    # The threads by which processes talk are now and then aborted where Python takes itself down (torch 2.13), after all is done.
+    # torch 2.13 sometimes aborts gloo's threads during interpreter shutdown, after all work is done. Exit without the shutdown.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,14 +1,14 @@
-r"""Activation functions, with what convergent dynamics need of them.
+r"""Activation functions and the properties of them that convergent dynamics use.
 
-A population with pre-activation ``u`` has activity ``rho(u)``. Three more facts about ``rho`` are used:
+A population with pre-activation ``u`` has the activity ``rho(u)``. Besides ``rho`` itself, an `Activation` gives
 
-- its derivative ``rho'(u)``: energy-based dynamics descend along it;
-- a potential ``G`` with ``G'(s) = rho^{-1}(s)``: it makes the prototypical dynamics ``s <- rho(dPhi/ds)`` a fixed-point
-  iteration on the energy ``E(s) = sum G(s) - Phi(s)``;
-- an affine part, ``rho(u) = unit(gain * u + shift)``: the settling loop folds ``gain`` and ``shift`` into what it
-  computes anyway, so that a step calls ``unit`` alone.
+- the derivative ``rho'(u)``, which energy-based dynamics need;
+- a potential ``G`` with ``G'(s) = rho^{-1}(s)``. With it, the prototypical dynamics ``s <- rho(dPhi/ds)`` are a fixed-point
+  iteration for the stationary points of the energy ``E(s) = sum G(s) - Phi(s)``;
+- an affine part, ``rho(u) = unit(gain * u + shift)``. The settling loop folds ``gain`` and ``shift`` into the matrix products, so
+  that a step only calls ``unit``.
 
-The ``sigmoid`` of Ernoult et al. (2019) is ``1 / (1 + exp(-4 (u - 1/2)))``, *not* ``torch.sigmoid``; the ``wide_hard_sigmoid`` of
+The ``sigmoid`` of Ernoult et al. (2019) is ``1 / (1 + exp(-4 (u - 1/2)))``, *not* ``torch.sigmoid``. The ``wide_hard_sigmoid`` of
 Laborieux et al. (2021) is ``clamp(u / 2, 0, 1)``.
 """
 
@@ -19,26 +19,27 @@ from difflib import get_close_matches
 import torch
 from torch import Tensor
 
-__all__ = ["Activation"]
+from eqprop._core.checks import ArgumentError
+
+__all__ = ["ACTIVATIONS", "Activation", "as_activation"]
 
 
 @dataclass(frozen=True)
 class Activation:
     """An elementwise activation ``rho(u) = unit(gain * u + shift)``.
 
-    A user's own needs only ``unit``; the derivative is then taken by autograd.
+    A custom activation needs only ``unit``; autograd then computes its derivative.
 
     Args:
         unit: elementwise function of a tensor of any shape.
         gain: slope of the affine part.
         shift: offset of the affine part.
-        slope: the exact ``rho'`` as a function of ``u`` and of ``rho(u)``, which the caller often has already; autograd
-            where it is left out.
-        potential: ``G`` with ``G' = rho^{-1}``, where rho increases, as a function of ``s = rho(u)``; only the energy
-            of prototypical dynamics needs it.
-        name: what ``repr`` and messages call it.
-        overwrite: `unit` again, but free to write its result over its argument; the settling loop prefers it.
-        lowest: no activity is below it. Max pooling needs one that is never negative above it.
+        slope: the exact derivative ``rho'`` as a function of ``u`` and ``rho(u)``. Computed by autograd if None.
+        potential: ``G`` with ``G' = rho^{-1}``, as a function of ``s = rho(u)``, for an increasing ``rho``. Needed by the energy of
+            prototypical dynamics and by asynchronous schedules.
+        name: name for ``repr`` and error messages.
+        overwrite: in-place version of ``unit``; it may write the result to its argument.
+        lowest: lower bound of the activity. A population above a max pooling must have one of at least 0.
 
     >>> import torch
     >>> Activation(torch.sin, name="sine").derivative(torch.zeros(2))
@@ -58,15 +59,20 @@ class Activation:
         return f"Activation({self.name!r})"
 
     def rho(self, u: Tensor) -> Tensor:
-        """Activity of the pre-activation ``u``; same shape."""
+        """Return the activity ``rho(u)``, of the shape of ``u``."""
         return self.unit(u if (self.gain, self.shift) == (1.0, 0.0) else self.gain * u + self.shift)
 
     def apply_inplace(self, v: Tensor) -> Tensor:
-        """``unit(v)`` for a ``v`` that nobody else holds: it may be overwritten."""
+        """Return ``unit(v)``; ``v`` may be overwritten."""
         return self.unit(v) if self.overwrite is None else self.overwrite(v)
 
     def derivative(self, u: Tensor, activity: Tensor | None = None) -> Tensor:
-        """``rho'(u)``; same shape. Saves work if ``activity = rho(u)`` is given. Differentiable where gradients are on."""
+        """Return ``rho'(u)``, of the shape of ``u``; differentiable where gradients are enabled.
+
+        Args:
+            u: pre-activation.
+            activity: ``rho(u)`` if it is known, to save computing it again.
+        """
         if self.slope is not None:
             return self.slope(u, self.rho(u) if activity is None else activity)
         differentiable = torch.is_grad_enabled() and u.requires_grad
@@ -138,7 +144,7 @@ def _half_square(s: Tensor) -> Tensor:
     return s * s / 2
 
 
-NAMED = {
+ACTIVATIONS = {
     "sigmoid": Activation(
         torch.sigmoid, 4.0, -2.0, _logistic_slope, _logistic_potential, "sigmoid", torch.sigmoid_, lowest=0.0
     ),
@@ -157,15 +163,15 @@ NAMED = {
 
 
 def as_activation(activation: "str | Activation") -> Activation:
-    """The activation of that name, or the object itself.
+    """Return the activation of a name; return an `Activation` unchanged.
 
     Raises:
-        ValueError: if there is no activation of that name.
+        ArgumentError: if there is no activation of that name.
     """
     if isinstance(activation, Activation):
         return activation
-    if isinstance(activation, str) and activation in NAMED:
-        return NAMED[activation]
-    close = get_close_matches(str(activation), NAMED, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(NAMED)}; or give an `Activation`"
-    raise ValueError(f"`activation` {activation!r} is unknown: {hint}")
+    if isinstance(activation, str) and activation in ACTIVATIONS:
+        return ACTIVATIONS[activation]
+    close = get_close_matches(str(activation), ACTIVATIONS, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(ACTIVATIONS)}; or give an `Activation`"
+    raise ArgumentError("activation", f"`activation` {activation!r} is unknown: {hint}")

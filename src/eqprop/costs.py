@@ -1,11 +1,11 @@
-r"""Costs: how far the output ``s^L`` is from the target, and the force that nudges it there.
+r"""Costs of the output ``s^L`` and the forces that nudge it toward the target.
 
-A cost ``C(s^L, y)`` is one scalar a sample. The force ``-dC/ds^L``, times beta, acts on the output population alone during the
-nudged phase. Targets are ``(B,)`` integer classes or ``(B, n)`` floats, for every cost.
+A cost ``C(s^L, y)`` is one scalar per sample. During a nudged phase the force ``-beta dC/ds^L`` acts on the output population only.
+Every cost accepts targets as ``(B,)`` integer classes or ``(B, n)`` floats.
 
 - `SquaredError`: ``C = 1/2 |y - s^L|^2``, force ``y - s^L`` (Ernoult et al. 2019).
-- `CrossEntropyReadout`: ``C = -sum y log softmax(W s^L + b)``, force ``W^T (y - (sum y) softmax)``; ``W`` and ``b`` read
-  the relaxing system out and are not part of it, so they get the plain gradient at the free state (Laborieux et al. 2021).
+- `CrossEntropyReadout`: ``C = -sum y log softmax(W s^L + b)``, force ``W^T (y - (sum y) softmax)``. ``W`` and ``b`` read the output
+  and do not take part in the dynamics, so they get the ordinary gradient of the cost at the free state (Laborieux et al. 2021).
 """
 
 from abc import ABC, abstractmethod
@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eqprop._core.checks import instance, positive_int
+from eqprop._core.checks import ArgumentError, instance, positive_int
 
 __all__ = ["Cost", "CrossEntropyReadout", "SquaredError"]
 
 
 class Cost(ABC):
-    """A cost on the output. A user's own needs only `value`; the force is then taken by autograd.
+    """Base class of costs. A subclass needs only `value`; autograd then computes the force.
 
     >>> import torch
     >>> class Absolute(Cost):
@@ -35,67 +35,71 @@ class Cost(ABC):
 
     @abstractmethod
     def value(self, out: Tensor, y: Tensor) -> Tensor:
-        """Cost of each sample: output ``(B, *shape)`` and target to ``(B,)``."""
+        """Return the cost of each sample, ``(B,)``, for outputs ``(B, *shape)`` and targets as of `encode`."""
 
     def force(self, out: Tensor, y: Tensor) -> Tensor:
-        """``-dC/dout``: same shape as ``out``."""
+        """Return ``-dC/dout``, of the shape of ``out``."""
         with torch.enable_grad():
             leaf = out.detach().requires_grad_()
             (slope,) = torch.autograd.grad(self.value(leaf, y).sum(), leaf)
         return -slope
 
     def nudging_force(self, y: Tensor, strength: float | Tensor) -> Callable[[Tensor], Tensor]:
-        """The force of a nudge, ``-strength dC/dout``, as a function of ``out``.
+        """Return the force of a nudge, ``-strength dC/dout``, as a function of ``out``.
 
         Args:
-            y: target, as `encode` gives it.
-            strength: beta: one for all samples, or ``(B, 1, …)``.
+            y: targets as returned by `encode`.
+            strength: beta, for all samples or per sample as ``(B, 1, …)``.
         """
         return lambda out: strength * self.force(out, y)
 
     def predict(self, out: Tensor) -> Tensor:
-        """Scores ``(B, n)``; their largest is the class predicted."""
+        """Return scores ``(B, n)``; the predicted class is that of the largest."""
         return out.flatten(1)
 
     def width(self, shape: tuple[int, ...]) -> int:
-        """Number of classes, or of target values, for an output of that shape (without the batch)."""
+        """Return the number of classes or target values for an output of that shape (without the batch)."""
         return prod(shape)
 
     def target(self, y: Tensor, out: Tensor) -> Tensor:
-        """``y`` as floats ``(B, n)``: classes become one-hot rows, floats stay as they are."""
+        """Return targets as floats ``(B, n)``: classes become one-hot rows, floats are returned unchanged."""
         if y.is_floating_point():
             return y
         rows = out.new_zeros(y.shape[0], self.width(tuple(out.shape[1:])))
         return rows.scatter_(1, y.long().unsqueeze(1), 1.0)
 
     def encode(self, y: Tensor, out: Tensor) -> Tensor:
-        """`target`, after a check that ``y`` fits the output ``out``.
+        """Check targets against the output and return them as floats ``(B, n)``.
 
         Raises:
-            ValueError: if the shape, the kind or a class of ``y`` does not fit.
+            ArgumentError: if the shape, the dtype or a class of ``y`` does not fit, or a value is not finite.
         """
         instance("y", y, Tensor)
         batch, n = out.shape[0], self.width(tuple(out.shape[1:]))
         if y.is_floating_point():
             fits = y.shape in ((batch, n), out.shape) or (n == 1 and y.shape == (batch,))
             if not fits or y.numel() != batch * n:
-                raise ValueError(
-                    f"`y` must be ({batch}, {n}) floats or ({batch},) classes, got {tuple(y.shape)} floats"
+                raise ArgumentError(
+                    "y", f"`y` must be ({batch}, {n}) floats or ({batch},) classes, got {tuple(y.shape)} floats"
                 )
             if not torch.isfinite(y).all():
-                raise ValueError("`y` holds values that are not finite: clean the targets")
+                raise ArgumentError("y", "`y` holds values that are not finite: clean the targets")
             return y.reshape(batch, n).to(out)
         if y.shape != (batch,) or y.is_complex() or y.dtype == torch.bool:
-            raise ValueError(f"`y` must be ({batch},) classes or ({batch}, {n}) floats, got {tuple(y.shape)} {y.dtype}")
+            raise ArgumentError(
+                "y", f"`y` must be ({batch},) classes or ({batch}, {n}) floats, got {tuple(y.shape)} {y.dtype}"
+            )
         low, high = (int(bound) for bound in y.aminmax())
         if low < 0 or high >= n:
-            raise ValueError(f"`y` must hold classes from 0 to {n - 1}, got {low if low < 0 else high}")
+            raise ArgumentError(
+                "y", f"`y` must hold classes from 0 to {n - 1}, got {low if low < 0 else high}: check the labels"
+            )
         return self.target(y.to(out.device), out)
 
 
 @dataclass(frozen=True)
 class SquaredError(Cost):
-    """``C = 1/2 |y - s^L|^2`` (Ernoult et al. 2019, eq. 4).
+    """The squared error ``C = 1/2 |y - s^L|^2`` (Ernoult et al. 2019, eq. 4).
 
     >>> import torch
     >>> SquaredError().value(torch.zeros(1, 3), torch.tensor([2]))
@@ -103,29 +107,31 @@ class SquaredError(Cost):
     """
 
     def value(self, out: Tensor, y: Tensor) -> Tensor:
-        """``(B,)``."""
+        """Return ``1/2 |y - s^L|^2``: ``(B,)``."""
         return self.force(out, y).square().flatten(1).sum(1) / 2
 
     def force(self, out: Tensor, y: Tensor) -> Tensor:
-        """``y - s^L``."""
+        """Return ``y - s^L``."""
         return self.target(y, out).view_as(out) - out
 
     def nudging_force(self, y: Tensor, strength: float | Tensor) -> Callable[[Tensor], Tensor]:
-        """``strength y - strength s^L``, what does not change computed once; of a subclass with a force of its own, that."""
-        if type(self).force is not SquaredError.force:
+        """Return ``out -> strength y - strength out``, with ``strength y`` computed once."""
+        if (
+            type(self).force is not SquaredError.force
+        ):  # the shortcut below is wrong for a subclass that overrides the force
             return super().nudging_force(y, strength)
         if isinstance(strength, Tensor):
-            goal = strength.flatten(1) * y
-            return lambda out: torch.addcmul(goal.view_as(out), strength, out, value=-1)
-        goal = strength * y
-        return lambda out: torch.sub(goal.view_as(out), out, alpha=strength)
+            scaled = strength.flatten(1) * y
+            return lambda out: torch.addcmul(scaled.view_as(out), strength, out, value=-1)
+        scaled = strength * y
+        return lambda out: torch.sub(scaled.view_as(out), out, alpha=strength)
 
 
 class CrossEntropyReadout(nn.Module, Cost):
-    """Softmax readout of the output population, with weights of its own (Laborieux et al. 2021, section 2.4).
+    """Cross-entropy of a softmax readout of the output population (Laborieux et al. 2021, section 2.4).
 
     Args:
-        features: units of the output population.
+        features: number of units of the output population.
         classes: number of classes.
 
     Attributes:
@@ -133,7 +139,7 @@ class CrossEntropyReadout(nn.Module, Cost):
         bias: ``(classes,)``.
 
     Raises:
-        ValueError: if a size is not a positive whole number.
+        ArgumentError: if a size is not a positive whole number.
 
     >>> CrossEntropyReadout(64, 10).predict(torch.zeros(5, 64)).shape
     torch.Size([5, 10])
@@ -147,36 +153,38 @@ class CrossEntropyReadout(nn.Module, Cost):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw W and b as `torch.nn.Linear` does."""
+        """Draw ``W`` and ``b`` as `torch.nn.Linear` does."""
         for parameter in (self.weight, self.bias):
             nn.init.uniform_(parameter, -(self.features**-0.5), self.features**-0.5)
 
     def extra_repr(self) -> str:
-        """Sizes, as `print(model)` shows them."""
+        """Return the sizes for ``repr``."""
         return f"{self.features}, {self.classes}"
 
     def predict(self, out: Tensor) -> Tensor:
-        """Logits ``W s^L + b``: ``(B, classes)``."""
+        """Return the logits ``W s^L + b``: ``(B, classes)``."""
         return F.linear(out.flatten(1), self.weight, self.bias)
 
     def width(self, shape: tuple[int, ...]) -> int:
-        """Number of classes.
+        """Return the number of classes.
 
         Raises:
-            ValueError: if an output of that shape does not have as many units as the readout has features.
+            ArgumentError: if an output of that shape does not have as many units as the readout has features.
         """
         if prod(shape) != self.features:
-            raise ValueError(
-                f"the readout has {self.features} features, but the output population has {prod(shape)} units"
+            raise ArgumentError(
+                "features",
+                f"the readout has {self.features} features, but the output population has {prod(shape)} units: "
+                "make them equal",
             )
         return self.classes
 
     def value(self, out: Tensor, y: Tensor) -> Tensor:
-        """``(B,)``."""
+        """Return ``-sum y log softmax(W s^L + b)``: ``(B,)``."""
         return F.cross_entropy(self.predict(out), self.target(y, out), reduction="none")
 
     def force(self, out: Tensor, y: Tensor) -> Tensor:
-        """``W^T (y - (sum y) softmax(W s^L + b))``; classes, and probabilities, sum to 1."""
+        """Return ``W^T (y - (sum y) softmax(W s^L + b))``; ``sum y`` is 1 for classes and for probabilities."""
         target = self.target(y, out)
-        pull = target - target.sum(1, keepdim=True) * torch.softmax(self.predict(out), 1)
-        return (pull @ self.weight).view_as(out)
+        error = target - target.sum(1, keepdim=True) * torch.softmax(self.predict(out), 1)
+        return (error @ self.weight).view_as(out)

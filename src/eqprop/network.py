@@ -1,7 +1,7 @@
-r"""Networks: populations joined by connections, any graph.
+r"""Networks: graphs of populations joined by connections.
 
-Population 0 is the static input ``x``; populations ``1 .. L`` relax and the last is the output. The primitive function is
-the sum over connections of their terms,
+Population 0 is the input ``x``. Populations ``1 .. L`` relax, and the last one is the output. The primitive function is the sum
+of the terms of all connections,
 
     Phi(x, s) = sum over edges (i, j) of phi_ij(s^i, s^j),
 
@@ -11,8 +11,8 @@ the current into population n is ``u^n = dPhi/ds^n``, and the EP estimate of the
 
 for the states (a, b, norm) = (s*, s^beta, beta) one-sided, (s^-beta, s^beta, 2 beta) centred (Laborieux et al. 2021).
 
-A network knows nothing of time: `Network.prepare` computes what is constant while the input is fixed, once a batch, and
-the `Drive` that it returns gives the currents of any state. Here ``x`` and ``s`` always are *activities*.
+A network does not depend on the dynamics. `Network.prepare` computes what stays constant for a batch, and the `Drive` that it
+returns gives the currents of any state. In this module ``x`` and ``s`` are always *activities*.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from eqprop._core.checks import instance, positive_int
+from eqprop._core.checks import ArgumentError, instance, positive_int
 from eqprop._core.memory_format import channels_last
 from eqprop._core.precision import full_precision
 from eqprop.activations import Activation, as_activation
@@ -31,10 +31,10 @@ from eqprop.connections.base import Connection, Ends, PreparedConnection
 __all__ = ["Activities", "Contrast", "Drive", "Edge", "Network", "Population"]
 
 Activities = tuple[Tensor, ...]
-"""Activities of the populations ``1 .. L``: ``(B, *shape)`` each, input-first."""
+"""Activities of the populations ``1 .. L``, each ``(B, *shape)``."""
 
 Edge = tuple[int, int, Connection]
-"""``(pre, post, connection)``, by population number; 0 is the input."""
+"""``(pre, post, connection)`` with the numbers of the lower and the upper population; 0 is the input."""
 
 
 class Contrast(NamedTuple):
@@ -60,14 +60,14 @@ class Contrast(NamedTuple):
 
 @dataclass(frozen=True, init=False)
 class Population:
-    """Units that share a shape and an activation.
+    """A group of units with one activation.
 
     Args:
-        shape: shape without the batch, ``(n,)``; a bare ``n`` will do.
+        shape: shape without the batch dimension; an int ``n`` stands for ``(n,)``.
         activation: name or `Activation`.
 
     Raises:
-        ValueError: if a size is not a positive whole number or the activation is unknown.
+        ArgumentError: if a size is not a positive whole number or the activation is unknown.
 
     >>> Population(10, "tanh")
     Population(shape=(10,), activation=Activation('tanh'))
@@ -84,13 +84,13 @@ class Population:
 
 @dataclass(frozen=True, eq=False)
 class Drive:
-    """What is constant while a network settles: the input, the currents that it causes, and the wires.
+    """The quantities that stay constant while a network settles; returned by `Network.prepare`.
 
     Attributes:
         input: activity of population 0, ``(B, *shape)``.
-        constant: scaled constant current into each relaxing population, from the input and from biases, ``(B, *shape)``.
-        wires: the connections whose currents change with the state.
-        gains: the scale of the currents into each relaxing population.
+        constant: scaled constant current into each relaxing population, from the input and the biases, ``(B, *shape)``.
+        prepared: connections whose currents depend on the state.
+        gains: scale of the currents into each relaxing population.
     """
 
     input: Tensor
@@ -99,59 +99,64 @@ class Drive:
     gains: tuple[float, ...]
 
     def currents(self, s: Sequence[Tensor], x: Tensor | None = None) -> list[Tensor]:
-        """Scaled currents into the relaxing populations at the activities ``s``: ``(B, *shape)`` each, the caller's own.
+        """Return the scaled currents into the relaxing populations, each ``(B, *shape)``; the caller may overwrite them.
 
         Args:
             s: activities of the relaxing populations.
-            x: that of the input just now, where it does not stand still; what `constant` holds of it stays.
+            x: present activity of an input that changes over time. `constant` is not updated.
         """
-        u = [self.input, *self.constant]  # place 0 is never written: nothing flows into the input
+        # Entry 0 is a placeholder: no current flows into the input. The lists are indexed by population.
+        u = [self.input, *self.constant]
         a = (self.input if x is None else x, *s)
-        for wire in self.prepared:
-            wire.add(u, a)
+        for connection in self.prepared:
+            connection.add(u, a)
+        # An entry that no connection replaced still is the shared constant: copy it, so that in-place activations do not change it.
         return [u_n.clone() if u_n is c else u_n for u_n, c in zip(u[1:], self.constant, strict=True)]
 
     def currents_into(self, group: Sequence[int], s: Sequence[Tensor]) -> list[Tensor]:
-        """The same into the populations of ``group`` alone, by number, in its order; nothing else is computed."""
+        """Return the scaled currents into the populations of ``group`` only, in the order of their numbers in ``group``."""
         u, a = [self.input, *self.constant], (self.input, *s)
-        for wire in self.prepared:
-            if wire.post in group:
-                wire.add_up(u, a)
-            if wire.pre in group:
-                wire.add_down(u, a)
+        for connection in self.prepared:
+            if connection.post in group:
+                connection.add_up(u, a)
+            if connection.pre in group:
+                connection.add_down(u, a)
         return [u[n].clone() if u[n] is self.constant[n - 1] else u[n] for n in group]
 
     def specialize(self, group: Sequence[int], s: Sequence[Tensor]) -> "Drive":
-        """Return a drive with the work that depends on the populations of ``group`` alone done; valid while they stay as in ``s``."""
+        """Return a drive specialized for the activities of ``group`` in ``s``; valid while these populations keep them.
+
+        See `PreparedConnection.specialize`.
+        """
         a = (self.input, *s)
-        wires = tuple(wire.specialize(a) if wire.pre in group else wire for wire in self.prepared)
-        return Drive(self.input, self.constant, wires, self.gains)
+        prepared = tuple(c.specialize(a) if c.pre in group else c for c in self.prepared)
+        return Drive(self.input, self.constant, prepared, self.gains)
 
     def repeat(self, n: int) -> "Drive":
-        """The drive of the batch repeated ``n`` times, for phases that run side by side."""
+        """Return the drive of the batch repeated ``n`` times, for phases that run as one batch."""
         if n == 1:
             return self
         constant = tuple(torch.cat([c] * n) for c in self.constant)
-        wires = tuple(wire.repeat(n) for wire in self.prepared)
-        return Drive(torch.cat([self.input] * n), constant, wires, self.gains)
+        prepared = tuple(connection.repeat(n) for connection in self.prepared)
+        return Drive(torch.cat([self.input] * n), constant, prepared, self.gains)
 
 
 class Network(nn.Module):
     """Populations and the connections between them.
 
     Args:
-        populations: input first, output last; at least these two.
-        edges: ``(pre, post, connection)`` by population number; lateral (``pre == post``) and skip edges are welcome.
+        populations: at least two, the input first and the output last.
+        edges: ``(pre, post, connection)`` by population number. Lateral (``pre == post``), skip and parallel edges are allowed.
 
     Attributes:
-        populations: as given, population 0 the input.
+        populations: all populations; number 0 is the input.
         relaxing: the populations ``1 .. L``.
-        connections: the connections in the order given; their parameters are the network's.
+        connections: the connections in the given order.
         ends: ``(pre, post)`` of each connection.
 
     Raises:
-        ValueError: if an edge names a population that is not there or ends in the input, if a connection does not fit
-            its populations, or if no path of edges joins some population to the input.
+        ArgumentError: if an edge names a population that does not exist or ends in the input, if a connection does not fit its
+            populations, or if no path of edges joins a population to the input.
 
     >>> from eqprop import Dense
     >>> Network([Population(4), Population(2)], [(0, 1, Dense(4, 2))]).ends
@@ -166,27 +171,27 @@ class Network(nn.Module):
         self.ends = tuple((pre, post) for pre, post, _ in edges)
         self._check_graph()
         self.connections = nn.ModuleList(connection for _, _, connection in edges)
-        self._multiple = max((connection.multiple for _, _, connection in edges), default=1)
+        self._batch_multiple = max((connection.batch_multiple for _, _, connection in edges), default=1)
         for edge in self.edges():
             self._check_fit(*edge)
 
     def edges(self) -> list[Edge]:
-        """``(pre, post, connection)`` of every edge."""
+        """Return ``(pre, post, connection)`` of every edge."""
         return [(pre, post, c) for (pre, post), c in zip(self.ends, self.connections, strict=True)]  # type: ignore[misc]
 
     def edge_names(self) -> list[str]:
-        """``"1→2"`` for every edge, by the numbers of its populations; of parallel edges with their own number, ``"1→2 (3)"``."""
+        """Return a name such as ``"1→2"`` for every edge; parallel edges have their index appended, as in ``"1→2 (3)"``."""
         numbers = [f" ({n})" if self.ends.count(ends) > 1 else "" for n, ends in enumerate(self.ends)]
         return [f"{pre}→{post}{number}" for (pre, post), number in zip(self.ends, numbers, strict=True)]
 
     def phi(self, x: Tensor, s: Sequence[Tensor]) -> Tensor:
-        """The primitive function: ``(B,)``, for the activities ``x`` of the input and ``s`` of the rest."""
+        """Return the primitive function ``Phi(x, s)``: ``(B,)``."""
         a = (x, *s)
         terms = [connection.phi(a[pre], a[post]) for pre, post, connection in self.edges()]
         return sum(terms[1:], terms[0])
 
     def currents(self, x: Tensor, s: Sequence[Tensor]) -> Activities:
-        """``u^n = dPhi/ds^n`` of every relaxing population: ``(B, *shape)`` each."""
+        """Return ``u^n = dPhi/ds^n`` for every relaxing population, each ``(B, *shape)``."""
         return tuple(self.prepare(x).currents(s))
 
     def prepare(
@@ -197,27 +202,33 @@ class Network(nn.Module):
         *,
         static: bool = True,
     ) -> Drive:
-        """What is constant while the input's activity is ``x``; once a batch.
+        """Compute what stays constant for a batch. Call again when the weights or the input have changed.
 
-        The drive's currents are ``gain * u + shift``, with one gain and one shift a relaxing population (1 and 0 if
-        left out): a dynamics folds the affine part of its activations in here. An input that is not ``still``, as one that comes in
-        spikes, has wires of its own, and the constant currents are those of the biases alone.
+        The currents of the drive are ``gain * u + shift``. A dynamics passes the affine part of its activations here, so that a
+        step need not apply it.
+
+        Args:
+            x: activity of the input, ``(B, *shape)``.
+            gains: one per relaxing population; 1 if None.
+            shifts: one per relaxing population; 0 if None.
+            static: whether the input is constant during a phase. If not, for example because it consists of spikes, its currents
+                are computed at every step and `Drive.constant` contains the biases only.
         """
         gain = [0.0, *(gains or [1.0] * len(self.relaxing))]
         offsets = shifts or [0.0] * len(self.relaxing)
         shapes = [(x.shape[0], *p.shape) for p in self.relaxing]
         constant = [channels_last(x.new_full(shape, shift)) for shape, shift in zip(shapes, offsets, strict=True)]
-        wires = []
+        prepared = []
         with full_precision(x):
             for pre, post, connection in self.edges():
                 if pre == 0 and connection.linear and static:
-                    current = connection.up(x, constant[post - 1])  # of the right shape; its values do not count
+                    current = connection.up(x, constant[post - 1])  # only the shape of post matters: up is linear in it
                 else:
-                    wires.append(connection.prepare(pre, post, gain))
-                    current = connection.offsets(x.shape[0])
+                    prepared.append(connection.prepare(pre, post, gain))
+                    current = connection.batch_offset(x.shape[0])
                 if current is not None:
                     constant[post - 1] = torch.add(constant[post - 1], current, alpha=gain[post])
-        return Drive(x, tuple(constant), tuple(wires), tuple(gain[1:]))
+        return Drive(x, tuple(constant), tuple(prepared), tuple(gain[1:]))
 
     def contrast(self, x: Tensor, free: Activities, a: Activities, b: Activities, norm: float) -> Tensor:
         """Return a scalar whose gradient is the EP estimate, mean over the batch (taken here and nowhere else).
@@ -231,47 +242,61 @@ class Network(nn.Module):
             return sum(terms[1:], terms[0]) / (norm * x.shape[0])
 
     def check_input(self, x: Tensor) -> Tensor:
-        """``x``, if it fits the input population and the weights.
+        """Check an input against the input population and the weights, and return it.
 
         Raises:
-            ValueError: if its shape, its kind or its device does not fit.
+            ArgumentError: if the shape, dtype or device of ``x`` does not fit.
         """
         shape = self.populations[0].shape
         instance("x", x, Tensor)
         if x.shape[1:] != shape or x.dim() == len(shape) or x.shape[0] == 0:
-            raise ValueError(
-                f"`x` must be (B, {', '.join(map(str, shape))}) with B of at least 1, got {tuple(x.shape)}"
+            raise ArgumentError(
+                "x", f"`x` must be (B, {', '.join(map(str, shape))}) with B of at least 1, got {tuple(x.shape)}"
             )
-        if x.shape[0] % self._multiple:
-            raise ValueError(
-                f"`x` must hold as many samples for each of {self._multiple} networks side by side, got {x.shape[0]} in all"
+        if x.shape[0] % self._batch_multiple:
+            raise ArgumentError(
+                "x",
+                f"`x` must hold the same number of samples for each of the {self._batch_multiple} batched networks, "
+                f"got {x.shape[0]} in total",
             )
         weight = next(self.parameters(), x)
         if not x.is_floating_point() or (x.dtype, x.device) != (weight.dtype, weight.device):
-            raise ValueError(
-                f"`x` is {x.dtype} on {x.device}, the weights are {weight.dtype} on {weight.device}: convert one of them"
+            raise ArgumentError(
+                "x",
+                f"`x` is {x.dtype} on {x.device}, the weights are {weight.dtype} on {weight.device}: convert one of them",
             )
-        return x.clone() if x.is_inference() else x  # autograd, which may supply currents, takes no inference tensors
+        return (
+            x.clone() if x.is_inference() else x
+        )  # currents may need autograd, which does not accept inference tensors
 
     def _check_graph(self) -> None:
         last = len(self.populations) - 1
         if last < 1:
-            raise ValueError(f"`populations` must hold the input and at least one more, got {last + 1}")
+            raise ArgumentError(
+                "populations", f"`populations` must hold the input and at least one more, got {last + 1}"
+            )
         for pre, post in self.ends:
             if not (0 <= pre <= last and 0 <= post <= last):
-                raise ValueError(f"edge {pre} -> {post} names a population that is not there: they are 0 to {last}")
+                raise ArgumentError(
+                    "edges",
+                    f"edge {pre} -> {post} names a population that does not exist: they are numbered 0 to {last}",
+                )
             if post == 0:
-                raise ValueError(f"edge {pre} -> 0 ends in the input, which is static: let edges start there")
+                raise ArgumentError(
+                    "edges", f"edge {pre} -> 0 ends in the input, which is static: let edges start there"
+                )
         reached = {0}
-        while more := {n for ends in self.ends if reached & set(ends) for n in ends} - reached:
-            reached |= more
-        if cut_off := sorted(set(range(last + 1)) - reached):
-            raise ValueError(f"no path joins population {cut_off[0]} to the input: add an edge that reaches it")
+        while neighbors := {n for ends in self.ends if reached & set(ends) for n in ends} - reached:
+            reached |= neighbors
+        if missing := sorted(set(range(last + 1)) - reached):
+            raise ArgumentError(
+                "edges", f"no path joins population {missing[0]} to the input: add an edge that reaches it"
+            )
 
     def _check_fit(self, pre: int, post: int, connection: Connection) -> None:
         shapes = self.populations[pre].shape, self.populations[post].shape
         like = next(connection.parameters(), torch.zeros(()))
-        batch = 2 * connection.multiple
+        batch = 2 * connection.batch_multiple
         a, b = (torch.zeros(batch, *shape, device=like.device, dtype=like.dtype) for shape in shapes)
         where = f"edge {pre} -> {post}: {connection} does not fit populations of shapes {shapes[0]} and {shapes[1]}"
         try:
@@ -279,9 +304,9 @@ class Network(nn.Module):
                 up = connection.up(a, b)
                 down = connection.down(b, a) if up.shape == b.shape else None
         except (RuntimeError, IndexError, ValueError) as error:
-            raise ValueError(f"{where} ({error})") from None
-        for name, current, s in (("upwards", up, b), ("downwards", down, a)):
+            raise ArgumentError("edges", f"{where} ({error})") from None
+        for name, current, s in (("upward", up, b), ("downward", down, a)):
             if current is not None and current.shape != s.shape:
-                raise ValueError(f"{where}: its current {name} has shape {tuple(current.shape[1:])}")
+                raise ArgumentError("edges", f"{where}: its {name} current has shape {tuple(current.shape[1:])}")
         if pre:
             connection.check_activation(self.populations[post].activation)

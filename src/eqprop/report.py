@@ -1,18 +1,18 @@
-"""Documents: sections of text, tables and pictures, as Markdown and as one HTML file that needs no other."""
+"""Documents of text, tables and pictures, rendered to Markdown and to one self-contained HTML file."""
 
-import re
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from urllib.parse import quote, unquote
 
-__all__ = ["Document", "Picture", "Section", "Table", "html", "markdown", "markdown_table"]
+__all__ = ["Document", "Picture", "Section", "Table", "markdown_table", "render_html", "render_markdown"]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a head; text in backquotes is code."""
+    """A table; cells are Markdown on one line."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -20,7 +20,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that is there as ``path`` with the endings ``.png`` and ``.svg``."""
+    """An image that exists as ``path.png`` and ``path.svg``; the caption is Markdown on one line."""
 
     path: Path
     caption: str
@@ -28,7 +28,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A title, and paragraphs, tables and pictures in their order."""
+    """A title, followed by Markdown paragraphs or lists, tables and pictures."""
 
     title: str
     parts: Sequence[str | Table | Picture]
@@ -43,7 +43,13 @@ class Document:
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, its columns aligned."""
+    """Return a Markdown table with aligned columns.
+
+    >>> print(markdown_table(("name", "T"), [("p-1h", "30")]))
+    | name | T  |
+    |------|----|
+    | p-1h | 30 |
+    """
     lines = [[cell.replace("|", r"\|") for cell in line] for line in (head, *rows)]
     widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
     text = [
@@ -52,79 +58,58 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([text[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *text[1:]])
 
 
-def markdown(document: Document, folder: Path) -> str:
-    """The document for a file in ``folder``, to which its pictures are linked."""
+def render_markdown(document: Document, folder: Path) -> str:
+    """Return the document as Markdown for a file in ``folder``; pictures are links relative to that folder."""
 
-    def part(item: str | Table | Picture) -> str:
-        if isinstance(item, Table):
-            return markdown_table(item.head, item.rows)
-        if isinstance(item, Picture):
-            file = item.path.with_name(f"{item.path.name}.png").relative_to(folder).as_posix()
-            return f"![{item.caption}]({file})\n\n*{item.caption}*"
-        return item
+    def render(part: str | Table | Picture) -> str:
+        if isinstance(part, Table):
+            return markdown_table(part.head, part.rows)
+        if isinstance(part, Picture):
+            file = quote(part.path.with_name(f"{part.path.name}.png").relative_to(folder).as_posix())
+            return f"![{part.caption}]({file})\n\n*{part.caption}*"
+        return part
 
-    sections = (f"## {section.title}\n\n" + "\n\n".join(map(part, section.parts)) for section in document.sections)
+    sections = (f"## {section.title}\n\n" + "\n\n".join(map(render, section.parts)) for section in document.sections)
     return f"# {document.title}\n\n" + "\n\n".join(sections) + "\n"
 
 
-def html(document: Document) -> str:
-    """The document as one file, pictures inside.
+def render_html(text: str, folder: Path) -> str:
+    """Return the Markdown of `render_markdown` as one HTML file with the pictures embedded as SVG.
+
+    HTML in the text is escaped.
+
+    Args:
+        text: the Markdown.
+        folder: the folder of the Markdown file, to which the links to pictures are relative.
 
     Raises:
         OSError: if a picture cannot be read.
     """
-    sections = (
-        f"<section>\n<h2>{inline(section.title)}</h2>\n" + "\n".join(map(element, section.parts)) + "\n</section>"
-        for section in document.sections
-    )
-    title = escape(document.title)
+    from markdown_it import MarkdownIt  # here, because every command imports this module and few write HTML
+
+    parser = MarkdownIt("commonmark", {"html": False, "xhtmlOut": False}).enable("table")
+    tokens = parser.parse(text)
+    for image in (child for token in tokens for child in token.children or () if child.type == "image"):
+        file = folder / unquote(str(image.attrs["src"]))
+        data = b64encode(file.with_suffix(".svg").read_bytes()).decode()
+        image.attrs["src"] = f"data:image/svg+xml;base64,{data}"
+    title = escape(text.splitlines()[0].removeprefix("# "))
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n" + "\n".join(sections) + "\n</body>\n</html>\n"
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n{parser.renderer.render(tokens, parser.options, {})}</body>\n</html>\n"
     )
 
 
-def element(item: str | Table | Picture) -> str:
-    """One part of a section."""
-    if isinstance(item, Table):
-        head = "".join(f"<th>{inline(cell)}</th>" for cell in item.head)
-        rows = ("<tr>" + "".join(f"<td>{inline(cell)}</td>" for cell in row) + "</tr>" for row in item.rows)
-        body = "\n".join(rows)
-        return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
-    if isinstance(item, Picture):
-        data = b64encode(item.path.with_name(f"{item.path.name}.svg").read_bytes()).decode()
-        caption = inline(item.caption)
-        alt = escape(item.caption, quote=True)
-        return f'<figure><img alt="{alt}" src="data:image/svg+xml;base64,{data}"><figcaption>{caption}</figcaption></figure>'
-    if item.startswith("- "):
-        return "<ul>\n" + "\n".join(f"<li>{inline(line[2:])}</li>" for line in item.splitlines()) + "\n</ul>"
-    return f"<p>{inline(item)}</p>"
-
-
-def inline(text: str) -> str:
-    """Escaped text, with code, bold and slanted words; nothing within code means anything."""
-    return MARKS.sub(marked, escape(text, quote=False))
-
-
-MARKS = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*|\*([^*\s][^*]*)\*")
-
-
-def marked(found: re.Match[str]) -> str:
-    """The element for one mark."""
-    code, bold, slanted = found.groups()
-    if code is not None:
-        return f"<code>{code}</code>"
-    return f"<strong>{MARKS.sub(marked, bold)}</strong>" if bold else f"<em>{MARKS.sub(marked, slanted)}</em>"
-
-
-STYLE = """
+# A table scrolls sideways where it is wider than the page. The paragraph after a picture is its caption.
+_STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff }
 body { max-width: 66rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.7rem; line-height: 1.2 } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-bottom: 1px solid #ccc }
 code { font: .88em ui-monospace, monospace; background: #f3f3f3; padding: 0 .2em; border-radius: 3px }
-.wide { overflow-x: auto; margin: 1rem 0 } table { border-collapse: collapse; font-size: .86rem }
+table { display: block; overflow-x: auto; margin: 1rem 0; border-collapse: collapse; font-size: .86rem }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top } td code { background: none }
 th { border-bottom: 2px solid #888 } td:not(:first-child) { font-variant-numeric: tabular-nums }
-figure { margin: 1.5rem 0 } img { max-width: 100%; height: auto; zoom: 1.25 } figcaption { color: #555; font-size: .88rem }
+p:has(> img) { margin: 1.5rem 0 0 } img { max-width: 100%; height: auto; zoom: 1.25 }
+p:has(> img) + p { margin-top: 0; color: #555; font-size: .88rem }
 """

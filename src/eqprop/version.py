@@ -1,3 +1,3 @@
-"""The version, for whoever must not import the whole package to know it."""
+"""The version of eqprop, in a module that imports nothing."""
 
 __version__ = "0.1.0"

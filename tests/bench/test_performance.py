@@ -9,8 +9,8 @@ import pytest
 
 import eqprop as ep
 from eqprop._core.memory import peak_bytes
-from eqprop.bench import Task, contenders, multiply_adds, phases_of
-from eqprop.bench.candidates import by_estimator
+from eqprop.bench import Task, extract_phases, make_candidates, multiply_adds
+from eqprop.bench.candidates import make_estimator_step
 from eqprop.papers.registry import recipe
 
 TEXT = (Path(__file__).parents[2] / "docs/performance.md").read_text()
@@ -26,7 +26,7 @@ def whole(cell: str) -> int:
 @pytest.mark.parametrize(("name", "free", "nudged", "copies", "first", "step", "training", "times"), COUNTS)
 def test_products_and_convolutions(name, free, nudged, copies, first, step, training, times):
     run = recipe(name)
-    phases, model = phases_of(run), run.build()
+    phases, model = extract_phases(run), run.build()
     assert (phases.free.steps, phases.nudged.steps, phases.copies) == (int(free), int(nudged), int(copies))
     parts = Task(run, phases, 1).arithmetic(model)
     assert multiply_adds(model, parts) == whole(training)
@@ -39,8 +39,8 @@ def test_products_and_convolutions(name, free, nudged, copies, first, step, trai
 @pytest.mark.parametrize(("name", "batch", "cells"), BYTES)
 def test_bytes(name, batch, cells):
     run = recipe(name)
-    task = Task(run, phases_of(run), batch)
-    makers = contenders(task) | {"all": by_estimator(task, ep.BPTT(task.phases.free))}
+    task = Task(run, extract_phases(run), batch)
+    makers = make_candidates(task) | {"all": make_estimator_step(task, ep.BPTT(task.phases.free))}
     found = [peak_bytes(makers[label]()) / 2**20 for label in ("EP", "implicit", "BPTT", "all", "backprop")]
     assert found == pytest.approx([float(cell) for cell in cells], abs=0.006)
 

@@ -1,4 +1,4 @@
-"""``eqprop bench``: what it says, what it leaves, and how it refuses."""
+"""``eqprop bench``: output, files and error messages."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from command import call, files, obstruct
-from eqprop.cli.commands.bench import QUICK, Bench, command, settings
+from eqprop.cli.commands.bench import DEFAULT_RECIPES, Bench, command, list_settings
 from eqprop.cli.options import parse
 from eqprop.papers.registry import recipe
 from picture_files import pixels
@@ -18,28 +18,28 @@ SMALL = "bench digits spiking-digits --batch 2 3 --free-steps 4 --nudged-steps 2
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """An empty working folder of a user without data sets and without a network."""
+    """An empty working folder, without data sets and without a network."""
     return secluded(tmp_path, monkeypatch)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _hasty():
-    """Times mean nothing here."""
+def _short_measurements():
+    """One step in each block: the times themselves are not tested."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("eqprop.bench.measuring.LEAST", 20)
-        patch.setattr("eqprop.bench.measuring.blocks", lambda steps: dict.fromkeys(steps, 1))
+        patch.setattr("eqprop.bench.measuring.MIN_LIMIT", 20)
+        patch.setattr("eqprop.bench.measuring.choose_block_sizes", lambda steps: dict.fromkeys(steps, 1))
         yield
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """All that it can leave, and what was said."""
+    """The output folder and the standard output."""
     folder = tmp_path_factory.mktemp("measured") / "out"
     return folder, call(f"{SMALL} --out {folder}").done()
 
 
 def table(text: str, column: str) -> list[dict[str, str]]:
-    """The rows of the first table with that column, by the names of its columns."""
+    """The rows of the first table with that column, as dictionaries by column name."""
     part = next(part for part in text.split("| setting ")[1:] if f" {column} " in part.splitlines()[0])
     lines = [line for line in f"| setting {part}".splitlines() if line.startswith("| ")]
     head, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -50,7 +50,7 @@ def facts(folder) -> dict:
     return json.loads((folder / "bench.json").read_text())
 
 
-def test_what_is_left(measured):
+def test_files(measured):
     folder, said = measured
     assert sorted(files(folder)) == ["bench.json", "plots", "plots/bench.png", "plots/bench.svg", "report.md"]
     assert said.splitlines()[-1] == f"results in {folder}"
@@ -58,7 +58,7 @@ def test_what_is_left(measured):
     assert all(line in (folder / "report.md").read_text() for line in said.splitlines()[:-1])
 
 
-def test_the_file(measured):
+def test_json(measured):
     found = facts(measured[0])
     assert found["command"] == f"eqprop {SMALL}"
     assert found["environment"]["torch"] == torch.__version__
@@ -74,7 +74,7 @@ def test_the_file(measured):
     assert first["absent"] == {}
 
 
-def test_the_table_is_what_is_in_the_file(measured):
+def test_table_agrees_with_json(measured):
     folder, said = measured
     for line, row in zip(table(said, "backprop"), facts(folder)["rows"], strict=True):
         assert line["setting"] == f"{row['recipe']}, batch {row['batch']}, 1 thread"
@@ -82,24 +82,24 @@ def test_the_table_is_what_is_in_the_file(measured):
         for name, one in row["training"].items():
             assert float(line[name].split(" ")[0]) == pytest.approx(one["milliseconds"], rel=0.01)
         assert line["EP"].endswith(" *")
-    assert "no implicit of spiking-digits: spikes have no derivative" in said.splitlines()
+    assert "no implicit for spiking-digits: spikes have no derivative" in said.splitlines()
 
 
-def test_what_is_measured_where_nothing_is_said():
-    chosen = settings(parse(Bench, [], "eqprop bench"))
+def test_default_settings():
+    chosen = list_settings(parse(Bench, [], "eqprop bench"))
     assert [(task.run.name, task.batch, number) for task, number in chosen] == [
-        (name, recipe(name).data.batch_size, recipe(name).threads) for name in QUICK
+        (name, recipe(name).data.batch_size, recipe(name).threads) for name in DEFAULT_RECIPES
     ]
     assert all(task.phases.free.steps == task.run.estimator.free_steps for task, _ in chosen)
 
 
-def test_every_setting_is_measured_once():
+def test_repeated_settings_are_measured_once():
     words = "p-1h p-2h p-1h --batch 20 128 20 --threads 1 2"
-    chosen = [(t.run.name, t.batch, n) for t, n in settings(parse(Bench, words.split(), "eqprop bench"))]
+    chosen = [(t.run.name, t.batch, n) for t, n in list_settings(parse(Bench, words.split(), "eqprop bench"))]
     assert chosen == [(name, batch, number) for name in ("p-1h", "p-2h") for batch in (20, 128) for number in (1, 2)]
 
 
-def test_the_command_is_what_to_type():
+def test_command_reproduces_the_options():
     words = "p-1h --threads 1 2 --nudged-steps 3 --rounds 7 --residual 0.001"
     options = parse(Bench, [*words.split(), "--out", "somewhere", "--no-plots"], "eqprop bench")
     assert command(options) == f"eqprop bench {words}"
@@ -116,7 +116,7 @@ MISTAKES = {
     "bench digits --threads 0": "--threads",
     "bench digits --threads 5000": "--threads must be at most 1024",
     "bench digits --rounds 0": "--rounds",
-    "bench digits --round 2": "did you mean --rounds",
+    "bench digits --round 2": "--rounds",
     "bench digits --residual 0": "--residual",
     "bench digits --residual nan": "--residual",
     "bench digits --free-steps x": "--free-steps must be a whole number, got 'x'",
@@ -124,7 +124,7 @@ MISTAKES = {
     "bench digits --nudged-steps -1": "--nudged-steps",
     "bench digits --device cuda": "--device",
     "bench digits --out full": "full is not empty",
-    "bench digits --out file": "no folder",
+    "bench digits --out file": "not a folder",
     "bench digits --out=": "must name a folder",
 }
 
@@ -137,7 +137,7 @@ def test_mistakes(words, here):
     assert files(here) == before
 
 
-def test_stopped_while_it_measures(here, monkeypatch):
+def test_interrupted_measurement_leaves_no_files(here, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
@@ -147,17 +147,17 @@ def test_stopped_while_it_measures(here, monkeypatch):
     assert files(here) == {}
 
 
-def test_numbers_that_are_not_finite(here, monkeypatch):
+def test_non_finite_numbers_are_an_error(here, monkeypatch):
     def diverged(*arguments):
         raise FloatingPointError("population 1 is not finite")
 
     monkeypatch.setattr("eqprop.cli.commands.bench.measure", diverged)
     answer = call(SMALL)
-    assert (answer.code, answer.broadcast()) == (1, "eqprop: digits, batch 2, 1 thread: population 1 is not finite\n")
+    assert (answer.code, answer.error()) == (1, "eqprop: digits, batch 2, 1 thread: population 1 is not finite\n")
     assert files(here) == {}
 
 
-def test_it_is_said_which_recipe_is_measured(monkeypatch):
+def test_progress_names_the_setting(monkeypatch):
     monkeypatch.setattr("eqprop.cli.console.PATIENCE", -1.0)
     answer = call("bench digits --batch 2 --free-steps 4 --nudged-steps 2 --rounds 1 --no-plots --out out")
     assert answer.code == 0
@@ -165,7 +165,7 @@ def test_it_is_said_which_recipe_is_measured(monkeypatch):
     assert all(line.startswith("digits, batch 2, 1 thread: ") for line in answer.err.splitlines())
 
 
-def test_without_matplotlib_the_figures_are_there(here, monkeypatch):
+def test_without_matplotlib_json_and_report_are_saved(here, monkeypatch):
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
     answer = call("bench digits --batch 2 --free-steps 4 --nudged-steps 2 --rounds 1 --out out")

@@ -1,4 +1,4 @@
-"""``eqprop export``: a trained model comes out as a NIR graph; what cannot be is told in a line, and nothing is written."""
+"""``eqprop export`` writes a trained model as a NIR graph; errors are one line and write nothing."""
 
 import sys
 
@@ -31,9 +31,9 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("which", ["last", "best"])
-def test_the_trained_weights_are_in_the_file(which, trained, here):
+def test_the_file_contains_the_trained_weights(which, trained, here):
     said = call(f"export {trained} --to model.nir --which {which} --tick 0.001").done()
-    assert said == "model.nir: a NIR graph to be stepped for 20 ticks of 0.001, from zero\n"
+    assert said == "model.nir: a NIR graph; run it for 20 ticks of 0.001 from the zero state\n"
     assert list(files(here)) == ["model.nir"]
     read, model = nir.read(here / "model.nir"), load(trained, which)
     assert_array_equal(read.nodes["up_1_2"].weight, model.network.connections[1].weight.detach())
@@ -53,8 +53,8 @@ MISTAKES = {
     "export {run}": "--to",
     "export nowhere --to m.nir": "nowhere",
     "export . --to m.nir": "config.json",
-    "export {run} --to taken": "taken is there already: name another file",
-    "export {run} --to gone/m.nir": "there is no folder gone",
+    "export {run} --to taken": "taken already exists: name another file",
+    "export {run} --to gone/m.nir": "the folder gone does not exist",
     "export {run} --to m.nir --tick 0": "tick",
     "export {run} --to m.nir --which bst": "'bst'",
 }
@@ -70,11 +70,11 @@ def test_mistakes(words, trained, here):
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        ("train digits", "NIR is for spiking networks, but the model has Prototypical("),
-        ("train spiking-digits --model.dynamics.lam 0.5 --model.dynamics.coder bernoulli", "`coder` is Bernoulli()"),
+        ("train digits", "must have spiking dynamics, got Prototypical("),
+        ("train spiking-digits --model.dynamics.lam 0.5 --model.dynamics.coder bernoulli", "got Bernoulli()"),
     ],
 )
-def test_a_model_that_has_no_expression(words, part, here):
+def test_unsupported_models(words, part, here):
     call(f"{words} {SHORT} --out run").done()
     before = files(here)
     assert part in call("export run --to model.nir").complaint()
@@ -87,7 +87,7 @@ def test_without_nir(trained, here, monkeypatch):
     assert files(here) == {}
 
 
-def test_single_precision_weights_stay(trained):
+def test_single_precision_weights_stay_single(trained):
     weight = load(trained).network.connections[0].weight
     assert weight.dtype == torch.float32
     assert to_nir(load(trained)).nodes["up_0_1"].weight.dtype.name == "float32"

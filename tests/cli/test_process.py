@@ -1,4 +1,4 @@
-"""The command line as a process of its own: how it starts, how it is stopped, and what becomes of its output."""
+"""The command line as a process: how it starts, how signals stop it, and where its output goes."""
 
 import os
 import select
@@ -16,18 +16,20 @@ from forked import COMPLAINED, SAID, appears, command, command_on_terminal, comm
 from small_team import End, another, elsewhere
 from small_trainings import outcome
 
+pytestmark = pytest.mark.slow
+
 TRAIN = ["train", "digits", "--no-plots", "--epochs", "3", "--checkpoint-every", "0.1", "--out", "run"]
 RESUME = ["train", "--no-plots", "--resume", "run"]
 
 
 def run(word: str, **options) -> subprocess.CompletedProcess[str]:
-    """A process that is forked from nobody, to its very end."""
+    """Run a new Python process to its end."""
     command = [sys.executable, "-W", "error", "-m", "eqprop", word]
     return subprocess.run(command, text=True, timeout=120, check=False, **options)
 
 
 def begin(folder: Path, *words: str, number: int) -> tuple[End, str, str]:
-    """Start a training, send it a signal after its first epoch, and wait: how it ends, and what it said."""
+    """Start a training, send it a signal after its first epoch, and return how it ends, its output and its errors."""
     with another(command, words, folder) as process:
         assert appears(folder / SAID, "\n")
         process.send(0, number)
@@ -35,7 +37,7 @@ def begin(folder: Path, *words: str, number: int) -> tuple[End, str, str]:
     return end, *((folder / name).read_text() for name in (SAID, COMPLAINED))
 
 
-def test_it_is_a_module_and_a_mistake_is_three_lines_at_most(tmp_path):
+def test_it_is_a_module_and_reports_a_mistake_in_one_line(tmp_path):
     done = run("trian", cwd=tmp_path, capture_output=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "eqprop: there is no command 'trian': did you mean 'train'?\n"
@@ -43,14 +45,14 @@ def test_it_is_a_module_and_a_mistake_is_three_lines_at_most(tmp_path):
 
 
 def test_killed_and_resumed(tmp_path):
-    """Another process goes on, and ends where this one ends without a stop."""
+    """A resumed training has the results of one that was not killed."""
     call(" ".join(TRAIN[:-1]), str(tmp_path / "whole")).done()
     end, said, complained = begin(tmp_path, *TRAIN, number=signal.SIGKILL)
     assert (end, complained) == (End(code=-signal.SIGKILL), "")
     assert len(said.splitlines()) < 3
     assert elsewhere(command, RESUME, tmp_path).done() == 0
     assert (tmp_path / COMPLAINED).read_text() == ""
-    assert "goes on after epoch" in (tmp_path / SAID).read_text()
+    assert "resumes after epoch" in (tmp_path / SAID).read_text()
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
@@ -63,8 +65,8 @@ def test_stopped_by_a_signal(number, code, tmp_path):
     assert RunFolder(tmp_path / "run").last.is_file()
 
 
-def test_a_reader_that_has_gone(tmp_path):
-    """As of ``eqprop recipes | head -1``: the code of a broken pipe, and not a word of it."""
+def test_standard_output_is_closed(tmp_path):
+    """As in ``eqprop recipes | head -1``: the exit code of a broken pipe, and no message."""
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -74,8 +76,8 @@ def test_a_reader_that_has_gone(tmp_path):
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_a_reader_that_goes_during_a_training(tmp_path):
-    """It is told how to go on."""
+def test_standard_output_is_closed_during_a_training(tmp_path):
+    """The error says how to go on."""
     assert elsewhere(command_to_nobody, TRAIN, tmp_path).done() == 141
     complained = (tmp_path / COMPLAINED).read_text()
     assert "Broken pipe" not in complained
@@ -85,7 +87,7 @@ def test_a_reader_that_goes_during_a_training(tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
 def test_an_output_on_a_full_disk(tmp_path):
-    """A code that is not 0, and a line that says why."""
+    """The exit code is not 0, and a line says why."""
     assert elsewhere(command_to_full_disk, ["--help"], tmp_path).done() in (1, 2)
     complained = (tmp_path / COMPLAINED).read_text()
     assert "No space left on device" in complained
@@ -93,7 +95,7 @@ def test_an_output_on_a_full_disk(tmp_path):
 
 
 def open_terminal() -> tuple[int, int]:
-    """A terminal of 80 columns: the end of who sits at it, and the other one."""
+    """Open a terminal of 80 columns and return both of its ends."""
     import fcntl
     import struct
     import termios
@@ -104,7 +106,7 @@ def open_terminal() -> tuple[int, int]:
 
 
 def shown_on(master: int, stop_at: bytes | None = None) -> str:
-    """All that a terminal shows until its process ends; Ctrl-C is pressed when it shows that."""
+    """Return all that a terminal shows until its process ends; press Ctrl-C when it shows ``stop_at``."""
     shown, asked, end = b"", stop_at is None, time.monotonic() + 60
     while time.monotonic() < end:
         if select.select([master], [], [], 0.1)[0]:
@@ -119,7 +121,7 @@ def shown_on(master: int, stop_at: bytes | None = None) -> str:
 
 
 def assert_clean(text: str, last: str) -> None:
-    """The bar is drawn in one line and taken away, and the cursor is shown again."""
+    """Assert that the bar was drawn in one line and removed, and that the cursor is visible again."""
     assert frames(text)[-1] == last
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
     assert any("━" in line for line in frames(text))
@@ -127,7 +129,7 @@ def assert_clean(text: str, last: str) -> None:
 
 
 def on_terminal(folder: Path, *words: str, stop_at: bytes | None = None) -> tuple[int, str]:
-    """The code of a command, and what its terminal shows."""
+    """Return the exit code of a command and what its terminal shows."""
     master, slave = open_terminal()
     with another(command_on_terminal, words, folder, os.ttyname(slave)) as process:
         assert appears(folder / "run" / "config.json")  # it has opened the terminal
@@ -146,7 +148,7 @@ def test_on_a_terminal(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
 def test_interrupted_on_a_terminal(tmp_path):
-    """Ctrl-C is a key."""
+    """Ctrl-C is pressed on the terminal."""
     code, text = on_terminal(tmp_path, *TRAIN, "--epochs", "300", stop_at=b"epoch   2/300")
     assert code == 130
     assert_clean(text, "stopped; go on with `eqprop train --resume run`")

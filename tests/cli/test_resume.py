@@ -1,4 +1,4 @@
-"""Runs that were stopped, damaged or are in use, by the command line: they go on to the same end, or are left as they are."""
+"""Runs that were stopped, are damaged or in use: they resume with identical results, or are not changed."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """An empty working folder."""
+    """Work in an empty folder."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -51,7 +51,7 @@ def here(tmp_path, monkeypatch):
 
 @contextmanager
 def after_epoch(epoch: int, act):
-    """Something happens as soon as that epoch was told of."""
+    """Call a function as soon as that epoch was reported."""
     told = PlainLines.on_epoch_end
 
     def tell(self, row):
@@ -65,7 +65,7 @@ def after_epoch(epoch: int, act):
 
 
 def stopped(folder, number=signal.SIGINT, epoch=2):
-    """A training that a signal stopped in the batch after that epoch."""
+    """Train until a signal stops it in the batch after that epoch."""
     with after_epoch(epoch, lambda: signal.raise_signal(number)):
         return call(f"{TRAIN} --out {folder}")
 
@@ -81,26 +81,26 @@ def half(tmp_path_factory):
 
 @pytest.fixture
 def broken(half, here):
-    """A copy of it, to be broken."""
+    """A copy of the stopped training, to be damaged."""
     return Path(shutil.copytree(half, here / "run"))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_a_training_which_goes_on_to_the_same_end(number, code, here, whole):
+def test_a_training_stopped_by_a_signal_resumes_with_identical_results(number, code, here, whole):
     answer = stopped("run", number)
     assert answer.code == code
     assert answer.err == "stopped; go on with `eqprop train --resume run`\n"
     assert [line.split("epoch ")[1][0] for line in answer.out.splitlines()] == ["1", "2"]
     torch.manual_seed(123)  # what torch's default generator holds is another matter
     said = call(f"{RESUME} run").done().splitlines()
-    assert "goes on after epoch 2" in said[0]
+    assert "resumes after epoch 2" in said[0]
     assert "epoch 3/3" in said[1]
     assert said[2:] == ["results in run"]
     assert outcome(here / "run") == outcome(whole)
     assert (here / "run" / CONFIG).read_bytes() == (whole / CONFIG).read_bytes()
 
 
-def test_a_second_signal_stops_it_at_once_and_it_still_goes_on(here, whole):
+def test_after_a_second_signal_it_still_resumes(here, whole):
     def twice():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
@@ -121,7 +121,7 @@ def test_stopped_again_and_again(here, whole):
     assert outcome(here / "run") == outcome(whole)
 
 
-def test_what_torch_draws_elsewhere_changes_no_byte(here, whole):
+def test_the_default_generator_does_not_affect_results(here, whole):
     torch.manual_seed(987)
     call(f"{TRAIN} --out run").done()
     assert outcome(here / "run") == outcome(whole)
@@ -291,7 +291,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("part", CHANGES)
 def test_a_configuration_that_was_changed_on_the_way(part, here, broken):
-    """It would end neither as the one run nor as the other."""
+    """A run whose configuration was changed cannot be resumed: its results would belong to neither."""
     config = broken / CONFIG
     config.write_text(CHANGES[part](Run.from_json(config.read_text())).to_json())
     before = files(here)
@@ -313,7 +313,7 @@ ROWS = {
 
 @pytest.mark.parametrize("damage", ROWS)
 def test_damaged_metrics(damage, here, broken):
-    """Epochs that the checkpoint has behind it must be there: they cannot be measured again."""
+    """Rows of epochs before the checkpoint must be there, as they cannot be measured again."""
     ROWS[damage](broken / METRICS)
     before = files(here)
     assert "metrics.jsonl" in call(f"{RESUME} run").complaint()
@@ -328,14 +328,14 @@ def test_metrics_that_cannot_be_drawn(damage, here, broken):
     assert files(here) == before
 
 
-def test_half_a_line_that_a_kill_left_is_no_damage(whole, broken):
+def test_half_a_line_that_a_kill_left_is_dropped(whole, broken):
     with (broken / METRICS).open("a") as file:
         file.write('{"epoch": 3, "train_c')
     call(f"{RESUME} run").done()
     assert outcome(broken) == outcome(whole)
 
 
-def test_one_bad_run_of_a_study_is_found_before_the_others_are_trained(here):
+def test_an_invalid_run_is_found_before_the_others_are_trained(here):
     with after_epoch(1, lambda: signal.raise_signal(signal.SIGINT)):
         call("train digits --no-plots --epochs 2 --seeds 2 --out study")
     (here / "study" / "seed-1" / CONFIG).write_text("{")
@@ -352,7 +352,7 @@ def test_a_study_is_no_run_to_evaluate(here):
 
 @contextmanager
 def no_file_larger_than(size):
-    """What a full disk looks like, for this process."""
+    """Limit the size of files, which has the effect of a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -368,20 +368,20 @@ def test_a_full_disk(when, here, whole):
     with no_file_larger_than(20_000):
         answer = call(f"{RESUME} run" if when == "later" else f"{TRAIN} --out run")
     assert answer.code == 1
-    assert "--resume run" in answer.broadcast()
+    assert "--resume run" in answer.error()
     assert "too large" in answer.err
     assert not [name for name in files(here) if ".part" in name or ".tmp" in name]
     call(f"{RESUME} run").done()
     assert outcome(here / "run") == outcome(whole)
 
 
-def test_a_disk_full_of_pictures_costs_no_training(here, whole):
-    """The training is done, and the command that draws them later is told."""
+def test_a_disk_full_of_figures_does_not_lose_the_training(here, whole):
+    """The training finishes, and the error says how to draw the figures later."""
     with no_file_larger_than(70_000):
         answer = call(f"{TRAIN.replace(' --no-plots', '')} --out run")
     assert outcome(here / "run") == outcome(whole)
     assert answer.code == 1
-    assert "run" in answer.broadcast()
+    assert "run" in answer.error()
     assert "eqprop plot run" in answer.err
     assert not [name for name, content in files(here).items() if content is not None and len(content) == 70_000]
 
@@ -389,7 +389,7 @@ def test_a_disk_full_of_pictures_costs_no_training(here, whole):
 def test_a_rate_of_a_million_diverges(here):
     answer = call("train digits --no-plots --epochs 2 --model.activation identity --optimizer.rates 1e6 --out run")
     assert answer.code == 1
-    assert "diverged" in answer.broadcast()
+    assert "diverged" in answer.error()
     assert "run" in answer.err
     assert "learning rate" in answer.err
     said = call("evaluate run")
@@ -409,7 +409,7 @@ def test_a_rate_of_a_million_into_saturation_is_warned_of(here):
 @pytest.mark.filterwarnings("always")
 @pytest.mark.parametrize("options", ["--data.batch-size 1437", "--model.sizes 64 32 16 10 --optimizer.rates 0.2"])
 def test_a_slow_beginning_is_not_warned_of(options, here):
-    """These learn, if not in the first epoch."""
+    """These trainings learn, but not in the first epoch."""
     assert "does not learn" not in call(f"train digits --no-plots --epochs 2 {options} --out run").err
 
 

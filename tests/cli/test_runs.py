@@ -1,4 +1,4 @@
-"""Commands that do their work: what they say without a terminal, what they leave behind, and that it can be relied upon."""
+"""Commands that succeed: their output without a terminal, and the files that they write."""
 
 import getpass
 import json
@@ -13,7 +13,7 @@ import torch
 from command import call, files
 from eqprop import BPTT, ContinualEP, EquilibriumProp, Settle
 from eqprop.cli import main
-from eqprop.cli.overrides import swapped
+from eqprop.cli.overrides import apply_overrides
 from eqprop.papers.registry import RECIPES, baseline, recipe
 from eqprop.training import checkpoint
 from eqprop.training.run_folder import RunFolder
@@ -26,14 +26,14 @@ TRAIN = "train digits --no-plots"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Two epochs with a validation split, all that a run can leave, and what was said."""
+    """A run of two epochs with a validation split and figures, and the output of its training."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     return folder, call(f"train digits --epochs 2 --data.validation 200 --seed 3 --out {folder}").done()
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """EP and BPTT, two seeds; so small a rate that the weights stay as they were drawn, and too few samples to complain."""
+    """EP and BPTT, two seeds, with a learning rate that does not change the weights, and too few samples for a warning."""
     folder = tmp_path_factory.mktemp("compared") / "runs"
     options = "--no-plots --epochs 1 --seeds 2 --seed 5 --optimizer.rates 1e-30 --data.validation 1340"
     return folder, call(f"compare digits {options} --out {folder}").done()
@@ -41,7 +41,7 @@ def compared(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """An empty working folder."""
+    """Work in an empty folder."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -53,7 +53,7 @@ def rows(folder) -> list[dict]:
 
 
 def cells(table: str) -> list[list[str]]:
-    """The rows of a table in Markdown."""
+    """Return the cells of a Markdown table."""
     lines = [line for line in table.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
@@ -94,7 +94,7 @@ def test_what_a_run_leaves(trained):
     )
 
 
-def test_a_run_tells_nothing_of_the_person_and_the_machines_name(trained):
+def test_files_of_a_run_do_not_name_user_machine_or_folder(trained):
     folder, _ = trained
     for name, content in files(folder).items():
         if content is not None and not name.endswith(".png"):
@@ -128,7 +128,7 @@ def test_the_next_free_folder_is_taken(here):
 
 
 def test_several_at_once_take_a_folder_each(here, monkeypatch):
-    """Nobody named one, so none is in the way of another that started while the data were read."""
+    """Without --out, a run that another process creates meanwhile is no error: the next number is taken."""
 
     def other(*arguments):
         create_run(replace(recipe("digits"), seed=9), "runs/digits")
@@ -159,8 +159,12 @@ def test_both_ways_to_write_an_option_and_the_last_one_counts(here):
     ("options", "part", "expected"),
     [
         ("--estimator ep", "estimator", "EquilibriumProp(free_steps=20, nudged_steps=10, beta=0.2, nudging='centred')"),
-        ("--estimator bptt", "estimator", "BPTT(free_steps=20, unrolled_steps=11)"),
-        ("--estimator bptt --estimator.unrolled-steps 5", "estimator", "BPTT(free_steps=20, unrolled_steps=5)"),
+        ("--estimator bptt", "estimator", "BPTT(free_steps=20, unrolled_steps=11, surrogate=False)"),
+        (
+            "--estimator bptt --estimator.unrolled-steps 5",
+            "estimator",
+            "BPTT(free_steps=20, unrolled_steps=5, surrogate=False)",
+        ),
         ("--estimator implicit", "estimator", "ImplicitDiff(free_steps=20"),
         (
             "--estimator continual-ep",
@@ -176,6 +180,8 @@ def test_both_ways_to_write_an_option_and_the_last_one_counts(here):
         ("--optimizer adam", "optimizer", "Adam(rates=(0.001,), betas=(0.9, 0.999)"),
         ("--optimizer adam --optimizer.betas 0.8 0.99", "optimizer", "betas=(0.8, 0.99)"),
         ("--optimizer.rates 0.2 0.1 --optimizer.momentum 0.5", "optimizer", "SGD(rates=(0.2, 0.1), momentum=0.5"),
+        ("--optimiser adam --optimiser.rates=0.01", "optimizer", "Adam(rates=(0.01,)"),
+        ("--data.normalise 0.1:0.3", "data", "normalize=Normalize(mean=(0.1,), std=(0.3,))"),
         ("--schedule constant", "schedule", "Constant()"),
         ("--schedule step --schedule.every 2", "schedule", "StepDecay(every=2"),
         ("--schedule.floor 0.1", "schedule", "Cosine(floor=0.1)"),
@@ -185,8 +191,8 @@ def test_both_ways_to_write_an_option_and_the_last_one_counts(here):
         ("--data.batch-size 100 --data.validation 30", "data", "batch_size=100, validation=30"),
     ],
 )
-def test_options_reach_the_run(options, part, expected, here, monkeypatch):
-    monkeypatch.setattr("eqprop.cli.commands.train.carry_out", lambda *arguments: None)
+def test_options_set_fields_of_the_run(options, part, expected, here, monkeypatch):
+    monkeypatch.setattr("eqprop.cli.commands.train.train_runs", lambda *arguments: None)
     assert call(f"{TRAIN} --out run {options}").done() == "results in run\n"
     run = read_run(here / "run")
     assert expected in repr(getattr(run, part))
@@ -209,21 +215,21 @@ def test_another_estimator_trains_as_well(here):
         assert rows(here / word)[0]["test_error"] < 0.5
 
 
-def test_the_words_of_estimators_lead_back():
-    """They keep T, K, beta and nudging."""
+def test_estimators_are_replaced_and_restored():
+    """Replacing an estimator keeps T, K, beta and nudging, so that replacing it back restores the run."""
     run = recipe("cvf-1h")
     for words in (["ep", "continual-sgd"], ["continual-ep", "continual-sgd"], ["continual-sgd"]):
         again = run
         for word in words:
-            again = swapped(again, ["--estimator", word])
+            again = apply_overrides(again, ["--estimator", word])
         assert again == run
-    assert swapped(recipe("p-1h"), ["--estimator", "ep"]) == recipe("p-1h")
+    assert apply_overrides(recipe("p-1h"), ["--estimator", "ep"]) == recipe("p-1h")
     settle = replace(run, estimator=EquilibriumProp(40, Settle(15, tol=1e-3), 0.2))
-    assert swapped(settle, ["--estimator", "continual-ep"]).estimator == ContinualEP(40, 15, 0.2)
+    assert apply_overrides(settle, ["--estimator", "continual-ep"]).estimator == ContinualEP(40, 15, 0.2)
 
 
 def test_rates_of_the_optimizer_are_those_of_a_continual_phase(here):
-    """One option sets both."""
+    """--optimizer.rates also sets the rates inside the nudged phase, unless --estimator.rates is given."""
     words = f"{TRAIN} --epochs 1 --estimator continual-sgd --optimizer.rates 0.05 0.02"
     call(f"{words} --out one").done()
     call(f"{words} --estimator.rates 0.05 0.02 --schedule constant --out two").done()
@@ -307,7 +313,7 @@ def test_compare_draws_a_picture(here, monkeypatch):
 def test_pictures_of_a_run_can_be_drawn_again(trained, here):
     folder, _ = trained
     before = files(folder)
-    assert call(f"plot {folder}").done() == f"pictures in {folder / 'plots'}\n"
+    assert call(f"plot {folder}").done() == f"plots in {folder / 'plots'}\n"
     assert files(folder) == before
 
 
@@ -316,7 +322,7 @@ def test_pictures_of_several_runs(compared, monkeypatch):
     folder = compared[0] / "ep"
     said = call(f"plot {folder}").done().splitlines()
     places = [folder / "seed-5", folder / "seed-6", folder]
-    assert sorted(said) == sorted(f"pictures in {place / 'plots'}" for place in places)
+    assert sorted(said) == sorted(f"plots in {place / 'plots'}" for place in places)
     assert all((place / "plots" / "errors.png").is_file() for place in places)
 
 
@@ -335,7 +341,7 @@ def test_tensorboard(here):
     assert [path.name.startswith("events.") for path in (here / "run" / "tensorboard").iterdir()] == [True]
 
 
-def test_without_matplotlib_the_training_is_done_and_it_is_said_once_how_to_get_it(here, monkeypatch):
+def test_without_matplotlib_the_training_succeeds_and_a_line_says_how_to_install_it(here, monkeypatch):
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
     answer = call("train digits --epochs 1 --seeds 2 --out run")

@@ -1,4 +1,4 @@
-"""``eqprop tune``: every setting in a table, a picture and a file, and the cheapest that agrees with BPTT as a command to train."""
+"""``eqprop tune``: table, heat map and file of all settings, and the recommended training command."""
 
 import errno
 import json
@@ -35,14 +35,14 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """All that it can leave, and what was said."""
+    """A tuning with all files, and its output."""
     folder = tmp_path_factory.mktemp("drawn") / "out"
     return folder, call(f"{SMALL} {GRID} --wanted 0.95 --out {folder}").done()
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A training of a split second."""
+    """A short training."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     phases = "--estimator.free-steps 12 --estimator.nudged-steps 4 --estimator.beta 0.3"
     call(f"train digits --model.sizes 64 6 10 --epochs 1 --seed 3 --no-plots {phases} --out {folder}").done()
@@ -61,7 +61,7 @@ def facts(folder) -> dict:
 
 
 def small_run() -> Run:
-    """What ``SMALL`` stands for."""
+    """Return the run of ``SMALL``."""
     run = recipe("digits")
     return replace(run, model=replace(run.model, sizes=(64, 6, 10)))
 
@@ -72,12 +72,12 @@ def test_the_table_has_every_setting(drawn):
     assert settings == [(t, k, b) for t, k, b in product((4, 9), (2, 6), (0.1, 0.2)) if k <= t]
 
 
-def test_the_table_is_what_is_in_the_file(drawn):
+def test_the_table_agrees_with_the_file(drawn):
     folder, said = drawn
     assert "means over 2 batches, initial weights, centred." in said
     for row, cell in zip(table(said), facts(folder)["cells"], strict=True):
         assert int(row["T"]) == cell["free_steps"]
-        assert int(row["steps a batch"]) == cell["cost"] == cell["free_steps"] + 2 * cell["nudged_steps"]
+        assert int(row["steps per batch"]) == cell["cost"] == cell["free_steps"] + 2 * cell["nudged_steps"]
         assert row["same sign"] == f"{100 * cell['same_sign']:.1f}%"
         assert row["worst layer"] == f"{100 * cell['lowest']:.1f}%"
         assert float(row["relative error"]) == pytest.approx(cell["relative_error"], rel=0.01)
@@ -85,7 +85,7 @@ def test_the_table_is_what_is_in_the_file(drawn):
         assert float(row["residual"]) == pytest.approx(cell["residual"], rel=0.1)
 
 
-def test_what_it_leaves(drawn):
+def test_files_of_a_tuning(drawn):
     folder, said = drawn
     assert [name for name in files(folder) if "." in name] == [
         "environment.json", "plots/agreement.png", "plots/agreement.svg", "report.md", "tuning.json",
@@ -98,7 +98,7 @@ def test_what_it_leaves(drawn):
     assert said.splitlines()[-1] == f"results in {folder}"
 
 
-def test_it_is_what_the_library_finds_on_that_model_and_its_first_batches(drawn):
+def test_the_result_agrees_with_the_library(drawn):
     folder, _ = drawn
     found, session = facts(folder), prepare_run(small_run())
     cells = tune(session.model, list(islice(session.train, 2)), Grid((4, 9), (2, 6), (0.1, 0.2), "centred"))
@@ -115,18 +115,18 @@ def cheapest_by_hand(cells: list[dict], wanted: float) -> dict:
 
 
 def command(said: str) -> list[str]:
-    """The words of the advice that are options of the estimator."""
+    """Return the options of the estimator in the recommendation."""
     (line,) = [line for line in said.splitlines() if "--estimator.free-steps" in line]
     return line[line.index("--estimator") :].split()
 
 
 @pytest.mark.parametrize("wanted", [0.0, 0.9, 0.95])
-def test_the_cheapest_is_named_and_its_options_train(wanted, drawn, here):
+def test_the_recommended_options_train(wanted, drawn, here):
     folder, _ = drawn
     best = cheapest_by_hand(facts(folder)["cells"], wanted)
     said = call(f"{SMALL} {GRID} --wanted {wanted} {PLAIN}").done()
     setting = f"T = {best['free_steps']}, K = {best['nudged_steps']}, beta = {best['beta']}"
-    line = f"Cheapest with at least {100 * wanted:g}% of the signs: {setting} ({best['cost']} steps a batch, "
+    line = f"Cheapest with at least {100 * wanted:g}% of the signs: {setting} ({best['cost']} steps per batch, "
     assert f"{line}{best['same_sign']:.1%})" in said
     call("train digits --model.sizes 64 6 10 --epochs 1 --no-plots --out run", *command(said)).done()
     assert read_run(here / "run").estimator == ep.EquilibriumProp(
@@ -134,7 +134,7 @@ def test_the_cheapest_is_named_and_its_options_train(wanted, drawn, here):
     )
 
 
-def test_the_command_for_a_recipe_as_it_stands_can_be_pasted(here):
+def test_the_command_for_an_unchanged_recipe_can_be_pasted(here):
     said = call(f"tune digits {GRID} --wanted 0 {PLAIN}").done()
     (line,) = [line.strip() for line in said.splitlines() if "eqprop train" in line]
     assert line.startswith("eqprop train digits --estimator.free-steps 4 --estimator.nudged-steps 2 --estimator.beta ")
@@ -145,28 +145,29 @@ def test_the_command_for_a_recipe_as_it_stands_can_be_pasted(here):
 @pytest.mark.parametrize(
     "options", ["--model.sizes 64 6 10", "--estimator.nudging one-sided", "--data.batch-size 7", "--name mine"]
 )
-def test_no_command_is_named_that_would_train_something_else(options):
-    """The settings were tried on another model, nudged in another way, or on other batches than the recipe's."""
+def test_no_command_is_printed_for_a_changed_recipe(options):
+    """The settings were measured with another model, nudging or batch size than the recipe's."""
     said = call(f"tune digits {GRID} {options} {PLAIN}").done()
     assert "eqprop train" not in said
     assert "train with the same options and --estimator.free-steps " in said
 
 
-def test_a_strength_is_named_to_its_last_digit():
+def test_beta_is_printed_in_full():
     said = call(f"{SMALL} --free-steps 9 --nudged-steps 6 --betas 0.123456789 --batches 1 {PLAIN}").done()
     assert "means over 1 batch, initial weights, centred." in said
     assert command(said)[-1] == "0.123456789"
 
 
-def test_where_none_agrees_enough_the_nearest_is_named():
+def test_the_closest_setting_is_named_if_none_agrees_enough():
     said = call(f"{SMALL} --free-steps 4 --nudged-steps 1 2 --betas 0.1 --wanted 0.9999 {PLAIN}").done()
     top = max(table(said), key=lambda row: float(row["same sign"].rstrip("%")))
-    assert f"No setting agrees in 99.99% of the signs: T = {top['T']}, K = {top['K']}, beta = 0.1 (" in said
-    assert "comes nearest" in said
+    assert (
+        f"No setting agrees in 99.99% of the signs. The closest is T = {top['T']}, K = {top['K']}, beta = 0.1 (" in said
+    )
     assert "eqprop train" not in said
 
 
-def test_what_is_tried_where_nothing_is_named(here):
+def test_default_grid(here):
     """Half, once and twice the recipe's phases, a quarter to twice its strength."""
     call(
         f"tune digits --model.sizes 64 3 10 --estimator.free-steps 6 --estimator.nudged-steps 3 --batches 1 {PLAIN}"
@@ -188,7 +189,7 @@ def test_what_is_tried_where_nothing_is_named(here):
         (ep.EnergyDescent(), 0.5, (0.125, 0.25, 0.5, 1.0)),
     ],
 )
-def test_strengths_that_the_dynamics_do_not_bear_are_not_tried_unasked(dynamics, beta, tried):
+def test_default_betas_are_stable(dynamics, beta, tried):
     run = small_run()
     options = Tune(
         replace(run, model=replace(run.model, dynamics=dynamics), estimator=replace(run.estimator, beta=beta))
@@ -202,14 +203,14 @@ def test_one_step_is_the_shortest_phase():
     assert (Tune(run).grid.free_steps, Tune(run).grid.nudged_steps) == ((1, 2), (1, 2))
 
 
-def test_the_nudging_is_the_estimators(here):
+def test_nudging_is_that_of_the_estimator(here):
     call(f"{SMALL} {GRID} --estimator.nudging one-sided {PLAIN}").done()
     found = facts(here / "out")
     assert found["nudging"] == "one-sided"
     assert all(cell["cost"] == cell["free_steps"] + cell["nudged_steps"] for cell in found["cells"])
 
 
-def test_batches_are_so_many_of_that_size(here, monkeypatch):
+def test_number_and_size_of_batches(here, monkeypatch):
     seen = []
 
     def noted(model, batches, grid, progress):
@@ -221,13 +222,13 @@ def test_batches_are_so_many_of_that_size(here, monkeypatch):
     assert seen == [(30, 30)] * 4
 
 
-def test_the_threads_are_those_of_the_run(here):
+def test_threads_are_those_of_the_run(here):
     call(f"{SMALL} --free-steps 4 --nudged-steps 2 --betas 0.1 --batches 1 --threads 2 {PLAIN}").done()
     assert json.loads((here / "out" / "environment.json").read_text())["threads"] == 2
     assert torch.get_num_threads() == 1
 
 
-def test_a_run_folder_gives_its_weights(trained, here):
+def test_a_run_folder_provides_weights(trained, here):
     said = call(f"tune {trained} --free-steps 12 --nudged-steps 4 --betas 0.3 --batches 2 {PLAIN}").done()
     assert "trained, epoch 1 weights, centred" in said
     found, session = facts(here / "out"), prepare_run(read_run(trained))
@@ -237,7 +238,7 @@ def test_a_run_folder_gives_its_weights(trained, here):
     assert found["weights"] == "trained, epoch 1"
 
 
-def test_a_run_folder_gives_its_own_phases_to_begin_with_and_is_not_written_to(trained, here):
+def test_a_run_folder_provides_the_default_phases_and_is_not_modified(trained, here):
     before = files(trained)
     call(f"tune {trained} --batches 1 {PLAIN}").done()
     assert files(trained) == before
@@ -246,13 +247,13 @@ def test_a_run_folder_gives_its_own_phases_to_begin_with_and_is_not_written_to(t
     assert {c["nudged_steps"] for c in cells} == {2, 4, 8}
 
 
-def test_the_next_free_folder_is_taken(here):
+def test_the_next_free_folder_is_used(here):
     for _ in range(2):
         call(f"{SMALL} --free-steps 2 --nudged-steps 1 --betas 0.1 --batches 1 --no-plots").done()
     assert sorted(path.name for path in (here / "runs").iterdir()) == ["tune-digits", "tune-digits-2"]
 
 
-def test_nothing_in_its_files_is_of_this_machine(here, monkeypatch):
+def test_files_contain_no_personal_data(here, monkeypatch):
     small = small_mnist()
     monkeypatch.setitem(SOURCES, "mnist", small.source)
     small.put(here / "root")
@@ -261,7 +262,7 @@ def test_nothing_in_its_files_is_of_this_machine(here, monkeypatch):
     assert all(str(here).encode() not in content for content in files(here / "out").values())
 
 
-def test_the_helps():
+def test_help_texts():
     said = call("tune --help").done()
     names = set(re.findall(r"[\w-]+", said.split("recipes:")[1].split("RUN_FOLDER:")[0]))
     assert names == set(RECIPES)
@@ -286,16 +287,16 @@ OPTIONS = {
     "toy": "'toy'",  # a check of the theorem, and nothing to train
     "--batches 2 digits": "'--batches'",
     "digits extra": "extra",
-    "digits --beta 0.1": "did you mean --betas",
+    "digits --beta 0.1": "--betas",
     "digits --free-steps 0": "--free-steps must be a whole number of at least 1, got 0",
     "digits --free-steps ten": "'ten'",
     "digits --nudged-steps -1": "got -1",
-    "digits --free-steps 5 8 --nudged-steps 9": "--nudged-steps must be at most the 8 free steps, got 9",
-    "digits --estimator.free-steps 4": "--nudged-steps must be at most the 4 free steps, got 10",
+    "digits --free-steps 5 8 --nudged-steps 9": "must be at most the 8 free steps, got 9",
+    "digits --estimator.free-steps 4": "must be at most the 4 free steps, got 10",
     "digits --estimator.free-steps 0": "got 0",
     "digits --betas 0": "--betas must be non-zero and finite, got 0.0",
     "digits --betas nan": "got nan",
-    "digits --model.dynamics.nudge outside --betas 1.5": "--betas = 1.5",
+    "digits --model.dynamics.nudge outside --betas 1.5": " = 1.5",
     "digits --model.dynamics.nudge outside --estimator.beta 1.5": "1.5",
     "digits --batches 0": "--batches must be a whole number of at least 1, got 0",
     "digits --wanted 90": "--wanted must be",
@@ -319,7 +320,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_a_mistake(options, here, tmp_path):
+def test_mistakes(options, here, tmp_path):
     obstruct(here)
     before = files(tmp_path)
     assert OPTIONS[options] in call(f"tune {options}").complaint()
@@ -335,14 +336,14 @@ def test_weights_of_another_size(trained, tmp_path):
 def test_a_run_by_bptt(here, tmp_path):
     create_run(baseline(recipe("digits")), here / "bptt")
     before = files(tmp_path)
-    assert "needs a run by EP, got one by BPTT" in call("tune bptt").complaint()
+    assert "this run trains by BPTT" in call("tune bptt").complaint()
     assert files(tmp_path) == before
 
 
 # what cannot be helped
 
 
-def test_stopped_while_it_tries(tmp_path, monkeypatch):
+def test_interrupted_while_tuning(tmp_path, monkeypatch):
     told = []
 
     def tell(done, total):
@@ -358,7 +359,7 @@ def test_stopped_while_it_tries(tmp_path, monkeypatch):
     assert files(tmp_path) == before
 
 
-def test_weights_that_are_not_finite(tmp_path, monkeypatch):
+def test_non_finite_weights(tmp_path, monkeypatch):
     build = Run.build
 
     def bad(self):
@@ -371,7 +372,7 @@ def test_weights_that_are_not_finite(tmp_path, monkeypatch):
     before = files(tmp_path)
     answer = call(f"{SMALL} {GRID} --out out")
     assert (answer.code, answer.out) == (1, "")
-    assert "digits: parameter connections.0.weight is not finite" in answer.broadcast()
+    assert "digits: parameter connections.0.weight is not finite" in answer.error()
     assert files(tmp_path) == before
 
 
@@ -382,12 +383,12 @@ def test_a_full_disk(here, monkeypatch):
     monkeypatch.setattr("eqprop.cli.commands.tune.write_atomic", full)
     answer = call(f"{SMALL} {GRID} {PLAIN}")
     assert answer.code == 1
-    assert answer.broadcast() == "eqprop: out: No space left on device: make room, then do it again in another folder\n"
+    assert answer.error() == "eqprop: out: No space left on device: make room, then do it again in another folder\n"
     assert len(table(answer.out)) == 6, "the table was said before"
     assert not (here / "out" / "tuning.json").exists()
 
 
-def test_without_matplotlib_the_results_are_there_and_it_is_said_how_to_get_the_picture(here, monkeypatch):
+def test_without_matplotlib_results_are_written_and_the_extra_is_named(here, monkeypatch):
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
     answer = call(f"{SMALL} {GRID} --out out")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import eqprop as ep
-from eqprop.spiking import Bernoulli, Decay, late, record, saturation
+from eqprop.spiking import Bernoulli, Decay, lagging, record, saturation
 
 
 def constant_input(values, **options) -> tuple[ep.Model, torch.Tensor]:
@@ -40,11 +40,11 @@ def test_a_coder_saturates_until_its_residual_is_sent(lam, peak, ticks):
     """For s = 0.9 the first residual is 0.9 / lambda - 1, and each tick reduces it by 0.1 until it is 1/2."""
     model, x = constant_input([0.9], lam=lam)
     found = record(model, x, ticks + 40)
-    wound = found.wound_up[0]
+    saturated = found.saturation[0]
     assert record(model, x, 1).state.coder[0].item() == pytest.approx(peak)
-    assert wound[: ticks - 1].eq(1).all()
-    assert wound[ticks + 1 :].eq(0).all()
-    assert found.wound_up[1].eq(0).all()
+    assert saturated[: ticks - 1].eq(1).all()
+    assert saturated[ticks + 1 :].eq(0).all()
+    assert found.saturation[1].eq(0).all()
 
 
 @pytest.mark.parametrize(("lam", "last"), [(0.05, 186), (0.1, 15), (0.2, 5)])
@@ -55,7 +55,7 @@ def test_how_long_the_decoded_value_is_wrong(lam, last):
     assert int(off.nonzero().max()) + 1 == pytest.approx(last, abs=1)
 
 
-def test_late_units_are_decoded_with_an_error_above_lambda():
+def test_lagging_units_are_decoded_with_an_error_above_lambda():
     """The fifth unit, at 1, has a constant residual and is decoded correctly; units at 0 send nothing."""
     values = [0.9, 0.5, 0.96, 0.0, 1.0]
     model, x = constant_input(values, lam=0.05)
@@ -64,7 +64,7 @@ def test_late_units_are_decoded_with_an_error_above_lambda():
     assert [phi > 0.5 for phi in residuals] == [True, False, True, False, True]
     assert saturation(state).each == (3 / 5, 0.0)
     assert saturation(state).total == 3 / 6
-    assert late(model.dynamics, state, x) == (pytest.approx(1 / 4), 0.0)  # .96 is decoded as 1
+    assert lagging(model.dynamics, state, x) == (pytest.approx(1 / 4), 0.0)  # .96 is decoded as 1
 
 
 def test_a_negative_residual_stops_spikes_until_it_has_recovered():
@@ -73,9 +73,9 @@ def test_a_negative_residual_stops_spikes_until_it_has_recovered():
     state = record(model, x, 100).state
     down = state._replace(coder=(torch.full_like(x, -6.0), state.coder[1]))
     assert saturation(down).each[0] == 1.0
-    assert late(model.dynamics, down, x) == (1.0, 0.0)
+    assert lagging(model.dynamics, down, x) == (1.0, 0.0)
     after = record(model, x, 60, state=down)
-    assert after.wound_up[0].tolist() == [1.0] * 18 + [0.0] * 42
+    assert after.saturation[0].tolist() == [1.0] * 18 + [0.0] * 42
     assert after.counts[0].item() == pytest.approx(-6 + 60 * 0.3, abs=0.5)
 
 
@@ -85,7 +85,7 @@ def test_a_negative_residual_stops_spikes_until_it_has_recovered():
 def test_coders_without_residual_do_not_saturate(options):
     model, x = constant_input([0.9, 0.2], **options)
     found = record(model, x, 80)
-    assert saturation(found.state).total == late(model.dynamics, found.state, x)[0] == 0
+    assert saturation(found.state).total == lagging(model.dynamics, found.state, x)[0] == 0
 
 
 def test_decoded_values_equal_the_recursion():

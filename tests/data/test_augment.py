@@ -1,4 +1,4 @@
-"""Augmentation: every image is cut out of its padded self where the draw says, and seed and epoch alone decide what is drawn."""
+"""Augmented images are the windows that were drawn from their padded images; only seed and epoch decide the draw."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ from eqprop.training import rng as seeding
 
 
 def padded(image: np.ndarray, pad: int, border: str, black: list[float]) -> np.ndarray:
-    """One image ``(C, H, W)`` with its border, pixel by pixel."""
+    """Pad one image ``(C, H, W)``, pixel by pixel."""
     channels, height, width = image.shape
     out = np.empty((channels, height + 2 * pad, width + 2 * pad), image.dtype)
     for c in range(channels):
@@ -31,13 +31,13 @@ def padded(image: np.ndarray, pad: int, border: str, black: list[float]) -> np.n
 
 
 def cut(image: np.ndarray, row: int, column: int, mirror: int, size: tuple[int, int]) -> np.ndarray:
-    """What is seen of a padded image from that corner on, mirrored or not."""
-    seen = image[:, row : row + size[0], column : column + size[1]]
-    return seen[:, :, ::-1] if mirror else seen
+    """Cut a window from a padded image at a corner; mirror it if asked."""
+    window = image[:, row : row + size[0], column : column + size[1]]
+    return window[:, :, ::-1] if mirror else window
 
 
-def slowly(x: torch.Tensor, drawn: torch.Tensor, augment: Augment, black: list[float]) -> torch.Tensor:
-    """The definition, one image after the other."""
+def augment_by_loops(x: torch.Tensor, drawn: torch.Tensor, augment: Augment, black: list[float]) -> torch.Tensor:
+    """Augment images one by one, by the definition."""
     images = x.numpy()
     return torch.from_numpy(
         np.stack(
@@ -53,27 +53,27 @@ augments = st.builds(Augment, st.integers(0, 2), st.booleans(), st.sampled_from(
 
 
 @given(augments, st.integers(1, 6), st.integers(1, 3), st.integers(3, 6), st.integers(3, 6), st.integers(0, 99))
-def test_it_is_the_definition(augment, n, channels, height, width, seed):
+def test_augmentation_follows_the_definition(augment, n, channels, height, width, seed):
     source = torch.Generator().manual_seed(seed)
     x = torch.rand(n, channels, height, width, generator=source, dtype=torch.float32)
     black = torch.rand(channels, 1, 1, generator=source, dtype=torch.float32)
     drawn = augment.draw(n, source)
-    wanted = slowly(x, drawn, augment, black.flatten().tolist())
+    wanted = augment_by_loops(x, drawn, augment, black.flatten().tolist())
     assert torch.equal(augment(x, drawn, black), wanted)
     if channels == 1:
         assert torch.equal(augment(x[:, 0], drawn, black), wanted[:, 0])
 
 
 def test_every_corner_and_both_mirrors():
-    """All that can be drawn, on an image that is no square."""
+    """Every possible draw, on an image that is not square."""
     augment = Augment(pad=2)
     drawn = torch.cartesian_prod(torch.arange(5), torch.arange(5), torch.arange(2))
     x = torch.rand(1, 2, 4, 3).expand(50, -1, -1, -1)
-    assert torch.equal(augment(x, drawn, -1.0), slowly(x, drawn, augment, [-1.0, -1.0]))
+    assert torch.equal(augment(x, drawn, -1.0), augment_by_loops(x, drawn, augment, [-1.0, -1.0]))
 
 
 def counted(n: int, side: int = 9, channels: int | None = None) -> torch.Tensor:
-    """Images none of whose pixels are equal, or black."""
+    """Images whose pixels are all different and none black."""
     shape = (n, side, side) if channels is None else (n, channels, side, side)
     return torch.arange(1.0, 1 + np.prod(shape)).reshape(shape)
 
@@ -83,27 +83,27 @@ def batches(n=40, size=7, augment=Augment(pad=2), **options) -> Batches:  # noqa
 
 
 def moves(x: torch.Tensor, y: torch.Tensor) -> list[tuple[int, int, bool]]:
-    """How `counted` images were moved and whether they were mirrored, by their middle pixel and the one beside it."""
+    """Find how `counted` images were shifted and mirrored, from the middle pixel and the one to its right."""
     middle = x.shape[-1] // 2
     source = (x - 1).long() - y.reshape(-1, 1, 1) * x.shape[-1] ** 2
     at, beside = source[:, middle, middle], source[:, middle, middle + 1]
     return [(r, c, b < a) for a, b in zip(at.tolist(), beside.tolist(), strict=True) for r, c in [divmod(a, 9)]]
 
 
-def drawn_in(made: Batches, epochs: range) -> Counter:
-    return Counter(move for n in epochs for x, y in made.epoch(n) for move in moves(x, y))
+def drawn_in(batched: Batches, epochs: range) -> Counter:
+    return Counter(move for n in epochs for x, y in batched.epoch(n) for move in moves(x, y))
 
 
-def test_every_image_is_a_crop_of_its_own_padded_one():
-    made = batches()
-    for x, y in made.epoch(3):
+def test_every_image_is_a_window_of_its_padded_image():
+    batched = batches()
+    for x, y in batched.epoch(3):
         for image, number in zip(x.numpy(), y.tolist(), strict=True):
-            whole = padded(made.x[number].numpy()[None], 2, "black", [0.0])
+            whole = padded(batched.x[number].numpy()[None], 2, "black", [0.0])
             crops = [cut(whole, r, c, m, (9, 9))[0] for r in range(5) for c in range(5) for m in (0, 1)]
             assert sum(np.array_equal(image, crop) for crop in crops) == 1
 
 
-def test_every_move_is_as_likely():
+def test_all_moves_are_equally_likely():
     """Chi-squared of 25 corners, mirrored or not, over 10,000 images: 49 degrees of freedom, 99.99 % are below 95."""
     counts = drawn_in(batches(n=200, size=60), range(50))
     assert len(counts) == 50
@@ -112,20 +112,20 @@ def test_every_move_is_as_likely():
 
 
 def test_half_of_the_images_are_mirrored():
-    """Of 10,000: five standard deviations are 250."""
+    """10,000 images; five standard deviations are 250."""
     counts = drawn_in(batches(n=200, size=60, augment=Augment(0)), range(50))
     assert {(r, c) for r, c, _ in counts} == {(4, 4)}
     assert abs(sum(number for (_, _, mirrored), number in counts.items() if mirrored) - 5000) < 250
 
 
-def test_without_a_flip_none_is_mirrored():
+def test_no_image_is_mirrored_without_flip():
     counts = drawn_in(batches(augment=Augment(2, flip=False)), range(20))
     assert not any(mirrored for _, _, mirrored in counts)
     assert len(counts) == 25
 
 
 @pytest.mark.parametrize("border", ["black", "edge"])
-def test_neither_pad_nor_flip_changes_nothing(border):
+def test_without_pad_and_flip_images_are_unchanged(border):
     plain, varied = batches(augment=None), batches(augment=Augment(0, flip=False, border=border))
     assert same(plain.epoch(1), varied.epoch(1))
 
@@ -136,15 +136,15 @@ def same(one, other) -> bool:
 
 
 @given(st.integers(1, 30), st.integers(1, 8), st.booleans(), st.data())
-def test_a_batch_is_the_same_however_it_is_reached(n, size, shuffle, data):
-    made = batches(n, size, seed=5, shuffle=shuffle)
-    start = data.draw(st.integers(0, len(made) - 1))
-    assert same(list(made.epoch(2))[start:], batches(n, size, seed=5, shuffle=shuffle).epoch(2, start))
-    assert list(made.epoch(2, len(made))) == []
+def test_a_batch_does_not_depend_on_the_start(n, size, shuffle, data):
+    batched = batches(n, size, seed=5, shuffle=shuffle)
+    start = data.draw(st.integers(0, len(batched) - 1))
+    assert same(list(batched.epoch(2))[start:], batches(n, size, seed=5, shuffle=shuffle).epoch(2, start))
+    assert list(batched.epoch(2, len(batched))) == []
 
 
-def test_moves_depend_on_seed_and_epoch_alone():
-    """Not on the batches' size, nor on torch's default generator, which is left as it was."""
+def test_moves_depend_only_on_seed_and_epoch():
+    """They do not depend on the batch size or on torch's default generator, which is not used."""
     torch.manual_seed(99)
     before = torch.get_rng_state()
     found = [torch.cat([x for x, _ in batches(size=size, seed=4).epoch(3)]) for size in (7, 11, 40)]
@@ -153,7 +153,7 @@ def test_moves_depend_on_seed_and_epoch_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_near_seeds_and_epochs_share_no_moves():
+def test_neighboring_seeds_and_epochs_have_different_moves():
     drawn = {
         tuple(move for pair in batches(20, 20, seed=seed, shuffle=False).epoch(n) for move in moves(*pair))
         for seed in range(10)
@@ -163,62 +163,64 @@ def test_near_seeds_and_epochs_share_no_moves():
 
 
 def test_moves_are_the_documented_ones():
-    """A run must go on alike under any later release."""
-    made = batches(seed=4)
+    """A run must resume identically under any later release."""
+    batched = batches(seed=4)
     word = int(np.random.SeedSequence([4, 3], spawn_key=(0, 1)).generate_state(1)[0])
     source = torch.Generator().manual_seed(word)
     corner, mirror = torch.randint(5, (40, 2), generator=source), torch.randint(2, (40, 1), generator=source)
-    order = made.order(3)
-    wanted = slowly(made.x[order].unsqueeze(1), torch.cat((corner, mirror), 1), Augment(2), [0.0]).squeeze(1)
-    assert torch.equal(torch.cat([x for x, _ in made.epoch(3)]), wanted)
-    assert torch.equal(torch.cat([y for _, y in made.epoch(3)]), order)
+    order = batched.order(3)
+    wanted = augment_by_loops(batched.x[order].unsqueeze(1), torch.cat((corner, mirror), 1), Augment(2), [0.0]).squeeze(
+        1
+    )
+    assert torch.equal(torch.cat([x for x, _ in batched.epoch(3)]), wanted)
+    assert torch.equal(torch.cat([y for _, y in batched.epoch(3)]), order)
 
 
-def test_the_moves_are_of_no_other_stream():
-    """Not that of the order, of any epoch, nor one of a training's other purposes."""
-    made = [batches(seed=seed) for seed in range(5)]
-    drawn = {(b.seed, n): b.generator(n, MOVES).initial_seed() for b in made for n in range(5)}
-    orders = {b.generator(n).initial_seed() for b in made for n in range(5)}
+def test_the_stream_of_moves_is_not_used_elsewhere():
+    """It differs from the streams of the order in any epoch, and from those of a training's other purposes."""
+    batched = [batches(seed=seed) for seed in range(5)]
+    drawn = {(b.seed, n): b._generator(n, MOVES).initial_seed() for b in batched for n in range(5)}
+    orders = {b._generator(n).initial_seed() for b in batched for n in range(5)}
     others = {seeding.stream(seed, purpose) for seed in range(5) for purpose in range(10)}
     assert len(set(drawn.values())) == 25
     assert not set(drawn.values()) & (orders | others)
 
 
-def test_the_order_is_that_of_batches_without_augmentation():
+def test_augmentation_does_not_change_the_order():
     plain, varied = batches(augment=None, seed=2), batches(seed=2)
     assert [y.tolist() for _, y in plain.epoch(4)] == [y.tolist() for _, y in varied.epoch(4)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("border", ["black", "edge"])
-def test_precision_is_kept(dtype, border):
+def test_dtype_is_kept(dtype, border):
     x = torch.rand(6, 2, 5, 5).to(dtype)
-    made = Batches(x, torch.arange(6), 4, augment=Augment(2, border=border), black=(-1.5, 0.1))
-    for a, y in made:
+    batched = Batches(x, torch.arange(6), 4, augment=Augment(2, border=border), black=(-1.5, 0.1))
+    for a, y in batched:
         assert a.dtype == dtype
         assert a.shape == (len(y), 2, 5, 5)
 
 
-def test_images_never_leave_their_device():
-    """Nothing of a tensor on "meta" can be read: who looks at a value on the way is found out."""
+def test_images_stay_on_their_device():
+    """Values of a tensor on "meta" cannot be read, so any copy to the CPU would raise."""
     x, y = torch.empty(6, 2, 5, 5, device="meta"), torch.empty(6, dtype=torch.long, device="meta")
-    made = Batches(x, y, 4, augment=Augment(2), black=(0.0, 1.0), shape=(50,))
-    assert [(a.device.type, tuple(a.shape)) for a, _ in made] == [("meta", (4, 50)), ("meta", (2, 50))]
+    batched = Batches(x, y, 4, augment=Augment(2), black=(0.0, 1.0), shape=(50,))
+    assert [(a.device.type, tuple(a.shape)) for a, _ in batched] == [("meta", (4, 50)), ("meta", (2, 50))]
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("augment", [Augment(2), Augment(2, border="edge"), Augment(0, flip=False)])
-def test_nothing_given_is_written(shuffle, augment):
-    made = batches(augment=augment, shuffle=shuffle)
-    x, y = made.x.clone(), made.y.clone()
-    for a, _ in made:
+def test_inputs_are_not_modified(shuffle, augment):
+    batched = batches(augment=augment, shuffle=shuffle)
+    x, y = batched.x.clone(), batched.y.clone()
+    for a, _ in batched:
         a.zero_()
-    assert torch.equal(made.x, x)
-    assert torch.equal(made.y, y)
+    assert torch.equal(batched.x, x)
+    assert torch.equal(batched.y, y)
 
 
 def test_the_border_is_black_before_normalization():
-    """What torchvision's usual order gives: crop, then normalize; to the bit."""
+    """The result is that of torchvision's usual order, crop then normalize, bit for bit."""
     x, y = torch.rand(9, 3, 6, 6, dtype=torch.float32), torch.arange(9)
     normalize = Normalize((0.49, 0.48, 0.45), (0.2, 0.21, 0.19))
     after = Batches(normalize(x), y, 4, augment=Augment(3), black=normalize.black)
@@ -227,7 +229,7 @@ def test_the_border_is_black_before_normalization():
     assert not any(torch.equal(a, b) for (a, _), (b, _) in zip(before, after, strict=True))
 
 
-def test_one_black_is_for_all_channels():
+def test_one_black_applies_to_all_channels():
     x, y = torch.rand(9, 3, 6, 6), torch.arange(9)
     one, three = (Batches(x, y, 4, augment=Augment(3), black=black) for black in ((-0.5,), (-0.5,) * 3))
     assert same(one, three)
@@ -239,7 +241,7 @@ def test_a_flat_model_gets_flat_images():
     assert same(((x.flatten(1), y) for x, y in plain), flat)
 
 
-def test_a_shape_without_augmentation():
+def test_shape_without_augmentation():
     x = torch.rand(5, 2, 3)
     (a, _), *_ = Batches(x, torch.arange(5), 2, shuffle=False, shape=(6,))
     assert torch.equal(a, x[:2].flatten(1))
@@ -261,7 +263,7 @@ Y = torch.arange(4)
         (lambda: Augment(border="white"), "`border` must be one of 'black', 'edge', got 'white'"),
         (
             lambda: Batches(FLAT, Y, 2, augment=Augment()),
-            r"`augment` moves images, .* but a sample has shape \(64,\): give images, or leave `augment` out",
+            r"`augment` needs images, .* but a sample has shape \(64,\): give images, or leave `augment` out",
         ),
         (lambda: Batches(torch.rand(4, 1, 1, 8, 8), Y, 2, augment=Augment()), r"has shape \(1, 1, 8, 8\)"),
         (lambda: Batches(IMAGES, Y, 2, augment=Augment(8)), "`augment` must pad by fewer pixels .* 8, got 8"),
@@ -273,18 +275,18 @@ Y = torch.arange(4)
         (lambda: Batches(IMAGES, Y, 2, shape=(191,)), r"`shape` must hold the 192 values of a sample, got \(191,\)"),
     ],
 )
-def test_wrong_values_are_named(make, message):
+def test_invalid_arguments_are_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("border", ["black", "edge"])
 def test_a_gpu_gives_the_same_bits(border):
     x, y = torch.rand(50, 3, 8, 8), torch.arange(50)
-    made = [
+    batched = [
         Batches(x.to(d), y.to(d), 16, augment=Augment(2, border=border), black=(0.1, 0.2, 0.3)) for d in ("cpu", "cuda")
     ]
     for n in range(3):
-        assert same(made[0].epoch(n), ((a.cpu(), b.cpu()) for a, b in made[1].epoch(n)))
+        assert same(batched[0].epoch(n), ((a.cpu(), b.cpu()) for a, b in batched[1].epoch(n)))

@@ -1,4 +1,4 @@
-"""Batches: every sample once an epoch, in an order that only the seed and the epoch's number decide."""
+"""Every sample occurs once per epoch, in an order that depends only on the seed and the epoch number."""
 
 from collections import Counter
 
@@ -15,59 +15,59 @@ def numbered(n: int, size: int, **options) -> Batches:
     return Batches(torch.arange(float(n)).reshape(n, 1), torch.arange(n), size, **options)
 
 
-def seen(batches) -> list[int]:
+def numbers_in(batches) -> list[int]:
     return [number for _, y in batches for number in y.tolist()]
 
 
 @given(st.integers(1, 30), st.integers(1, 40), st.integers(0, 5), st.booleans())
-def test_every_sample_once(n, size, epoch, shuffle):
+def test_every_sample_occurs_once(n, size, epoch, shuffle):
     batches = numbered(n, size, seed=3, shuffle=shuffle)
     found = list(batches.epoch(epoch))
     assert len(found) == len(batches) == (n + size - 1) // size
     assert all(len(y) == size for _, y in found[:-1])
-    assert sorted(seen(found)) == list(range(n))
+    assert sorted(numbers_in(found)) == list(range(n))
     assert all(torch.equal(x[:, 0].long(), y) for x, y in found)
 
 
 @given(st.integers(1, 30), st.integers(1, 8), st.booleans(), st.data())
-def test_start_leaves_out_what_was_done(n, size, shuffle, data):
+def test_start_skips_batches(n, size, shuffle, data):
     batches = numbered(n, size, shuffle=shuffle)
     start = data.draw(st.integers(0, len(batches)))
-    assert seen(batches.epoch(2, start)) == seen(batches.epoch(2))[start * size :]
+    assert numbers_in(batches.epoch(2, start)) == numbers_in(batches.epoch(2))[start * size :]
 
 
-def test_order_depends_on_seed_and_epoch_alone():
-    first = seen(numbered(50, 7, seed=4).epoch(3))
+def test_order_depends_only_on_seed_and_epoch():
+    first = numbers_in(numbered(50, 7, seed=4).epoch(3))
     torch.manual_seed(99)
     torch.rand(5)
     before = torch.get_rng_state()
-    assert seen(numbered(50, 11, seed=4).epoch(3)) == first
+    assert numbers_in(numbered(50, 11, seed=4).epoch(3)) == first
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_order_is_the_documented_one():
-    """A run must go on alike under any later release."""
+    """A run must resume identically under any later release."""
     word = int(np.random.SeedSequence([4, 3]).generate_state(1)[0])
     expected = torch.randperm(50, generator=torch.Generator().manual_seed(word)).tolist()
-    assert seen(numbered(50, 7, seed=4).epoch(3)) == expected
+    assert numbers_in(numbered(50, 7, seed=4).epoch(3)) == expected
 
 
-def test_near_seeds_and_epochs_share_no_order():
-    orders = {tuple(seen(numbered(20, 20, seed=seed).epoch(n))) for seed in range(25) for n in range(25)}
+def test_neighboring_seeds_and_epochs_have_different_orders():
+    orders = {tuple(numbers_in(numbered(20, 20, seed=seed).epoch(n))) for seed in range(25) for n in range(25)}
     assert len(orders) == 625
 
 
-def test_every_order_is_as_likely():
+def test_all_orders_are_equally_likely():
     """Chi-squared of the 24 orders of four samples over 2,400 epochs: 23 degrees of freedom, 99.99 % are below 58."""
     batches = numbered(4, 4)
-    counts = Counter(tuple(seen(batches.epoch(n))) for n in range(2400))
+    counts = Counter(tuple(numbers_in(batches.epoch(n))) for n in range(2400))
     assert len(counts) == 24
     assert sum((found - 100) ** 2 / 100 for found in counts.values()) < 58
 
 
-def test_iterating_is_epoch_0():
+def test_iterating_gives_epoch_0():
     batches = numbered(20, 3, seed=1)
-    assert seen(batches) == seen(batches) == seen(batches.epoch(0)) != seen(batches.epoch(1))
+    assert numbers_in(batches) == numbers_in(batches) == numbers_in(batches.epoch(0)) != numbers_in(batches.epoch(1))
 
 
 def test_without_shuffle_batches_are_views():
@@ -88,8 +88,8 @@ def test_targets_may_have_any_shape():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Batches(torch.rand(3, 2), torch.rand(4), 2), r"equally long, got shapes \(3, 2\) and \(4,\)"),
-        (lambda: Batches(torch.rand(()), torch.rand(()), 2), "equally long"),
+        (lambda: Batches(torch.rand(3, 2), torch.rand(4), 2), r"the same length, got shapes \(3, 2\) and \(4,\)"),
+        (lambda: Batches(torch.rand(()), torch.rand(()), 2), "the same length"),
         (lambda: Batches(torch.rand(0, 2), torch.rand(0), 2), "at least one sample"),
         (lambda: Batches(torch.rand(3), torch.rand(3, device="meta"), 2), "one device, got cpu and meta"),
         (lambda: numbered(3, 0), "`size` .* got 0"),
@@ -99,18 +99,18 @@ def test_targets_may_have_any_shape():
         (lambda: numbered(3, 1).epoch(-1), "`n` .* got -1"),
         (lambda: numbered(3, 1).epoch(0, start=-1), "`start` .* got -1"),
         (lambda: numbered(3, 1).epoch(0, start=4), "`start` must be at most 3, .* got 4"),
-        (lambda: hold_out((torch.rand(3), torch.rand(2)), 1), "equally long"),
+        (lambda: hold_out((torch.rand(3), torch.rand(2)), 1), "the same length"),
         (lambda: hold_out((torch.rand(3), torch.rand(3)), 0), "`count` .* got 0"),
         (lambda: hold_out((torch.rand(3), torch.rand(3)), 3), "`count` must be below .* 3, got 3"),
     ],
 )
-def test_wrong_values_are_named(make, message):
+def test_invalid_arguments_are_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
 @given(st.integers(2, 40), st.data())
-def test_hold_out_parts_the_samples(n, data):
+def test_hold_out_splits_the_samples(n, data):
     count = data.draw(st.integers(1, n - 1))
     x, y = torch.arange(float(n)).reshape(n, 1), torch.arange(n)
     train, validation = hold_out((x, y), count)
@@ -123,7 +123,7 @@ def test_hold_out_parts_the_samples(n, data):
         assert torch.equal(inputs[:, 0].long(), classes)
 
 
-def test_hold_out_is_fixed_and_grows():
+def test_hold_out_is_fixed_and_nested():
     samples = (torch.rand(100, 2), torch.arange(100))
     torch.manual_seed(5)
     before = torch.get_rng_state()
@@ -144,7 +144,7 @@ def test_hold_out_never_changes():
     assert held.tolist() == sorted(order[:100].tolist())
 
 
-def test_hold_out_is_fair():
-    """Of 10,000 samples the first half holds about half of 1,000: six standard deviations are 90."""
+def test_hold_out_is_uniform():
+    """About half of 1,000 held-out samples come from the first half of 10,000; six standard deviations are 90."""
     held = hold_out((torch.zeros(10_000, 1), torch.arange(10_000)), 1000)[1][1]
     assert abs(int((held < 5000).sum()) - 500) < 90

@@ -1,4 +1,4 @@
-"""The digits are the ones that were published, split as promised."""
+"""The digits are those published by UCI, split as documented."""
 
 import csv
 import gzip
@@ -14,7 +14,7 @@ from eqprop.training import create_run, train_run
 
 @pytest.fixture(scope="module")
 def rows() -> list[list[int]]:
-    """The file, read without the loader: 64 pixels and a class a line."""
+    """The file read without the loader: 64 pixels and a class per line."""
     with (
         files("eqprop.data").joinpath("digits.csv.gz").open("rb") as packed,
         gzip.open(packed, "rt", newline="") as text,
@@ -27,7 +27,7 @@ def split() -> Split:
     return load_digits()
 
 
-def test_sizes_and_kinds(split):
+def test_shapes_and_dtypes(split):
     assert [x.shape for x, _ in split] == [(1437, 64), (360, 64)]
     assert [y.shape for _, y in split] == [(1437,), (360,)]
     for x, y in split:
@@ -39,8 +39,8 @@ def test_sizes_and_kinds(split):
         assert set(y.tolist()) == set(range(10))
 
 
-def test_classes_are_as_frequent_as_published(split):
-    # The table of optdigits.names, section "Class Distribution", column of the test set.
+def test_class_frequencies_are_the_published_ones(split):
+    # The table in optdigits.names, section "Class Distribution", column of the test set.
     published = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     assert torch.cat([split.train[1], split.test[1]]).bincount().tolist() == published
 
@@ -77,18 +77,19 @@ def test_loads_are_independent():
     ],
     ids=["one pixel", "truncated", "no gzip", "bad block", "missing"],
 )
-def test_another_file_is_refused(change, message, tmp_path, monkeypatch):
+def test_a_damaged_file_is_an_error(change, message, tmp_path, monkeypatch):
     changed = change(files("eqprop.data").joinpath("digits.csv.gz").read_bytes())
     if changed is not None:
         (tmp_path / "digits.csv.gz").write_bytes(changed)
     monkeypatch.setattr(digits, "files", lambda package: tmp_path)
-    with pytest.raises(RuntimeError, match=message) as refusal:
+    with pytest.raises(RuntimeError, match=message) as failure:
         load_digits()
-    assert "\n" not in str(refusal.value)
+    assert "\n" not in str(failure.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [lambda run: run, baseline], ids=["EP", "BPTT"])
 def test_the_recipe_learns_the_digits(method, tmp_path):
-    """What the README promises of the demo, for one seed."""
+    """The README states this error for the demo; one seed here."""
     create_run(method(recipe("digits")), tmp_path / "run")
     assert train_run(tmp_path / "run")[-1]["test_error"] <= 0.04

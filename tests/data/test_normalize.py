@@ -1,13 +1,14 @@
-"""Normalized samples have the mean and the deviation that were asked for, channel by channel, and nothing else is changed."""
+"""`Normalize` computes (x - mean) / std, per channel or with one constant for all."""
 
 import numpy as np
 import pytest
 import torch
 
-from eqprop.data import Normalize, cifar, load, survey
+from eqprop.data import Normalize, load, survey
+from eqprop.data.sources import CIFAR_10_MEAN, CIFAR_10_STD
 
 
-def test_it_is_the_formula():
+def test_it_follows_the_formula():
     x = torch.rand(5, 3, 4, 2)
     mean, std = (0.1, -0.2, 0.3), (0.5, 2.0, 0.25)
     wanted = np.stack([(x[:, c].numpy() - mean[c]) / std[c] for c in range(3)], 1)
@@ -15,18 +16,18 @@ def test_it_is_the_formula():
 
 
 @pytest.mark.parametrize("shape", [(7,), (7, 64), (7, 8, 8), (7, 1, 8, 8), (7, 3, 8, 8)])
-def test_one_number_is_for_samples_of_any_shape(shape):
+def test_one_number_applies_to_samples_of_any_shape(shape):
     x = torch.rand(shape)
     np.testing.assert_array_equal(Normalize((0.5,), (0.25,))(x).numpy(), (x.numpy() - 0.5) / 0.25)
 
 
-def test_one_of_the_two_may_be_for_all():
+def test_mean_and_std_broadcast_separately():
     x = torch.rand(5, 3, 4, 4)
     assert torch.equal(Normalize((0.5,), (1, 2, 3))(x), Normalize((0.5,) * 3, (1, 2, 3))(x))
     assert torch.equal(Normalize((1, 2, 3), (0.5,))(x), Normalize((1, 2, 3), (0.5,) * 3)(x))
 
 
-def test_by_its_own_statistics_a_set_has_mean_0_and_deviation_1():
+def test_statistics_of_the_samples_give_mean_0_and_std_1():
     x = torch.rand(50, 3, 8, 8) * torch.tensor([1.0, 2.0, 5.0]).reshape(-1, 1, 1)
     mean, std = x.mean((0, 2, 3)), x.std((0, 2, 3))
     found = Normalize(mean.tolist(), std.tolist())(x)
@@ -35,7 +36,7 @@ def test_by_its_own_statistics_a_set_has_mean_0_and_deviation_1():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_precision_is_kept_and_nothing_is_written(dtype):
+def test_dtype_is_kept_and_the_input_unchanged(dtype):
     x = torch.rand(4, 2, 3, 3, dtype=dtype)
     before = x.clone()
     found = Normalize((0.1, 0.2), (0.3, 0.4))(x)
@@ -43,17 +44,17 @@ def test_precision_is_kept_and_nothing_is_written(dtype):
     assert torch.equal(x, before)
 
 
-def test_black_is_what_a_pixel_of_0_becomes():
-    """To the bit, in single precision."""
-    normalize = Normalize(cifar.MEAN, cifar.STD)
+def test_black_is_the_normalized_0():
+    """It is exact in single precision."""
+    normalize = Normalize(CIFAR_10_MEAN, CIFAR_10_STD)
     zero = normalize(torch.zeros(1, 3, 1, 1, dtype=torch.float32)).flatten()
     assert torch.equal(torch.tensor(normalize.black, dtype=torch.float32), zero)
-    assert normalize.black == pytest.approx([-m / s for m, s in zip(cifar.MEAN, cifar.STD, strict=True)])
+    assert normalize.black == pytest.approx([-m / s for m, s in zip(CIFAR_10_MEAN, CIFAR_10_STD, strict=True)])
     assert Normalize((0.5,), (0.25,)).black == (-2.0,)
     assert Normalize((0.5,), (1, 2)).black == (-0.5, -0.25)
 
 
-def test_equal_ones_are_equal():
+def test_equality_and_hash():
     assert Normalize([1, 2], [0.5]) == Normalize((1.0, 2.0), (0.5,))
     assert hash(Normalize([1, 2], [0.5])) == hash(Normalize((1.0, 2.0), (0.5,)))
 
@@ -61,31 +62,40 @@ def test_equal_ones_are_equal():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Normalize(0.5, (1.0,)), r"`mean` must be a number a channel, or one for all, as \(0\.5,\), got 0\.5"),
-        (lambda: Normalize((0.5,), "1"), "`std` must be a number a channel, .* got '1'"),
+        (
+            lambda: Normalize(0.5, (1.0,)),
+            r"`mean` must be a sequence of one number per channel, .* got 0\.5",
+        ),
+        (lambda: Normalize((0.5,), "1"), "`std` must be a sequence .* got '1'"),
         (lambda: Normalize((), (1.0,)), r"`mean` .* got \(\)"),
         (lambda: Normalize((float("nan"),), (1.0,)), "`mean` must be a finite number, got nan"),
         (lambda: Normalize((float("inf"),), (1.0,)), "`mean` must be a finite number, got inf"),
         (lambda: Normalize(("a",), (1.0,)), "`mean` must be a finite number, got 'a'"),
         (lambda: Normalize((0.5,), (0.0,)), r"`std` must be a finite number above 0, got 0\.0"),
         (lambda: Normalize((0.5,), (1.0, -1.0)), r"`std` .* got -1\.0"),
-        (lambda: Normalize((1, 2), (1, 2, 3)), "`mean` and `std` must be as many, .* got 2 and 3 numbers"),
+        (
+            lambda: Normalize((1, 2), (1, 2, 3)),
+            "`mean` and `std` must have one number per channel, .* got 2 and 3 numbers",
+        ),
         (lambda: Normalize((1, 2, 3), (1,))(torch.rand(4, 1, 8, 8)), "3 channels, but a sample is 1x8x8: give one"),
         (lambda: Normalize((1, 2, 3), (1,))(torch.rand(4, 64)), "3 channels, but a sample is 64: give one"),
         (lambda: Normalize((1, 2, 3), (1,))(torch.rand(4, 3, 8)), "3 channels, but a sample is 3x8: give one"),
-        (lambda: Normalize((1,), (1,))(torch.zeros(4, dtype=torch.uint8)), r"`x` must hold floats, got torch\.uint8"),
+        (
+            lambda: Normalize((1,), (1,))(torch.zeros(4, dtype=torch.uint8)),
+            r"`x` must hold floats, .* got torch\.uint8",
+        ),
     ],
 )
-def test_wrong_values_are_named(make, message):
+def test_invalid_arguments_are_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
 @pytest.mark.data
-def test_the_constants_are_those_of_the_published_set():
+def test_the_constants_are_the_statistics_of_the_published_set():
     if {entry.name: entry.state for entry in survey()}["cifar-10"] != "found":
-        pytest.skip("cifar-10 is not on this machine: name a folder that has it by EQPROP_DATA")
+        pytest.skip("needs cifar-10: set EQPROP_DATA, or run `eqprop data fetch cifar-10`")
     x, _ = load("cifar-10").train
     mean, square = x.mean((2, 3)), x.square().mean((2, 3))
-    assert mean.mean(0).tolist() == pytest.approx(cifar.MEAN, abs=5e-5)
-    assert ((square - mean**2) * 1024 / 1023).sqrt().mean(0).tolist() == pytest.approx(cifar.STD, abs=5e-5)
+    assert mean.mean(0).tolist() == pytest.approx(CIFAR_10_MEAN, abs=5e-5)
+    assert ((square - mean**2) * 1024 / 1023).sqrt().mean(0).tolist() == pytest.approx(CIFAR_10_STD, abs=5e-5)

@@ -1,4 +1,4 @@
-"""The published sets themselves, where this machine has them: `EQPROP_DATA`, else the user's cache; nothing is downloaded."""
+"""The published data sets, if they are in `EQPROP_DATA` or the user's cache. Nothing is downloaded."""
 
 import hashlib
 import time
@@ -13,15 +13,15 @@ pytestmark = pytest.mark.data
 
 @pytest.fixture(scope="module", params=["mnist", "fashion-mnist", "cifar-10"])
 def found(request) -> tuple[str, Split, float]:
-    """A set by name, and how many seconds of the processor it took to load."""
+    """The name of a data set, its samples, and the processor time in seconds that loading took."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EQPROP_OFFLINE", "1")
         state = {entry.name: entry.state for entry in survey()}[request.param]
         if state == "missing":
-            pytest.skip(f"{request.param} is not on this machine: name a folder that has it by EQPROP_DATA")
+            pytest.skip(f"needs {request.param}: set EQPROP_DATA, or run `eqprop data fetch {request.param}`")
         assert state == "found"
-        began = time.process_time()
-        return request.param, load(request.param), time.process_time() - began
+        start = time.process_time()
+        return request.param, load(request.param), time.process_time() - start
 
 
 FREQUENCIES = {
@@ -32,13 +32,13 @@ FREQUENCIES = {
     "fashion-mnist": ([6000] * 10, [1000] * 10),
     "cifar-10": ([5000] * 10, [1000] * 10),
 }
-"""Of the classes, in the training and in the test set, as published."""
+"""Published class frequencies of the training and the test set."""
 
 MEANS = {"mnist": [0.1307], "fashion-mnist": [0.2860], "cifar-10": [0.4914, 0.4822, 0.4465]}
-"""Of the training pixels, by color: the constants that half the literature normalizes by."""
+"""Means of the training pixels by channel, as commonly used for normalization."""
 
 
-def test_counts_and_kinds(found):
+def test_shapes_dtypes_and_frequencies(found):
     name, split, _ = found
     assert isinstance(split, Split)
     for (x, y), count, frequencies in zip(split, sizes(name), FREQUENCIES[name], strict=True):
@@ -50,14 +50,14 @@ def test_counts_and_kinds(found):
 
 
 def test_first_classes(found):
-    """The first labels that every tutorial shows."""
+    """The first labels, as shown in many tutorials."""
     first = {"mnist": [5, 0, 4, 1, 9], "fashion-mnist": [9, 0, 0, 3, 0], "cifar-10": [6, 9, 9, 4, 1]}
     name, split, _ = found
     assert split.train[1][:5].tolist() == first[name]
 
 
-def test_pixels_go_back_to_the_files(found):
-    """Times 255 and rounded, behind their headers, they have the published checksum again."""
+def test_pixels_restore_the_files(found):
+    """Pixels times 255, rounded and put behind the file's header, have the published checksum."""
     from eqprop.data.sources import SOURCES
 
     name, split, _ = found
@@ -71,7 +71,7 @@ def test_pixels_go_back_to_the_files(found):
     assert hashlib.sha256(raw).hexdigest() == images.sha256
 
 
-def test_mnist_is_quick(found):
+def test_mnist_loads_fast(found):
     name, _, seconds = found
     if name == "cifar-10":
         pytest.skip("three times as large")

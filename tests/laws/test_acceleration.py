@@ -259,7 +259,7 @@ MISTAKES = {
     "no growth": (lambda: ep.Anderson(growth=0.0), "`growth` must be .* got 0.0"),
     "the theorem": (
         lambda: ep.gdu(zoo.model("chain", ep.Prototypical()), *zoo.batch(zoo.model("chain", ep.Prototypical())), mixed(9), 3, 0.1),
-        r"`free_steps` must be plain steps here.*got Anderson\(window=5, growth=1.0\)",
+        r"`free_steps` must be plain steps.*got Anderson\(window=5, growth=1.0\)",
     ),
 }  # fmt: skip
 

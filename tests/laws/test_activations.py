@@ -1,13 +1,13 @@
-"""Derivatives equal autograd's; potentials invert the activation; the affine part is folded exactly."""
+"""Activations: derivatives equal autograd's, potentials invert the activation."""
 
 import pytest
 import torch
 
 import eqprop as ep
 import zoo
-from eqprop.activations import NAMED
+from eqprop.activations import ACTIVATIONS
 
-ALL = {**NAMED, "own": zoo.SMOOTH}
+ALL = {**ACTIVATIONS, "own": zoo.SMOOTH}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -27,11 +27,11 @@ def test_derivative_is_differentiable(name):
     torch.testing.assert_close(second, theirs, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_the_potential_inverts_the_activation(name):
     u = torch.linspace(0.05, 0.95, 19, dtype=torch.double)  # where every one of them is strictly increasing
-    s = NAMED[name].rho(u).requires_grad_()
-    potential = NAMED[name].potential
+    s = ACTIVATIONS[name].rho(u).requires_grad_()
+    potential = ACTIVATIONS[name].potential
     assert potential is not None
     (inverse,) = torch.autograd.grad(potential(s).sum(), s)
     torch.testing.assert_close(inverse, u)
@@ -39,18 +39,18 @@ def test_the_potential_inverts_the_activation(name):
 
 def test_the_sigmoid_is_that_of_the_paper():
     u = torch.linspace(-1, 2, 13, dtype=torch.double)
-    torch.testing.assert_close(NAMED["sigmoid"].rho(u), 1 / (1 + torch.exp(-4 * (u - 0.5))))
+    torch.testing.assert_close(ACTIVATIONS["sigmoid"].rho(u), 1 / (1 + torch.exp(-4 * (u - 0.5))))
 
 
 @pytest.mark.parametrize(("name", "top"), [("hard_sigmoid", 1.0), ("relu6", 6.0)])
 def test_a_unit_at_rest_at_a_bound_can_leave_it(name, top):
     bounds = torch.tensor([0.0, top], dtype=torch.double, requires_grad=True)
-    assert NAMED[name].derivative(bounds.detach()).tolist() == [1.0, 1.0]
-    (slope,) = torch.autograd.grad(NAMED[name].rho(bounds).sum(), bounds)
+    assert ACTIVATIONS[name].derivative(bounds.detach()).tolist() == [1.0, 1.0]
+    (slope,) = torch.autograd.grad(ACTIVATIONS[name].rho(bounds).sum(), bounds)
     assert slope.tolist() == [1.0, 1.0]
 
 
-def test_an_activation_of_ones_own_needs_only_the_function():
+def test_a_custom_activation_needs_only_the_function():
     own = ep.Activation(torch.sin)
     torch.testing.assert_close(own.derivative(torch.ones(2)), torch.cos(torch.ones(2)))
     assert repr(own) == "Activation('custom')"

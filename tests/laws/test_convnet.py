@@ -1,4 +1,4 @@
-"""The convolutional specification: shapes, order, skips, gains, untied weights, and what it cannot be."""
+"""`ConvNet`: shapes, order of connections, skips, gains, untied weights, and invalid arguments."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def shapes(model):
     return [p.shape for p in model.network.populations]
 
 
-def test_the_shapes_of_the_papers_networks():
+def test_shapes_of_the_networks_of_the_papers():
     p_conv = ep.convnet((1, 28, 28), (32, 64))
     assert shapes(p_conv) == [(1, 28, 28), (32, 12, 12), (64, 4, 4), (10,)]
     assert [tuple(p.shape) for p in p_conv.parameters()] == [
@@ -27,7 +27,7 @@ def test_the_shapes_of_the_papers_networks():
     assert laborieux.shapes()[-1] == (512, 1, 1)
 
 
-def test_connections_are_ordered_by_where_they_end_and_skips_are_strided():
+def test_connections_are_ordered_by_upper_population_and_skips_are_strided():
     model = ep.convnet(
         (3, 16, 16), (4, 4, 6, 6), kernel_size=3, padding=1, stride=(1, 2, 1, 2), pool=None, dense=(5,), skips=((0, 2), (2, 4))
     )  # fmt: skip
@@ -52,7 +52,7 @@ def test_every_combination_settles_and_predicts():
             assert all(p.grad is None for p in model.parameters())
 
 
-def test_gains_multiply_what_torch_draws():
+def test_gains_multiply_the_initial_weights_of_torch():
     def built(gain):
         torch.manual_seed(7)
         return list(ep.convnet((1, 8, 8), (2, 3), kernel_size=2, gain=gain).parameters())
@@ -63,7 +63,7 @@ def test_gains_multiply_what_torch_draws():
         torch.testing.assert_close(r, (0.5, 2.0, 3.0)[n // 2] * p)
 
 
-def test_untied_weights_begin_at_their_angle_and_come_last():
+def test_feedback_weights_start_at_their_angle_and_come_last():
     torch.manual_seed(0)
     model = ep.convnet((1, 12, 12), (4, 8), kernel_size=3, tied=False, angle=60)
     names = [name for name, _ in model.named_parameters()]
@@ -73,7 +73,7 @@ def test_untied_weights_begin_at_their_angle_and_come_last():
     assert torch.rad2deg(torch.acos(cosine)).item() == pytest.approx(60, abs=8)  # 288 signs
 
 
-def test_a_run_carries_it():
+def test_a_run_stores_the_specification():
     spec = ep.ConvNet(
         (1, 8, 8), (2, 2), kernel_size=(3, 3), padding=1, stride=(1, 1), pool=None, skips=((0, 2),), gain=(1, 0.5, 2)
     )
@@ -84,7 +84,7 @@ def test_a_run_carries_it():
         [1, 8, 8], [2, 2], kernel_size=[3, 3], padding=1, stride=[1, 1], pool=None, skips=[[0, 2]], gain=[1, 0.5, 2]
     )
     assert (lists, hash(lists)) == (spec, hash(spec))
-    assert again.build().settle.steps == 7  # left out: as long as the free phase
+    assert again.build().settle.steps == 7  # default: as long as the free phase
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_run_carries_it():
         ({"channels": (4, 0)}, "`channels` must be a whole number of at least 1, got 0"),
         ({"channels": 4}, "`channels` must be a list of whole numbers, got 4"),
         ({"dense": 10}, "`dense` must be a list of whole numbers, got 10"),
-        ({"kernel_size": (5, 5, 5)}, "`kernel_size` must be one value, or 2 of them, one a convolution, got 3"),
+        ({"kernel_size": (5, 5, 5)}, "`kernel_size` must be one value, or 2 of them, one per convolution, got 3"),
         ({"gain": (1.0, 1.0)}, "`gain` must be one value, or 3 of them"),
         ({"gain": 0.0}, "`gain` must be a finite number above 0, got 0.0"),
         ({"padding": -1}, "`padding` must be a whole number of at least 0, got -1"),
@@ -113,7 +113,7 @@ def test_a_run_carries_it():
         ({"activation": "sgmoid"}, "did you mean 'sigmoid'"),
     ],
 )
-def test_what_a_network_cannot_be_is_said(wrong, message):
+def test_invalid_arguments(wrong, message):
     choices = {"input_shape": (1, 28, 28), "channels": (4, 4)} | wrong
     if message is None:
         ep.ConvNet(**choices)

@@ -1,4 +1,4 @@
-"""Convolutions: currents and contrasts are the derivatives of phi, written out with torch's own convolution and poolings."""
+"""Convolutions: currents and contrasts equal derivatives of a phi that is written with torch's convolution and poolings."""
 
 import pytest
 import torch
@@ -8,14 +8,14 @@ from torch.nn import functional as F
 
 import eqprop as ep
 from eqprop.connections.base import Ends
-from eqprop.connections.pooling import PAIR
+from eqprop.connections.pooling import DEFAULT_POOL_SIZE
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 POOLS = ("max", "avg", "softmax", None)
 
 
 def pooled(z, pool, size):
-    """The definition of each pooling; windows side by side by `unfold`."""
+    """Pool by definition; `unfold` gives the windows."""
     if pool is None:
         return z
     if pool == "avg":
@@ -27,7 +27,7 @@ def pooled(z, pool, size):
 
 
 def phi(layer, pre, post, weight=None):
-    """``<post, P(W * pre) + b>``, with the bias inside the pooling, as the paper has it."""
+    """Return ``<post, P(W * pre + b)>``, with the bias inside the pooling, as in the paper."""
     weight = layer.weight if weight is None else weight
     z = F.conv2d(pre, weight, layer.bias, layer.stride, layer.padding)
     return (pooled(z, layer.pool, layer.pool_size) * post).flatten(1).sum(1)
@@ -35,10 +35,10 @@ def phi(layer, pre, post, weight=None):
 
 @st.composite
 def cases(draw, pools=POOLS):
-    """A layer of any stride, padding and pooling on an image of any size that it fits, and states at its ends."""
+    """Draw a layer with any stride, padding and pooling on an image of any size that fits, and three states."""
     kernel, stride, padding = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(0, 2))
     pool = draw(st.sampled_from(pools))
-    size = draw(st.integers(1, 3)) if pool else PAIR
+    size = draw(st.integers(1, 3)) if pool else DEFAULT_POOL_SIZE
     least = kernel - 2 * padding + (size - 1) * stride if pool else kernel - 2 * padding
     height, width = (max(1, least) + draw(st.integers(0, 5)) for _ in "hw")
     torch.manual_seed(draw(st.integers(0, 1000)))
@@ -54,7 +54,7 @@ def cases(draw, pools=POOLS):
 
 @settings(max_examples=150, deadline=None)
 @given(cases())
-def test_phi_is_the_definition(case):
+def test_phi_equals_its_definition(case):
     layer, (ends, *_) = case
     torch.testing.assert_close(layer.phi(*ends), phi(layer, *ends), **EXACT)
 
@@ -72,17 +72,17 @@ def test_currents_are_the_gradient_of_phi(case):
 
 @settings(max_examples=100, deadline=None)
 @given(cases())
-def test_a_wire_carries_the_same_currents_in_either_direction_alone_and_in_both(case):
+def test_a_prepared_connection_adds_the_same_currents_separately_and_together(case):
     layer, (ends, *_) = case
     up, down = layer.both(*ends)
-    up = up if layer.bias is None else up - layer.bias[:, None, None]  # the drive adds it, once a batch
-    wire = layer.prepare(1, 2, (1.0, 3.0, 0.5))
+    up = up if layer.bias is None else up - layer.bias[:, None, None]  # the drive adds the bias once per batch
+    prepared = layer.prepare(1, 2, (1.0, 3.0, 0.5))
     a, zeros = [torch.zeros(()), *ends], [torch.zeros(()), *map(torch.zeros_like, ends)]
     both, single = list(zeros), list(zeros)
-    wire.add(both, a)
-    wire.add_up(single, a)
+    prepared.add(both, a)
+    prepared.add_up(single, a)
     assert single[1] is zeros[1]
-    wire.add_down(single, a)
+    prepared.add_down(single, a)
     for u in (both, single):
         torch.testing.assert_close(u[1], 3.0 * down, **EXACT)
         torch.testing.assert_close(u[2], 0.5 * up, **EXACT)
@@ -106,7 +106,7 @@ def test_the_contrast_has_the_gradient_of_the_difference_of_phi(case, static):
         torch.testing.assert_close(mine, exact, **EXACT)
 
 
-def test_the_contrast_of_a_static_image_goes_to_its_own_maxima():
+def test_the_contrast_of_a_static_image_uses_its_maxima():
     layer = ep.Conv2d(2, 3, 3, pool="max").double()
     pre = torch.rand(2, 2, 8, 8, dtype=torch.double)
     a, b = (Ends(pre, torch.rand(2, 3, 3, 3, dtype=torch.double)) for _ in "ab")
@@ -117,7 +117,7 @@ def test_the_contrast_of_a_static_image_goes_to_its_own_maxima():
 
 
 def untied_currents(untied, ends):
-    """Upwards by the kernel, downwards by the feedback kernel through the pooling of the forward image; pooling written out."""
+    """Return the upward current, and the downward current through the feedback kernel and the pooling of the forward image."""
     layer = untied.upward
     z = F.conv2d(ends.pre, layer.weight, layer.bias, layer.stride, layer.padding)
     image = pooled(z, layer.pool, layer.pool_size)
@@ -131,7 +131,7 @@ def untied_currents(untied, ends):
 
 @settings(max_examples=100, deadline=None)
 @given(cases())
-def test_untied_kernels_have_currents_of_their_own(case):
+def test_currents_of_untied_kernels(case):
     layer, (ends, *_) = case
     untied = ep.Untied(layer, 60).double()
     for ours, exact in zip(untied.both(*ends), untied_currents(untied, ends), strict=True):
@@ -140,8 +140,8 @@ def test_untied_kernels_have_currents_of_their_own(case):
 
 @settings(max_examples=100, deadline=None)
 @given(cases())
-def test_untied_kernels_are_paired_with_the_currents_of_the_free_state(case):
-    """d/dtheta <u(s*), a - b>, which for a smooth pooling reaches the forward kernel by the way down too."""
+def test_contrast_of_untied_kernels(case):
+    """d/dtheta <u(s*), a - b>; with a smooth pooling the downward current depends on the forward kernel too."""
     layer, (free, a, b) = case
     untied = ep.Untied(layer, 60).double()
     up, down = untied_currents(untied, free)
@@ -155,8 +155,8 @@ def test_untied_kernels_are_paired_with_the_currents_of_the_free_state(case):
 
 @settings(max_examples=60, deadline=None)
 @given(cases(pools=("avg",)))
-def test_average_pooling_goes_back_by_its_exact_adjoint(case):
-    """<P z, s> = <z, P^T s> with P the mean, rows and columns that fill no window left out."""
+def test_the_feedback_of_average_pooling_is_its_exact_adjoint(case):
+    """<P z, s> = <z, P^T s> with P the mean; rows and columns that do not fill a window are left out."""
     layer, (ends, *_) = case
     zero = torch.zeros_like(ends.pre)
     up = layer.up(ends.pre) - layer.up(zero)
@@ -178,13 +178,11 @@ def test_a_float32_contrast_keeps_the_digits_of_a_small_difference():
 
 
 @pytest.mark.parametrize("activation", ["tanh", "identity"])
-def test_max_pooling_below_negative_activities_is_refused_with_the_reason(activation):
+def test_max_pooling_below_negative_activities_raises(activation):
     with pytest.raises(ValueError, match=r"max pooling below .* can be negative, has no steady state .*avg"):
         ep.convnet((1, 8, 8), (2, 3), kernel_size=3, padding=1, activation=activation)
     ep.convnet((1, 8, 8), (2, 3), kernel_size=3, padding=1, activation=activation, pool="avg")
-    ep.convnet(
-        (1, 8, 8), (2,), kernel_size=3, activation=activation
-    )  # from the input, which is static, it does no harm
+    ep.convnet((1, 8, 8), (2,), kernel_size=3, activation=activation)  # allowed from the input, which is static
     own = ep.Activation(torch.sin, name="sine")
     with pytest.raises(ValueError, match="can be negative"):
         ep.convnet((1, 8, 8), (2, 3), kernel_size=3, padding=1, activation=own)
@@ -201,19 +199,19 @@ def test_max_pooling_below_negative_activities_is_refused_with_the_reason(activa
         ({"pool_size": 3}, "`pool_size` is 3, but `pool` is None: leave it out, or name a pooling"),
     ],
 )
-def test_what_a_layer_cannot_be_is_said(wrong, message):
+def test_invalid_arguments(wrong, message):
     with pytest.raises(ValueError, match=message):
         ep.Conv2d(**({"c_pre": 1, "c_post": 2, "kernel_size": 3} | wrong))
 
 
-def test_a_layer_says_what_it_is_and_asks_for_the_image_below():
+def test_repr_and_the_required_image_below():
     layer = ep.Conv2d(1, 2, 3, stride=2, padding=1, pool="avg")
     assert repr(layer) == "Conv2d(1, 2, 3, stride=2, padding=1, pool='avg', pool_size=2, bias=True)"
     with pytest.raises(ValueError, match=r"call `down\(post, pre\)`"):
         layer.down(torch.rand(1, 2, 2, 2))
 
 
-def test_initial_weights_are_those_of_torch():
+def test_initial_weights_have_the_bounds_of_torch():
     torch.manual_seed(3)
     ours = ep.Conv2d(3, 8, 5)
     bound = (3 * 5 * 5) ** -0.5
@@ -229,7 +227,7 @@ def test_both_currents_come_from_one_convolution(monkeypatch):
     assert len(calls) == 1
 
 
-def test_an_image_that_does_not_fit_is_refused_by_the_network():
+def test_a_network_rejects_images_that_do_not_fit():
     with pytest.raises(ValueError, match=r"edge 0 -> 1: .*does not fit populations of shapes"):
         ep.Network([ep.Population((1, 8, 8)), ep.Population((2, 5, 5))], [(0, 1, ep.Conv2d(1, 2, 3))])
     with pytest.raises(ValueError, match=r"edge 0 -> 1: .*does not fit"):

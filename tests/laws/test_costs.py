@@ -1,4 +1,4 @@
-"""Forces are minus the gradient of the cost; both kinds of target mean the same."""
+"""Costs: forces are minus the gradient, and both kinds of targets are equivalent."""
 
 import pytest
 import torch
@@ -37,10 +37,10 @@ def test_the_force_is_minus_the_gradient(cost):
 
 @pytest.mark.parametrize("shape", [(5,), (5, 1)])
 @pytest.mark.parametrize("cost", COSTS)
-def test_a_pull_is_the_force_times_its_strength_of_all_or_of_each_sample(cost, shape):
+def test_a_nudging_force_is_the_force_times_its_strength_for_all_samples_or_for_each(cost, shape):
     y, each = torch.rand(4, 5, dtype=torch.double), torch.tensor([0.5, -0.5, 2.0, -0.1], dtype=torch.double)
     one, several = COSTS[cost].nudging_force(y, -0.3), COSTS[cost].nudging_force(y, each.view(4, *(1 for _ in shape)))
-    for _ in range(2):  # the function of the output, asked again
+    for _ in range(2):  # the function can be called repeatedly
         out = torch.rand(4, *shape, dtype=torch.double, requires_grad=True)
         (slope,) = torch.autograd.grad(COSTS[cost].value(out, y).sum(), out)
         torch.testing.assert_close(one(out.detach()), 0.3 * slope)
@@ -48,7 +48,7 @@ def test_a_pull_is_the_force_times_its_strength_of_all_or_of_each_sample(cost, s
 
 
 @pytest.mark.parametrize("cost", COSTS)
-def test_classes_and_one_hot_rows_mean_the_same(cost):
+def test_classes_and_one_hot_rows_are_equivalent(cost):
     out, y = torch.rand(4, 5, dtype=torch.double), torch.tensor([0, 4, 2, 2])
     rows = torch.eye(5, dtype=torch.double)[y]
     torch.testing.assert_close(COSTS[cost].value(out, y), COSTS[cost].value(out, rows))

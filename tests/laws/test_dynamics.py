@@ -1,4 +1,4 @@
-"""What holds for every dynamics: samples do not mix, arguments are not written, energies fall where theory says so."""
+"""Laws of all dynamics: samples do not mix, arguments are not modified, energies decrease where theory predicts it."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_samples_do_not_mix(name, dynamics):
 
 @pytest.mark.parametrize("dynamics", DYNAMICS)
 @pytest.mark.parametrize("name", zoo.GRAPHS)
-def test_nothing_that_was_given_is_written(name, dynamics):
+def test_arguments_are_not_modified(name, dynamics):
     model = zoo.model(name, DYNAMICS[dynamics])
     x, y = zoo.batch(model)
     start = zoo.state(model)
@@ -46,7 +46,7 @@ def test_nothing_that_was_given_is_written(name, dynamics):
 
 
 @pytest.mark.parametrize("dynamics", DYNAMICS)
-def test_two_phases_are_one(dynamics):
+def test_a_phase_can_be_split_in_two(dynamics):
     model = zoo.model("deep-chain", DYNAMICS[dynamics])
     x, _ = zoo.batch(model)
     half = ep.relax(model, x, 4)
@@ -66,7 +66,7 @@ def test_small_euler_steps_descend_the_energy(name):
 
 @pytest.mark.parametrize("name", ["chain", "sigmoid-chain", "deep-chain", "skip", "lateral-output", "own-connection"])
 @pytest.mark.parametrize("dynamics", ["inside", "energy"])
-def test_the_energy_is_stationary_where_the_network_settles(name, dynamics):
+def test_the_energy_is_stationary_at_the_steady_state(name, dynamics):
     model = zoo.model(name, DYNAMICS[dynamics])
     x, _ = zoo.batch(model)
     settled = ep.relax(model, x, 400)
@@ -78,7 +78,7 @@ def test_the_energy_is_stationary_where_the_network_settles(name, dynamics):
 
 @pytest.mark.parametrize("dynamics", ["energy", "clamped"])
 def test_energy_and_force_of_the_toy_network_agree(dynamics):
-    """One Euler step is ``-dt dE/ds`` by autograd: an independent derivation of the currents."""
+    """One Euler step equals ``-dt dE/ds`` by autograd, an independent derivation of the currents."""
     model = ep.toy(hidden=6, outputs=3, dynamics=DYNAMICS[dynamics]).double()
     x = torch.rand(2, 5, dtype=torch.double)
     leaves = tuple((0.5 * torch.rand(2, n, dtype=torch.double) + 0.25).requires_grad_() for n in (6, 3))

@@ -1,4 +1,4 @@
-"""Noise has the mean and the spread that it says, is the same law in every phase, and at 0 is not there."""
+"""Noise: its mean and variance, the same in every phase, and none at ``std=0``."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ STD = 0.07
 
 
 def one_step(model, dynamics, n, nudged):
-    """The next state of a random one, from ``n`` samples that are all the same one, nudged or not."""
+    """Return the state after one step from ``n`` copies of one random sample, nudged or not."""
     x, y = (t[:1].expand(n, *t.shape[1:]) for t in zoo.batch(model))
     start = tuple(s[:1].expand(n, *s.shape[1:]) for s in zoo.state(model))
     phase, _, target = model.prepare_batch(x, y)
@@ -44,7 +44,7 @@ def test_mean_and_variance(inner, nudged):
     assert kurtosis == pytest.approx(3, rel=0.05)
 
 
-def test_a_leaking_unit_fluctuates_as_theory_says():
+def test_stationary_fluctuations_of_a_leaky_unit():
     """``s <- (1 - dt) s + std xi`` is stationary at ``std / sqrt(dt (2 - dt))``."""
     dt, n = 0.3, 20_000
     model = zoo.model("one-layer", Noisy(ep.EnergyDescent(dt=dt, clamp=False), STD), scale=0.0)
@@ -53,7 +53,7 @@ def test_a_leaking_unit_fluctuates_as_theory_says():
 
 
 @pytest.mark.parametrize("inner", INNER)
-def test_no_noise_is_the_wrapped_dynamics_to_the_bit(inner):
+def test_zero_noise_equals_the_wrapped_dynamics_exactly(inner):
     clean, noisy = (zoo.model("deep-chain", d) for d in (INNER[inner], Noisy(INNER[inner], 0.0)))
     x, y = zoo.batch(clean)
     before = torch.get_rng_state()
@@ -64,7 +64,7 @@ def test_no_noise_is_the_wrapped_dynamics_to_the_bit(inner):
 
 
 @pytest.mark.parametrize("inner", INNER)
-def test_everything_else_is_the_wrapped_dynamics(inner):
+def test_all_other_methods_are_those_of_the_wrapped_dynamics(inner):
     bare, noisy = INNER[inner], Noisy(INNER[inner], STD)
     model = zoo.model("sigmoid-chain", bare)
     x, state = zoo.batch(model)[0], zoo.state(model)
@@ -81,7 +81,7 @@ def test_everything_else_is_the_wrapped_dynamics(inner):
     assert all(map(torch.equal, a.slopes, b.slopes))
 
 
-def test_the_wrapped_dynamics_say_what_beta_they_bear():
+def test_the_wrapped_dynamics_check_beta():
     with pytest.raises(ValueError, match="cannot settle"):
         Noisy(ep.Prototypical(), STD).check_beta(1.0)
 
@@ -108,8 +108,8 @@ def test_noise_is_added_after_the_clamp_and_clamped_by_the_next_step():
     assert all(s.min() >= 0 and s.max() <= 1 for s in after)
 
 
-def test_side_by_side_phases_have_noise_of_their_own():
-    """A centred estimate where nothing nudges is the difference of two independent clouds: its variance is twice that of one."""
+def test_batched_phases_have_independent_noise():
+    """Without a nudge a centred estimate is the difference of two independent states: twice the variance of one."""
     model = zoo.model("one-layer", Noisy(ep.EnergyDescent(dt=1.0, clamp=False), STD), scale=0.0)
     n, beta = 4000, 1e-3
     x, target = torch.ones(n, 4).double(), torch.zeros(n, 3).double()
@@ -134,6 +134,6 @@ def test_side_by_side_phases_have_noise_of_their_own():
         ("outside", 0.1, "`dynamics` must be an object of class Dynamics"),
     ],
 )
-def test_bad_input(dynamics, std, message):
+def test_invalid_arguments(dynamics, std, message):
     with pytest.raises(ValueError, match=message):
         Noisy(dynamics, std)

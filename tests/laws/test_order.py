@@ -271,5 +271,5 @@ def test_a_schedule_is_an_object():
 
 def test_gdu_needs_synchronous_steps():
     model = zoo.model("chain", ep.Prototypical())
-    with pytest.raises(ValueError, match=r"`free_steps` must be synchronous here.*got Asynchronous\(\)"):
+    with pytest.raises(ValueError, match=r"`free_steps` must be synchronous.*got Asynchronous\(\)"):
         ep.gdu(model, *zoo.batch(model), sweeps(30), 5, 0.1)

@@ -1,4 +1,4 @@
-"""Currents are the gradient of Phi; up and down are adjoint; the contrast has the gradient of the difference of Phi."""
+"""Phi: currents are its gradient, up and down are adjoint, the contrast has the gradient of its difference."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_currents_of_few_or_many_units_and_samples_are_the_gradient_of_phi(above
 
 @st.composite
 def random_networks(draw):
-    """Any graph: a chain so that everything is reached, and extra edges wherever they fall."""
+    """Draw a graph: a chain, so that every population is reached, and random extra edges."""
     sizes = draw(st.lists(st.integers(1, 4), min_size=2, max_size=5))
     last = len(sizes) - 1
     extra = draw(st.lists(st.tuples(st.integers(0, last), st.integers(1, last)), max_size=5))
@@ -88,7 +88,7 @@ def test_up_and_down_are_adjoint(kind):
 
 
 def test_a_float32_contrast_keeps_the_digits_of_a_small_difference():
-    """Dividing by a small beta must not blow round-off up: the product of differences, not the difference of products."""
+    """Division by a small beta must not amplify rounding errors: a product of differences, not a difference of products."""
     model = zoo.model("chain", ep.Prototypical()).float()
     x, s = zoo.batch(model)[0].float(), tuple(t.float() for t in zoo.state(model))
     near = tuple(t + 1e-4 * torch.rand_like(t) for t in s)

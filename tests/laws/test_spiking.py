@@ -33,13 +33,13 @@ def image(dynamics, pool="avg", seed=1):
 
 
 def same(one, other):
-    """Whether two states hold the same, bit for bit."""
+    """Return whether two states are equal, bit for bit."""
     ours, theirs = list(iter_tensors(one)), list(iter_tensors(other))
     return len(ours) == len(theirs) and all(map(torch.equal, ours, theirs)) and rest(one) == rest(other)
 
 
 def rest(state):
-    """What is no tensor."""
+    """Return the parts of a state that are not tensors."""
     return [rest(p) if isinstance(p, tuple) else p for p in state if not isinstance(p, Tensor)]
 
 
@@ -58,7 +58,7 @@ def test_samples_do_not_mix(name, dynamics):
 
 @pytest.mark.parametrize("dynamics", DYNAMICS)
 @pytest.mark.parametrize("name", ["chain", "lateral", "images", "residual-images", "own-connection"])
-def test_nothing_that_was_given_is_written(name, dynamics):
+def test_steps_do_not_modify_their_arguments(name, dynamics):
     model = zoo.spiking(name, DYNAMICS[dynamics])
     x, y = zoo.batch(model)
     for start in (model.dynamics.init(model.network, x), ep.relax(model, x, 5).state):
@@ -85,7 +85,7 @@ def test_two_phases_are_one(dynamics):
 @pytest.mark.parametrize("dynamics", DYNAMICS)
 @pytest.mark.parametrize("name", ["deep-chain", "residual-images"])
 def test_a_phase_from_the_same_state_is_the_same_phase(name, dynamics):
-    """Residuals, traces, coders, ticks and the source of chance are all in the state, and nowhere else."""
+    """Residuals, traces, coders, ticks and the random streams are all in the state."""
     model = zoo.spiking(name, DYNAMICS[dynamics])
     x, y = zoo.batch(model)
     free = ep.relax(model, x, T)
@@ -101,7 +101,7 @@ def test_a_phase_from_the_same_state_is_the_same_phase(name, dynamics):
 
 @pytest.mark.parametrize("dynamics", DYNAMICS)
 @pytest.mark.parametrize("name", ["one-layer", "deep-chain", "residual-images"])
-def test_two_phases_side_by_side_are_each_alone(name, dynamics):
+def test_two_phases_in_one_batch_match_separate_phases(name, dynamics):
     model = zoo.spiking(name, DYNAMICS[dynamics])
     x, y = zoo.batch(model)
     free = ep.relax(model, x, T)
@@ -170,7 +170,7 @@ def with_batch(model):
 
 
 @pytest.mark.parametrize("pool", ["max", "softmax"])
-def test_max_pooling_does_not(pool):
+def test_max_pooling_does_not_commute_with_the_decoder(pool):
     """The mean of a maximum is above the maximum of the means: pooled spikes drive more than pooled decoded trains."""
     found = []
     for decode in ("after", "before"):
@@ -202,19 +202,19 @@ def recurrent(model):
 @pytest.mark.parametrize("sent", ["spikes", "current"])
 @pytest.mark.parametrize("lam", [0.3, 0.1])
 @pytest.mark.parametrize("name", ["chain", "deep-chain", "skip"])
-def test_the_distance_to_the_steady_state_of_the_twin_is_bounded(name, lam, sent):
-    """With d the largest distance of a late potential, every pressure is within ``|A| (d + 2 phi lam) + |W| 2 phi lam`` of that at
-    rest, phi the largest late residual, and a potential never goes farther than its pressure: solved for d."""
+def test_the_distance_to_the_steady_state_of_the_rate_model_is_bounded(name, lam, sent):
+    """With d the largest distance of a potential in the last ticks, every input is within ``|A| (d + 2 phi lam) + |W| 2 phi lam``
+    of its steady value, phi the largest residual in these ticks, and a potential deviates no more than its input: solved for d."""
     model = zoo.spiking(name, Spiking(lam=lam, input=sent), scale=0.25)
     x, _ = zoo.batch(model)
     A, W = (m.abs().sum(1).max().item() for m in recurrent(model))
-    assert A < 0.95  # else nothing is promised
+    assert A < 0.95  # otherwise there is no bound
     rest = ep.relax(model.rate_model(), x, 400)
     assert rest.residual.max() == 0
     late = ep.relax(model, x, 600, trajectory=True).trajectory[-200:]
-    owed = max(phi.abs().max().item() for s in late for phi in s.coder)
-    assert owed < 0.75  # no coder is wound up
-    error = 2 * owed * lam
+    residual = max(phi.abs().max().item() for s in late for phi in s.coder)
+    assert residual < 0.75  # no coder is saturated
+    error = 2 * residual * lam
     bound = (A * error + (W * error if sent == "spikes" else 0.0)) / (1 - A)
     d = max((u - r).abs().max().item() for s in late for u, r in zip(s.potential, rest.state, strict=True))
     assert 0 < d <= bound
@@ -233,7 +233,7 @@ TABLE = {  # mean |u - u*| at 50, 100, 200 ticks: spiking.md 8.1, of a network o
 
 @pytest.fixture(scope="module")
 def settled():
-    """2C2FC with 8 and 16 channels on two blurred, mostly dark images, and the steady state of its twin."""
+    """2C2FC with 8 and 16 channels on two blurred, mostly dark images, and the steady state of its rate model."""
     torch.manual_seed(0)
     model = ep.ConvNet((1, 28, 28), (8, 16), pool="avg", dense=(64, 10), dynamics=Spiking()).build()
     coarse = torch.nn.functional.interpolate(torch.rand(2, 1, 7, 7), size=28, mode="bilinear")
@@ -244,7 +244,7 @@ def settled():
 
 
 @pytest.mark.parametrize("row", TABLE)
-def test_potentials_come_as_near_to_rest_as_the_table_has_it(row, settled):
+def test_potentials_approach_the_steady_state_as_in_the_table(row, settled):
     model, x, rest = settled
     dynamics, bounds = TABLE[row]
     states = ep.relax(ep.Model(model.network, dynamics, model.cost), x, 200, trajectory=True).trajectory
@@ -254,7 +254,7 @@ def test_potentials_come_as_near_to_rest_as_the_table_has_it(row, settled):
 
 
 def test_time_is_counted_in_ticks_over_both_phases():
-    """A decaying size goes on where the free phase left it: after many ticks, a nudge hardly moves anything any more."""
+    """A decaying size goes on where the free phase left it: after many ticks, a nudge has hardly any effect."""
     model = zoo.spiking("chain", Spiking(eps=Decay(1.0, 1.0), lam=0.5))
     x, y = zoo.batch(model)
     free = ep.relax(model, x, 99)
@@ -264,7 +264,7 @@ def test_time_is_counted_in_ticks_over_both_phases():
     assert ep.relax(model, x, 1, y, BETA).residual.max() > 0.1
 
 
-def test_what_is_sent_is_within_0_and_1_and_the_contrast_takes_the_same():
+def test_input_is_clipped_for_spikes_and_contrast():
     model = zoo.spiking("chain", Spiking())
     x = torch.tensor([[-0.5, 0.25, 1.0, 1.5]]).double()
     assert torch.equal(model.dynamics.encode(model.network, x), torch.tensor([[0.0, 0.25, 1.0, 1.0]]).double())
@@ -273,7 +273,7 @@ def test_what_is_sent_is_within_0_and_1_and_the_contrast_takes_the_same():
     torch.testing.assert_close(rates, torch.tensor([[0.0, 0.25, 1.0, 1.0]]).double(), rtol=0, atol=0.03)
 
 
-def test_energy_and_units_are_the_twins():
+def test_energy_and_units_are_those_of_the_rate_model():
     model = zoo.spiking("skip", Spiking(eps=0.3))
     x, _ = zoo.batch(model)
     assert model.dynamics.differentiable_equivalent() == ep.EnergyDescent(dt=0.3)
@@ -292,7 +292,7 @@ def test_energy_and_units_are_the_twins():
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu6", "identity", "wide_hard_sigmoid"])
-def test_other_activations_are_refused(activation):
+def test_other_activations_raise(activation):
     with pytest.raises(ValueError, match=rf"need hard sigmoids.* population 1 has .*{activation}.*hard_sigmoid"):
         ep.mlp([4, 5, 3], activation=activation, dynamics=Spiking())
     with pytest.raises(ValueError, match=rf"population 2 has .*{activation}"):
@@ -302,13 +302,13 @@ def test_other_activations_are_refused(activation):
         ep.Equilibrium(network, Spiking(), 5, 5, 0.1)
 
 
-def test_spikes_move_all_at_once():
+def test_asynchronous_schedules_raise():
     with pytest.raises(ValueError, match=r"an asynchronous schedule needs `Prototypical` dynamics.*got Spiking"):
         ep.mlp([4, 5, 3], dynamics=Spiking(), settle=ep.Settle(5, schedule=ep.Asynchronous()))
 
 
 @pytest.mark.parametrize("changed", ["rates", "shape", "lanes"])
-def test_a_state_of_another_kind_is_refused(changed):
+def test_a_state_of_another_kind_raises(changed):
     model = zoo.spiking("chain", Spiking(coder=Bernoulli()))
     x, _ = zoo.batch(model)
     state = ep.relax(model, x, 3).state

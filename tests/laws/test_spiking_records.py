@@ -1,4 +1,4 @@
-"""Recordings hold what the phases hold; operations are counted as explicit matrices count them."""
+"""Recordings agree with the phases; operation counts agree with explicit matrices."""
 
 import pytest
 import torch
@@ -79,19 +79,19 @@ def test_the_fan_outs_of_a_network_are_columns_of_its_currents(name):
 @pytest.mark.parametrize(
     ("pool", "reason"), [("max", "max pooling .* depends on the image"), ("softmax", "softmax pooling")]
 )
-def test_poolings_that_choose_have_no_fan_out(pool, reason):
+def test_max_and_softmax_pooling_have_no_fan_out(pool, reason):
     with pytest.raises(ValueError, match=reason):
         fan_out(ep.convnet((1, 6, 6), (2,), kernel_size=3, pool=pool, dense=(3,)).network)
 
 
-def test_a_connection_of_ones_own_must_tell():
+def test_a_custom_connection_must_define_its_fan_out():
     with pytest.raises(ValueError, match=r"LowRank does not tell .* give it a `fan_out`"):
         fan_out(zoo.GRAPHS["own-lateral"].network())
 
 
 @pytest.mark.parametrize("given", ["spikes", "current"])
 def test_operations_by_matrices(given):
-    """Every spike of a recorded phase, by hand, through the matrices; the input's too where it spikes."""
+    """Count every spike of a recorded phase through the matrices, including those of a spiking input."""
     torch.manual_seed(0)
     model = ep.convnet(
         (1, 7, 7), (2,), kernel_size=3, pool="avg", dense=(3,), dynamics=ep.Spiking(input=given)
@@ -119,7 +119,7 @@ def shapes(model):
     return [torch.Size(p.shape) for p in model.network.populations]
 
 
-def test_if_all_units_fire_at_every_tick_operations_are_the_twins():
+def test_synops_equal_macs_if_all_units_spike_at_every_tick():
     model = mlp()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -142,14 +142,14 @@ def test_operations_of_a_step_are_those_of_its_phases():
     assert whole.macs == (20 + 18) * (5 * 7 + 2 * 7 * 4)
 
 
-def test_decoded_values_through_the_synapses_are_no_operations_of_spikes():
+def test_decoding_before_the_synapses_has_no_synops():
     model, (x, _) = mlp(decode="before"), batch()
-    with pytest.raises(ValueError, match='decode="before" synapses take decoded values'):
+    with pytest.raises(ValueError, match='synaptic operations need decode="after"'):
         operations(model, record(model, x, 5))
 
 
 @pytest.mark.parametrize("options", [{}, {"coder": Bernoulli()}, {"input": "current"}, {"decode": "before"}], ids=str)
-def test_a_recording_is_the_phase_itself(options):
+def test_a_recording_matches_relax(options):
     """Its end is that of `relax`, its counts are the sums of the spikes of the trajectory, free and nudged on."""
     model, (x, y) = mlp(**options), batch()
     torch.manual_seed(5)
@@ -178,13 +178,13 @@ def test_a_recording_is_the_phase_itself(options):
     assert free.populations == ((1, 2) if options.get("input") == "current" else (0, 1, 2))
 
 
-def test_what_is_kept_does_not_grow_with_the_ticks():
+def test_memory_does_not_grow_with_the_ticks():
     model, (x, _) = mlp(), batch()
     sizes = []
     for steps in (10, 40):
         found = record(model, x, steps)
         sizes.append(
-            [t.numel() for t in found.counts] + [found.activity.numel() / steps, found.wound_up.numel() / steps]
+            [t.numel() for t in found.counts] + [found.activity.numel() / steps, found.saturation.numel() / steps]
         )
         assert found.traces == {}
     assert sizes[0] == sizes[1]
@@ -193,25 +193,25 @@ def test_what_is_kept_does_not_grow_with_the_ticks():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"units": {3: [0]}}, "`units` names population 3, but those that spike are 0, 1, 2"),
+        ({"units": {3: [0]}}, r"`units` must name spiking populations, \[0, 1, 2\], got 3"),
         ({"units": {1: [7]}}, r"`units` of population 1 must be from 0 to 6, got \[7\]"),
         ({"units": -1}, "`units` must be a whole number of at least 0"),
         ({"beta": 0.5}, "there is no target"),
         ({"state": (torch.zeros(1),)}, "`state` must be a SpikingState, such as that of a solution, got a tuple"),
     ],
 )
-def test_what_does_not_fit_is_refused(arguments, message):
+def test_invalid_arguments_raise(arguments, message):
     model, (x, _) = mlp(), batch()
     with pytest.raises(ValueError, match=message):
         record(model, x, 5, **arguments)
 
 
-def test_models_without_spikes_are_refused():
+def test_models_without_spikes_raise():
     with pytest.raises(ValueError, match="must have spiking dynamics, got Prototypical"):
         record(ep.mlp([5, 4]).double(), batch()[0], 5)
 
 
-def test_what_is_not_finite_is_told():
+def test_non_finite_input_raises():
     model, (x, _) = mlp(), batch()
     with torch.no_grad():
         model.network.connections[0].weight[0, 0] = torch.nan

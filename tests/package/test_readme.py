@@ -1,4 +1,4 @@
-"""The README's snippets run as they stand; only the number of epochs is cut."""
+"""The README's Python snippets run unchanged, except for a smaller number of epochs."""
 
 import re
 from pathlib import Path

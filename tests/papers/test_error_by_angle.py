@@ -1,9 +1,9 @@
-"""Errors against angles of first updates: which points there are, where they stand, and that what is missing is named."""
+"""Figures of errors over angles of first updates: their points, table, axes and missing rules."""
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -12,13 +12,13 @@ from command import call
 from eqprop import plots
 from eqprop.models.mlp import MLP
 from eqprop.papers.catalog import PAPERS
-from eqprop.papers.ernoult2020.error_by_angle import angle_table, panels, untrained
 from eqprop.papers.ernoult2020.recipes import UPDATE_ANGLES
 from eqprop.papers.ernoult2020.reproduction import ERNOULT2020
 from eqprop.papers.registry import PUBLISHED, recipe
 from eqprop.papers.reproduction.paper import AnglePoint, ErrorByAngle, Paper, Row
-from eqprop.papers.reproduction.records import Training
-from eqprop.papers.reproduction.tables import Findings
+from eqprop.papers.reproduction.records import Findings, Training
+from eqprop.papers.reproduction.studies import Study
+from eqprop.papers.reproduction.tables import angle_panels, angle_table, rules_without_training
 from eqprop.report import Table
 from eqprop.training import SGD, Data, Run
 from eqprop.training.run_folder import RunFolder
@@ -49,17 +49,16 @@ ANGLES = {
     "VF-t, 0°": {"angle": [60.0, 61.0], "without_first": [70.0, 72.0]},
     "VF-t, 90°": {"angle": [90.0, 91.0], "without_first": [95.0, 96.0]},
 }
-WHOLE, REST = "whole update", "t = 0 left out, as published"
+WHOLE, REST = "total update", "without t = 0, as published"
 
 
-@dataclass(frozen=True)
-class Known:
-    """A study that knows its angles."""
+class Known(Study):
+    """A study with fixed angles."""
 
-    name: str = "angles"
-    title: str = "Angles"
-    text: str = "Known ones."
-    key: Any = ()
+    name = "angles"
+    title = "Angles"
+    text = "Fixed angles."
+    key: ClassVar[list[str]] = []
 
     def compute(self, device: str, root: str | None, tell: Any) -> dict[str, Any]:
         return ANGLES
@@ -72,7 +71,7 @@ class Known:
 
 
 def findings(errors: dict[int, list[float]], angles: dict | None = ANGLES) -> Findings:
-    """Trainings of some rows, by place, with these errors in their last epochs; and the study."""
+    """Return findings with trainings of some rows, by index, with these final errors, and the study."""
     found = Findings(Path("nowhere"))
     for n, values in errors.items():
         epochs = [[{"test_error": 0.9}, {"test_error": value}] for value in values]
@@ -82,15 +81,15 @@ def findings(errors: dict[int, list[float]], angles: dict | None = ANGLES) -> Fi
     return found
 
 
-def test_a_point_is_where_there_are_an_angle_and_a_training():
-    drawn = panels(FIGURE, findings({0: [0.02, 0.04], 2: [0.5]}))
+def test_a_point_needs_an_angle_and_a_training():
+    drawn = angle_panels(FIGURE, findings({0: [0.02, 0.04], 2: [0.5]}))
     assert list(drawn) == [WHOLE, REST]
     assert drawn[WHOLE][0] == {"EP-t": [([10.0, 20.0], [2.0, 4.0])], "VF-t": [([90.0, 91.0], [50.0])]}
     assert drawn[REST][0] == {"EP-t": [([30.0, 50.0], [2.0, 4.0])], "VF-t": [([95.0, 96.0], [50.0])]}
 
 
-def test_what_was_published_stands_by_its_own_definition_of_the_angle():
-    drawn = panels(FIGURE, findings({0: [0.02]}))
+def test_published_points_are_in_the_panel_of_their_definition():
+    drawn = angle_panels(FIGURE, findings({0: [0.02]}))
     assert drawn[WHOLE][1] == {}
     assert drawn[REST][1] == {
         "EP-t": [((11.0, 1.5), (2.25, 0.5))],
@@ -100,10 +99,10 @@ def test_what_was_published_stands_by_its_own_definition_of_the_angle():
 
 @pytest.mark.parametrize("angles", [None, {}, {"VF-t, 0°": ANGLES["VF-t, 0°"]}])
 def test_a_training_without_an_angle_has_no_point(angles):
-    assert panels(FIGURE, findings({0: [0.02]}, angles))[WHOLE][0] == {}
+    assert angle_panels(FIGURE, findings({0: [0.02]}, angles))[WHOLE][0] == {}
 
 
-def test_the_table_has_what_there_is():
+def test_the_table():
     table = angle_table(FIGURE, findings({0: [0.02, 0.04]}))
     assert [name.split(",")[0] for name in table.head[1:]] == [
         "published angle", "published test error", "angle here", "angle here", "test error here",
@@ -116,13 +115,13 @@ def test_the_table_has_what_there_is():
     assert [row[3:] for row in angle_table(FIGURE, findings({}, None)).rows] == [["–", "–", "–"]] * 3
 
 
-def test_what_is_missing_is_named():
-    assert untrained(FIGURE, findings({})) == "EP-t; VF-t from 0°, 90°"
-    assert untrained(FIGURE, findings({0: [0.1], 1: [0.1]})) == "VF-t from 90°"
-    assert untrained(FIGURE, findings({0: [0.1], 1: [0.1], 2: [0.1]})) == ""
+def test_rules_without_training():
+    assert rules_without_training(FIGURE, findings({})) == "EP-t; VF-t from 0°, 90°"
+    assert rules_without_training(FIGURE, findings({0: [0.1], 1: [0.1]})) == "VF-t from 90°"
+    assert rules_without_training(FIGURE, findings({0: [0.1], 1: [0.1], 2: [0.1]})) == ""
 
 
-# the picture
+# the figure
 
 OWN = {"EP-t": [([10.0, 20.0], [2.0, 6.0])], "VF-t": [([90.0], [3.0]), ([95.0, 96.0, 100.0], [50.0, 60.0])]}
 PUBLISHED_ONES = {
@@ -134,15 +133,14 @@ PANELS = {"left": (OWN, {}), "right": (OWN, PUBLISHED_ONES)}
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures, instead of files."""
+    """The list of drawn figures; no files are written."""
     figures = []
-    for module in (plots.by_angle, plots.sweeps):
-        monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(plots.published, "save", lambda figure, path: figures.append(figure))
     return figures
 
 
 def bars(container, axis: int) -> list[tuple[float, float]]:
-    """Ends of the bars of one kind, 0 across and 1 upwards, at each point."""
+    """The ends of the error bars at each point: horizontal for axis 0, vertical for axis 1."""
     return [tuple(sorted(segment[:, axis])) for segment in container[2][axis].get_segments()]
 
 
@@ -150,7 +148,7 @@ def points(container) -> list[tuple[float, float]]:
     return list(zip(*map(list, container[0].get_data()), strict=True))
 
 
-def test_the_picture_as_files(tmp_path):
+def test_the_image_files(tmp_path):
     for name in ("a", "b"):
         plots.error_by_angle(PANELS, tmp_path / name / "figure", "the figure", published="digitised")
         words = ("left", "right", "EP-t", "VF-t", "here", "digitised", "the figure", "test error (%)", "(degrees)")
@@ -171,7 +169,7 @@ def test_own_points_are_means_with_bars_from_least_to_most(tmp_path, drawn):
 
 
 def test_published_points_are_hollow_with_bars_of_their_deviation(tmp_path, drawn):
-    """Those of an unknown deviation have none; on a logarithmic axis a bar ends above zero."""
+    """There is no bar for an unknown deviation; on a logarithmic axis a bar ends above zero."""
     plots.error_by_angle(PANELS, tmp_path)
     left, right = drawn[0].axes
     assert (len(left.containers), len(right.containers)) == (2, 4)
@@ -197,7 +195,7 @@ def test_a_rule_has_one_color(tmp_path, drawn):
     assert {"here", "published"} <= handles.keys()
 
 
-def test_ninety_degrees_is_a_line_and_everything_is_within(tmp_path, drawn):
+def test_ninety_degrees_is_marked_and_all_points_are_visible(tmp_path, drawn):
     plots.error_by_angle(PANELS, tmp_path)
     for axes in drawn[0].axes:
         assert [90, 90] in [list(line.get_xdata()) for line in axes.get_lines()]
@@ -221,7 +219,7 @@ def test_there_must_be_a_point(tmp_path, nothing):
         plots.error_by_angle(nothing, tmp_path)
 
 
-def test_without_matplotlib_it_is_said_how_to_get_it(monkeypatch, tmp_path):
+def test_without_matplotlib(monkeypatch, tmp_path):
     for module in [module for module in sys.modules if module.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -230,8 +228,8 @@ def test_without_matplotlib_it_is_said_how_to_get_it(monkeypatch, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-def test_angles_here_stand_against_published_ones(tmp_path, drawn):
-    """Points of one label in one color; the diagonal reaches to the largest."""
+def test_found_angles_over_published_ones(tmp_path, drawn):
+    """Points of one label share a color; the diagonal reaches the largest value."""
     plots.beside_published({"a": [(10.0, [8.0, 14.0])], "b": [(50.0, [60.0]), (70.0, [61.0, 81.0])]}, tmp_path, "angle")
     (axes,) = drawn[0].axes
     one, several = axes.containers
@@ -240,13 +238,13 @@ def test_angles_here_stand_against_published_ones(tmp_path, drawn):
     assert list(axes.get_lines()[0].get_xdata()) == list(axes.get_lines()[0].get_ydata()) == [0, 81.0]
 
 
-# in an account
+# in a report
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     isolate(tmp_path, monkeypatch)
-    paper = Paper("angles2026", "Angles 2026", "A claim.", (), (), (), studies=(Known(key=[]),), by_angle=(FIGURE,))  # type: ignore[arg-type]
+    paper = Paper("angles2026", "Angles 2026", "A claim.", (), (), (), studies=(Known(),), angle_figures=(FIGURE,))
     monkeypatch.setitem(PAPERS, paper.name, paper)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -256,44 +254,42 @@ def here(tmp_path, monkeypatch):
 CALL = "reproduce angles2026 --fresh --out out"
 
 
-def account(here) -> str:
+def report_text(here) -> str:
     return (here / "out" / "report.md").read_text()
 
 
-def test_the_account_has_the_figure_and_names_what_is_missing(here):
+def test_the_report_has_the_figure_and_lists_missing_rules(here):
     call(CALL).done()
-    text = account(here).split("## Error by angle")[1]
-    missing = (
-        "for want of a whole training: EP-t; VF-t from 0°, 90°. `eqprop reproduce angles2026 --train tiny-by-angle`"
-    )
+    text = report_text(here).split("## Error by angle")[1]
+    missing = "because their training is not run yet: EP-t; VF-t from 0°, 90°. `eqprop reproduce angles2026 --train tiny-by-angle`"
     assert missing in text
     assert "![" not in text
     call(f"{CALL} --train tiny-by-angle").done()
-    text = account(here).split("## Error by angle")[1]
-    assert "for want of" not in text
+    text = report_text(here).split("## Error by angle")[1]
+    assert "because their training" not in text
     assert "](plots/tiny-by-angle.png)" in text
     folders = [here / "out/trainings" / row.folder / "seed-0" for row in ROWS]
     for row, folder in zip(FIGURE.points, folders, strict=True):
         assert f"{100 * RunFolder(folder).rows()[-1]['test_error']:.2f} %" in text.split(row.name)[1].splitlines()[0]
-    assert "published (recalled, digitised)" in (here / "out/plots/tiny-by-angle.svg").read_text()
+    assert "published (from memory and the figure)" in (here / "out/plots/tiny-by-angle.svg").read_text()
 
 
-def test_without_the_study_it_says_so(here):
+def test_a_missing_study_is_reported(here):
     call(f"{CALL} --quick").done()
-    text = account(here).split("## Error by angle")[1]
-    assert "No points of our own: their angles are not run yet." in text
+    text = report_text(here).split("## Error by angle")[1]
+    assert "No points found here: the study of their angles is not run yet." in text
     assert "| VF-t, 0°" in text
 
 
-# the paper's
+# the paper's figure
 
 
 def test_the_published_figure():
-    """Every published error of the paper has its published angle, of the same recipe from the same initial angle; EP besides."""
+    """Every published error of C-EP and C-VF has a published angle of the same recipe and initial angle."""
     assert {(p.recipe, p.angle) for p in UPDATE_ANGLES if p.recipe[0] == "c"} == {
         (p.recipe, p.angle) for p in PUBLISHED if p.source.startswith("Ernoult et al. 2020")
     }
-    (figure,) = ERNOULT2020.by_angle
+    (figure,) = ERNOULT2020.angle_figures
     names = [point.name for point in figure.points]
     assert names[:4] == ["EP-1h", "EP-2h", "C-EP-1h", "C-EP-2h"]
     turned = ("0", "22.5", "45", "67.5", "90", "112.5", "135", "157.5", "180")

@@ -1,4 +1,4 @@
-"""``eqprop reproduce``: what is missing is done, what is there is not done again, and the account says what; on a tiny paper."""
+"""``eqprop reproduce`` on a tiny paper: missing items are computed, finished ones are kept, and the report shows both."""
 
 import errno
 import json
@@ -19,7 +19,7 @@ from eqprop.papers.registry import baseline
 from eqprop.papers.reproduction.paper import Row
 from eqprop.theorem.experiment import Experiment
 from eqprop.theorem.report import layer_errors
-from eqprop.theorem.result import conduct, read
+from eqprop.theorem.result import read_result, run_experiment
 from eqprop.training import SGD, create_run
 from eqprop.training.progress.callbacks import PlainLines
 from eqprop.training.run_folder import RunFolder
@@ -35,15 +35,15 @@ from small_paper import (
     TINY,
     TOY,
     TRAIN,
-    account,
-    begin,
-    forbidden,
-    keep,
-    known,
-    moments,
+    disable_figures,
+    forbid,
+    modification_times,
+    report_text,
     tables,
-    timeless,
-    undrawn,
+    train_in,
+    use_paper,
+    without_times,
+    write_result,
 )
 from small_sets import secluded
 from small_trainings import outcome
@@ -51,18 +51,18 @@ from small_trainings import outcome
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """A user without data sets and without a network, who knows one tiny paper."""
-    known(monkeypatch)
-    undrawn(monkeypatch)
+    """A user without data sets and without a network, and one tiny paper."""
+    use_paper(monkeypatch)
+    disable_figures(monkeypatch)
     return secluded(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """All of it, with pictures, and what was said."""
+    """The folder of a complete reproduction with figures, and its output."""
     folder = tmp_path_factory.mktemp("drawn") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        known(patch)
+        use_paper(patch)
         sketched(patch)
         said = call(f"reproduce tiny2026 --fresh --train tiny --seeds 2 --out {folder}").done()
     return folder, said
@@ -70,20 +70,20 @@ def drawn(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """All of it, without pictures and never stopped."""
+    """The folder of a complete reproduction without figures, never interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        known(patch)
-        undrawn(patch)
+        use_paper(patch)
+        disable_figures(patch)
         patch.chdir(folder)
         call(TRAIN).done()
     return folder / "out"
 
 
-# everything
+# a complete reproduction
 
 
-def test_all_is_done_and_told(drawn):
+def test_every_item_is_computed_and_announced(drawn):
     folder, said = drawn
     lines = said.splitlines()
     theorem = [line for line in lines if line.startswith("theorem ")]
@@ -92,11 +92,11 @@ def test_all_is_done_and_told(drawn):
     assert [line for line in lines if line.startswith("training ")] == [
         "training 1/2, tiny by EP: trained", "training 2/2, tiny by BPTT: trained",
     ]  # fmt: skip
-    assert lines[-1] == f"account in {folder / 'report.html'} and {folder / 'report.md'}"
+    assert lines[-1] == f"report in {folder / 'report.html'} and {folder / 'report.md'}"
     assert "not run yet" not in said
 
 
-def test_what_is_there_in_the_end(drawn):
+def test_the_files_that_are_written(drawn):
     folder, _ = drawn
     found = {name for name in files(folder) if "." in name.split("/")[-1]}
     pictures = {"plots/errors", "plots/training-tiny", "theorem/tiny-exact/plots/betas"}
@@ -115,7 +115,7 @@ def test_what_is_there_in_the_end(drawn):
 def test_the_experiments_are_the_papers(drawn):
     folder, _ = drawn
     for check in (TOY, EXACT):
-        result = read(folder / "theorem" / check.experiment.name)
+        result = read_result(folder / "theorem" / check.experiment.name)
         assert result.experiment == check.experiment
         model = check.experiment.build()
         x, y = check.experiment.batch(model)
@@ -131,17 +131,17 @@ def test_the_trainings_are_the_recipes(drawn, tmp_path):
         run = replace(TINY if method == "ep" else baseline(TINY), seed=int(seed[-1]))
         assert read_run(folder / name) == run
         assert len(RunFolder(folder / name).rows()) == 2
-    begin(replace(TINY, seed=1), tmp_path / "alone")
+    train_in(replace(TINY, seed=1), tmp_path / "alone")
     assert outcome(tmp_path / "alone") == outcome(folder / FOLDERS[1])
 
 
-def test_the_account_has_what_was_measured(drawn):
+def test_the_report_has_the_measurements(drawn):
     folder, _ = drawn
-    results, runs, *_ = tables(account(folder))
+    results, runs, *_ = tables(report_text(folder))
     assert [row["experiment"] for row in results] == ["tiny-toy", "tiny-exact"]
     for row, run, check in zip(results, runs, (TOY, EXACT), strict=True):
-        result, (free, nudged) = read(folder / "theorem" / row["experiment"]), check.experiment.phases
-        assert (row["paper"], row["T"], row["K"], row["beta"]) == (check.place, str(free), str(nudged), "0.01")
+        result, (free, nudged) = read_result(folder / "theorem" / row["experiment"]), check.experiment.phases
+        assert (row["figure"], row["T"], row["K"], row["beta"]) == (check.place, str(free), str(nudged), "0.01")
         assert row["batch"] == str(check.experiment.data.batch_size)
         assert float(row["residual"]) == pytest.approx(result.summary["residual"], rel=0.1)
         for name, error in layer_errors(result.summary).items():
@@ -151,17 +151,17 @@ def test_the_account_has_what_was_measured(drawn):
         assert row["angle"].endswith("°")
         assert float(row["angle"][:-1]) == pytest.approx(result.summary["angle"], rel=0.1)
         broken = [a["name"] for a in result.summary["assumptions"] if not a["holds"]]
-        assert row["assumptions that fail"] == (", ".join(broken) or "none")
-        assert run["line"] == row["experiment"]
+        assert row["violated assumptions"] == (", ".join(broken) or "none")
+        assert run["entry"] == row["experiment"]
         assert "thread" in run["hardware"]
     assert runs[0]["command"] == "`eqprop gdu tiny-toy`"
     assert runs[1]["command"] == "`eqprop gdu tiny-exact --betas 0.1 0.001`"
 
 
-def test_published_figures_stand_beside_our_own(drawn):
+def test_published_errors_are_shown_next_to_those_found(drawn):
     folder, _ = drawn
-    *_, errors, runs = tables(account(folder))
-    assert [(row["recipe"], row["by"]) for row in errors] == [("tiny", "EP"), ("tiny", "BPTT")]
+    *_, errors, runs = tables(report_text(folder))
+    assert [(row["recipe"], row["method"]) for row in errors] == [("tiny", "EP"), ("tiny", "BPTT")]
     assert [row["published test error"] for row in errors] == ["12.34 ± 0.56 %", "0.01 ± 0.02 %"]
     assert [row["published training error"] for row in errors] == ["7.89 %", "–"]
     for row, run, command, method in zip(errors, runs, ROWS, ("ep", "bptt"), strict=True):
@@ -171,32 +171,34 @@ def test_published_figures_stand_beside_our_own(drawn):
         assert row["training error here"] == summary.train.percent()
         assert row["seeds"] == "2"
         assert (run["command"], run["seeds"]) == (f"`{command}`", "0, 1")
-        assert re.fullmatch(r"\S+ (s|min)", run["time a run"])
+        assert re.fullmatch(r"\S+ (s|min)", run["time per run"])
         assert "thread" in run["hardware"]
 
 
-def test_in_short(drawn):
-    text = account(drawn[0]).split("## In short")[1].split("##")[0]
+def test_the_summary(drawn):
+    text = report_text(drawn[0]).split("## Summary")[1].split("##")[0]
     assert "2 of 2 experiments run" in text
     assert "2 of 2 rows of the table run" in text
     assert re.search(r"`tiny` by EP: test error .* over 2 seeds, published 12\.34 ± 0\.56 %", text)
-    assert re.search(r"`tiny` by BPTT: .* published 0\.01 ± 0\.02 %: \*\*not reached\*\*\.", text)
+    assert re.search(
+        r"`tiny` by BPTT: .* published 0\.01 ± 0\.02 % \(Tiny 2026, Table 1, from memory\): \*\*not reached\*\*\.", text
+    )
     high, low = re.search(r"`tiny-exact`: .* is (\S+) at beta = 0\.1 and (\S+) at beta = 0\.001", text).groups()
     assert float(low) == pytest.approx(float(high) / 100, rel=0.3)
 
 
 def test_claim_titles_and_remarks(drawn):
-    text = account(drawn[0])
+    text = report_text(drawn[0])
     assert text.startswith(f"# {PAPER.title} – reproduced with eqprop {ep.__version__}\n")
     assert PAPER.claim in text
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
-        "## The claim", "## In short", "## The theorem", "## Training", "## How to make this again",
+        "## Claim", "## Summary", "## Theorem", "## Training", "## How to repeat this",
     ]  # fmt: skip
     assert "- tiny: the published figure is made up." in text
 
 
 class Sources(HTMLParser):
-    """What a page points to, and its text."""
+    """The links and the text of a page."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -216,12 +218,12 @@ def test_the_page_is_one_file_with_the_same_content(drawn):
     page = Sources(text)
     assert not re.search(r"https?://", text)
     pictures = [b64decode(value.split("base64,")[1]) for _, name, value in page.found if name == "src"]
-    linked = re.findall(r"!\[.*?\]\((.*?)\.png\)", account(folder))
+    linked = re.findall(r"!\[.*?\]\((.*?)\.png\)", report_text(folder))
     assert linked == [
         "plots/errors", "theorem/tiny-toy/plots/increments", "theorem/tiny-exact/plots/betas", "plots/training-tiny",
     ]  # fmt: skip
     assert pictures == [(folder / f"{name}.svg").read_bytes() for name in linked]
-    for table in tables(account(folder)):
+    for table in tables(report_text(folder)):
         for row in table:
             assert all(cell.replace("`", "") in page.text for cell in row.values())
 
@@ -229,7 +231,7 @@ def test_the_page_is_one_file_with_the_same_content(drawn):
 @pytest.mark.slow
 def test_with_real_pictures(here, monkeypatch):
     monkeypatch.undo()
-    known(monkeypatch)
+    use_paper(monkeypatch)
     monkeypatch.chdir(here)
     call(TRAIN).done()
     drawings = [*(here / "out").rglob("*.png"), *(here / "out").rglob("*.svg")]
@@ -240,7 +242,7 @@ def test_with_real_pictures(here, monkeypatch):
     assert len([name for tag, name, _ in page.found if tag == "img"]) == 4
 
 
-def test_the_account_names_nobody(drawn, tmp_path):
+def test_the_report_holds_no_path_of_the_machine(drawn, tmp_path):
     folder, _ = drawn
     for name in ("report.md", "report.html"):
         text = (folder / name).read_text()
@@ -248,75 +250,75 @@ def test_the_account_names_nobody(drawn, tmp_path):
         assert not re.search(r"(?<![\w.~-])/(home|root|tmp|Users)\b", text)
 
 
-# what is there
+# finished items
 
 
-def test_called_again_nothing_is_done_again(whole, here, monkeypatch):
+def test_a_second_call_computes_nothing(whole, here, monkeypatch):
     shutil.copytree(whole, here / "out")
-    before, contents, said = moments(here / "out"), files(here / "out"), account(here / "out")
-    for name in ("conduct", "carry_out", "start", "draw"):
-        monkeypatch.setattr(f"eqprop.cli.reproduction.{name}", forbidden)
+    before, contents, said = modification_times(here / "out"), files(here / "out"), report_text(here / "out")
+    for name in ("run_experiment", "train_runs", "create_run", "draw"):
+        monkeypatch.setattr(f"eqprop.cli.reproduction.{name}", forbid)
     lines = call(TRAIN).done().splitlines()
-    assert [line.split(": ")[1] for line in lines[:4]] == ["is there"] * 4
-    now = moments(here / "out")
+    assert [line.split(": ")[1] for line in lines[:4]] == ["already finished"] * 4
+    now = modification_times(here / "out")
     written = {name for name in before if now[name] != before[name]}
     assert written == {"report.md", "report.html"}
     assert files(here / "out") == contents
-    assert account(here / "out") == said
+    assert report_text(here / "out") == said
 
 
 def test_more_seeds_are_trained_and_no_others(whole, here):
     shutil.copytree(whole, here / "out")
-    before = moments(here / "out" / "trainings")
+    before = modification_times(here / "out" / "trainings")
     call(f"{CALL} --train tiny --seeds 3").done()
-    now = moments(here / "out" / "trainings")
+    now = modification_times(here / "out" / "trainings")
     assert {name: now[name] for name in before} == before
     assert {"/".join(name.split("/")[:3]) for name in now.keys() - before} == {"tiny/ep/seed-2", "tiny/bptt/seed-2"}
-    assert [row["seeds"] for row in tables(account(here / "out"))[2]] == ["3", "3"]
+    assert [row["seeds"] for row in tables(report_text(here / "out"))[2]] == ["3", "3"]
 
 
-def test_rows_that_were_not_run_say_so_with_their_command(here):
+def test_rows_that_were_not_run_are_marked(here):
     said = call(CALL).done()
     assert not (here / "out" / "trainings").exists()
-    errors, runs = tables(account(here / "out"))[2:]
+    errors, runs = tables(report_text(here / "out"))[2:]
     assert [row["test error here"] for row in errors] == ["not run yet"] * 2
     assert [row["published test error"] for row in errors] == ["12.34 ± 0.56 %", "0.01 ± 0.02 %"]
     assert [(row["command"], row["seeds"]) for row in runs] == [(f"`{command}`", "–") for command in ROWS]
     assert "2 rows of the table are not run yet, such as `eqprop train tiny`" in said
-    assert "0 of 2 rows of the table run" in account(here / "out")
+    assert "0 of 2 rows of the table run" in report_text(here / "out")
     for word in ("--train", "--fresh", "--quick"):
-        assert word in account(here / "out")
+        assert word in report_text(here / "out")
 
 
-def test_a_row_of_which_one_training_is_there(here):
+def test_a_row_with_one_training(here):
     call(f"train tiny --no-plots --seed 7 --out {here / 'out' / 'mine'}").done()
     call(CALL).done()
-    errors, runs = tables(account(here / "out"))[2:]
+    errors, runs = tables(report_text(here / "out"))[2:]
     assert re.fullmatch(r"\d+\.\d\d %", errors[0]["test error here"])
     assert runs[0]["seeds"] == "7"
     assert errors[1]["test error here"] == "not run yet"
-    assert "(one seed)" in account(here / "out")
+    assert "(one seed)" in report_text(here / "out")
 
 
-def test_a_training_that_has_not_come_to_its_end_does_not_count(here):
+def test_unfinished_trainings_do_not_count(here):
     create_run(TINY, here / "out" / "a")
-    begin(replace(TINY, seed=1, epochs=1), here / "out" / "b")
+    train_in(replace(TINY, seed=1, epochs=1), here / "out" / "b")
     metrics = RunFolder(here / "out" / "b").metrics
     config = RunFolder(here / "out" / "b").config
     config.write_text(replace(TINY, seed=1).to_json())  # of two epochs one is done
     assert len(metrics.read_text().splitlines()) == 1
     call(CALL).done()
-    assert [row["test error here"] for row in tables(account(here / "out"))[2]] == ["not run yet"] * 2
+    assert [row["test error here"] for row in tables(report_text(here / "out"))[2]] == ["not run yet"] * 2
 
 
-# stopped
+# interruptions
 
 
-def test_stopped_in_an_experiment_and_called_again(whole, here, monkeypatch):
+def test_interrupted_in_an_experiment_and_continued(whole, here, monkeypatch):
     def stops(one, *arguments, **options):
         if one.name == "tiny-exact":
             raise KeyboardInterrupt
-        return conduct(one, *arguments, **options)
+        return run_experiment(one, *arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr("eqprop.cli.reproduction.conduct", stops)
@@ -325,17 +327,17 @@ def test_stopped_in_an_experiment_and_called_again(whole, here, monkeypatch):
     assert sorted(path.name for path in (here / "out" / "theorem").iterdir()) == ["tiny-toy"]
     assert not (here / "out" / "report.md").exists()
     lines = call(TRAIN).done().splitlines()
-    assert lines[0] == "theorem 1/2, tiny-toy: is there"
-    assert timeless(account(here / "out")) == timeless(account(whole))
+    assert lines[0] == "theorem 1/2, tiny-toy: already finished"
+    assert without_times(report_text(here / "out")) == without_times(report_text(whole))
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_stopped_in_a_training_and_called_again(number, whole, here, monkeypatch):
-    """In the first, second or third of four, after an epoch; what comes of it is what comes of one that never stopped."""
-    told, begun = PlainLines.on_epoch_end, []
+def test_interrupted_in_a_training_and_continued(number, whole, here, monkeypatch):
+    """In the first, second or third of four, after an epoch; the results equal those without interruption."""
+    original, begun = PlainLines.on_epoch_end, []
 
     def stops(self, row):
-        told(self, row)
+        original(self, row)
         begun.append(row["epoch"])
         if begun.count(1) == number:
             signal.raise_signal(signal.SIGINT)
@@ -349,20 +351,20 @@ def test_stopped_in_a_training_and_called_again(number, whole, here, monkeypatch
     assert done == FOLDERS[:number]
     finished = [name for name in done if len(RunFolder(here / "out" / name).rows()) == 2]
     assert finished == FOLDERS[: number - 1]
-    before = {name: moments(here / "out" / name) for name in finished}
+    before = {name: modification_times(here / "out" / name) for name in finished}
     call(TRAIN).done()
-    assert {name: moments(here / "out" / name) for name in finished} == before
+    assert {name: modification_times(here / "out" / name) for name in finished} == before
     for name in FOLDERS:
         assert outcome(here / "out" / name) == outcome(whole / name)
-    assert timeless(account(here / "out")) == timeless(account(whole))
+    assert without_times(report_text(here / "out")) == without_times(report_text(whole))
 
 
-def test_gone_on_with_by_train_resume(whole, here, monkeypatch):
-    """As the message of a stop says."""
-    told = PlainLines.on_epoch_end
+def test_continued_by_train_resume(whole, here, monkeypatch):
+    """As the message of an interruption says."""
+    original = PlainLines.on_epoch_end
 
     def stops(self, row):
-        told(self, row)
+        original(self, row)
         signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
@@ -370,7 +372,7 @@ def test_gone_on_with_by_train_resume(whole, here, monkeypatch):
         assert call(TRAIN).code == 130
     call("train --resume out --no-plots").done()
     call(TRAIN).done()
-    assert timeless(account(here / "out")) == timeless(account(whole))
+    assert without_times(report_text(here / "out")) == without_times(report_text(whole))
 
 
 DAMAGES = {
@@ -383,9 +385,13 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ["report", "experiment", "environment"])
-def test_a_damaged_result_is_done_again(name, damage, here):
+def test_a_damaged_result_is_computed_again(name, damage, here):
     call(CALL).done()
-    sound = {key: value for key, value in vars(read(here / "out" / "theorem" / "tiny-toy")).items() if key != "seconds"}
+    sound = {
+        key: value
+        for key, value in vars(read_result(here / "out" / "theorem" / "tiny-toy")).items()
+        if key != "seconds"
+    }
     file = here / "out" / "theorem" / "tiny-toy" / f"{name}.json"
     if DAMAGES[damage] is None:
         file.unlink()
@@ -393,29 +399,29 @@ def test_a_damaged_result_is_done_again(name, damage, here):
         file.write_bytes(DAMAGES[damage](file.read_bytes()))
     first, second, *_ = call(CALL).done().splitlines()
     assert re.fullmatch(r"theorem 1/2, tiny-toy: done in \d\.\d s", first)
-    assert second == "theorem 2/2, tiny-exact: is there"
-    again = vars(read(here / "out" / "theorem" / "tiny-toy"))
+    assert second == "theorem 2/2, tiny-exact: already finished"
+    again = vars(read_result(here / "out" / "theorem" / "tiny-toy"))
     assert {key: value for key, value in again.items() if key != "seconds"} == sound
 
 
-def test_the_result_of_another_experiment_is_done_again(here):
-    """As after a change of the recipe: what is in the folder is not what is asked for."""
-    keep(replace(TOY.experiment, seed=5), here / "out" / "theorem" / "tiny-toy")
-    keep(EXACT.experiment, here / "out" / "theorem" / "tiny-exact", betas=(0.1,))  # one strength is missing
+def test_the_result_of_another_experiment_is_computed_again(here):
+    """As after a change of the recipe."""
+    write_result(replace(TOY.experiment, seed=5), here / "out" / "theorem" / "tiny-toy")
+    write_result(EXACT.experiment, here / "out" / "theorem" / "tiny-exact", betas=(0.1,))  # one strength is missing
     lines = call(CALL).done().splitlines()
     assert all(": done in " in line for line in lines[:2])
-    assert read(here / "out" / "theorem" / "tiny-toy").experiment == TOY.experiment
-    assert [summary["beta"] for summary in read(here / "out" / "theorem" / "tiny-exact").betas] == [0.1, 0.001]
+    assert read_result(here / "out" / "theorem" / "tiny-toy").experiment == TOY.experiment
+    assert [summary["beta"] for summary in read_result(here / "out" / "theorem" / "tiny-exact").betas] == [0.1, 0.001]
 
 
-def test_a_training_of_another_configuration_is_not_gone_on_with(here, monkeypatch):
+def test_a_training_of_another_configuration_is_not_continued(here, monkeypatch):
     call(TRAIN).done()
     other = replace(TINY, optimizer=SGD(0.1))
-    known(monkeypatch, replace(PAPER, rows=(Row(other, ROWS[0]), Row(baseline(other), ROWS[1]))))
+    use_paper(monkeypatch, replace(PAPER, rows=(Row(other, ROWS[0]), Row(baseline(other), ROWS[1]))))
     before = files(here / "out" / "trainings")
     answer = call(TRAIN)
     assert answer.code == 2
-    assert "trainings/tiny/ep/seed-0 holds another training: name another folder" in answer.broadcast()
+    assert "trainings/tiny/ep/seed-0 holds a training with another configuration: set another folder" in answer.error()
     assert files(here / "out" / "trainings") == before
 
 
@@ -426,15 +432,15 @@ MISTAKES = {
     "reproduce tiny": "'tiny': did you mean 'tiny2026'",
     "reproduce --quick tiny2026": "'--quick'",
     "reproduce tiny2026 extra": "extra",
-    "reproduce tiny2026 --quik": "did you mean --quick",
+    "reproduce tiny2026 --quik": "--quick",
     "reproduce tiny2026 --train p-1h": "'p-1h'",
     "reproduce tiny2026 --train tiny tinny": "'tinny': did you mean 'tiny'",
-    "reproduce tiny2026 --quick --train tiny": "--train is for the whole reproduction: leave --quick out",
+    "reproduce tiny2026 --quick --train tiny": "--train applies to the full reproduction: leave --quick out",
     "reproduce tiny2026 --seeds 0": "--seeds must be a whole number of at least 1, got 0",
     "reproduce tiny2026 --device nonsense": "'nonsense'",
-    "reproduce tiny2026 --records missing": "--records must name a folder, got 'missing'",
+    "reproduce tiny2026 --records missing": "--records must be an existing folder, got 'missing'",
     "reproduce tiny2026 --records file": "'file'",
-    "reproduce tiny2026 --data.root missing": "--data.root must name a folder, got 'missing'",
+    "reproduce tiny2026 --data.root missing": "--data.root must be an existing folder, got 'missing'",
     "reproduce tiny2026 --out file": "file",
     "reproduce tiny2026 --out file/below": "file",
     "reproduce tiny2026 --out dangling": "dangling",
@@ -451,7 +457,7 @@ def test_a_mistake(words, here, tmp_path):
     assert files(tmp_path) == before
 
 
-def test_the_helps():
+def test_help():
     assert "tiny2026" in call("reproduce --help").done()
     nothing = call("reproduce")
     assert (nothing.code, nothing.out) == (2, call("reproduce --help").out)
@@ -460,12 +466,12 @@ def test_the_helps():
         assert re.search(rf"^│ {re.escape(option)}\b", said, re.MULTILINE)
 
 
-# what cannot be helped
+# failures
 
 
 @pytest.mark.parametrize("where", ["eqprop.theorem.result", "eqprop.cli.reproduction"])
-def test_a_full_disk_and_called_again(where, whole, here, monkeypatch):
-    """What was done is kept."""
+def test_a_full_disk_and_a_second_call(where, whole, here, monkeypatch):
+    """Finished items are kept."""
 
     def full(path, content):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
@@ -474,11 +480,11 @@ def test_a_full_disk_and_called_again(where, whole, here, monkeypatch):
         patch.setattr(f"{where}.write_atomic", full)
         answer = call(CALL)
     assert answer.code == 1
-    assert answer.broadcast() == "eqprop: out: No space left on device: make room, then call it again\n"
+    assert answer.error() == "eqprop: out: No space left on device: make room, then call it again\n"
     assert not (here / "out" / "report.md").exists()
     lines = call(TRAIN).done().splitlines()
-    assert ("is there" in lines[0]) == (where == "eqprop.cli.reproduction")
-    assert timeless(account(here / "out")) == timeless(account(whole))
+    assert ("already finished" in lines[0]) == (where == "eqprop.cli.reproduction")
+    assert without_times(report_text(here / "out")) == without_times(report_text(whole))
 
 
 def test_a_full_disk_in_a_training(here, monkeypatch):
@@ -489,10 +495,10 @@ def test_a_full_disk_in_a_training(here, monkeypatch):
         patch.setattr(RunFolder, "log", full)
         answer = call(TRAIN)
     assert answer.code == 1
-    assert "No space left on device" in answer.broadcast()
+    assert "No space left on device" in answer.error()
     assert "make room" in answer.err
     call(TRAIN).done()
-    assert [row["seeds"] for row in tables(account(here / "out"))[2]] == ["2", "2"]
+    assert [row["seeds"] for row in tables(report_text(here / "out"))[2]] == ["2", "2"]
 
 
 def test_numbers_that_are_not_finite(here, monkeypatch):
@@ -505,22 +511,22 @@ def test_numbers_that_are_not_finite(here, monkeypatch):
     monkeypatch.setattr(Experiment, "batch", bad)
     answer = call(CALL)
     assert answer.code == 1
-    assert "tiny-toy: the input" in answer.broadcast()
+    assert "tiny-toy: the input" in answer.error()
 
 
-def test_without_matplotlib_the_account_is_there_and_it_is_said_how_to_get_pictures(here, monkeypatch):
+def test_without_matplotlib_the_report_has_no_figures(here, monkeypatch):
     monkeypatch.undo()  # of the fixture that forbids pictures, too
-    known(monkeypatch)
+    use_paper(monkeypatch)
     monkeypatch.chdir(here)
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
     answer = call(CALL)
     assert answer.code == 0
     assert answer.err == "eqprop: no pictures without matplotlib: pip install 'eqprop[plot]'\n"
-    assert "![" not in account(here / "out")
+    assert "![" not in report_text(here / "out")
     assert "<img" not in (here / "out" / "report.html").read_text()
 
 
-def test_json_of_a_result_in_the_account_is_plain(whole):
+def test_results_are_valid_json(whole):
     for path in (whole / "theorem").rglob("*.json"):
         json.loads(path.read_text())

@@ -1,9 +1,9 @@
-"""What a reproduction has besides checks and rows: figures of many trainings, studies, checks side by side, packed records."""
+"""Parts of a reproduction besides checks and rows: sweeps, studies, figures of several checks, packed records."""
 
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,16 +14,17 @@ from eqprop.models.mlp import MLP
 from eqprop.models.toy import Toy
 from eqprop.papers.catalog import PAPERS
 from eqprop.papers.ernoult2020.reproduction import ERNOULT2020, initial_angles
+from eqprop.papers.ernoult2020.studies import RateDependence, UpdateAngles
 from eqprop.papers.registry import CONTINUAL, PUBLISHED
-from eqprop.papers.reproduction.paper import Check, Columns, Paper, Row, Sweep
-from eqprop.papers.reproduction.records import key, study_in, trainings_in
-from eqprop.papers.reproduction.studies import RateStudy, UpdateAngles
+from eqprop.papers.reproduction.paper import Check, CheckFigure, Paper, Row, Sweep
+from eqprop.papers.reproduction.records import config_key, load_study, load_trainings
+from eqprop.papers.reproduction.studies import Study
 from eqprop.report import Table
 from eqprop.theorem.experiment import RANDOM, Experiment
 from eqprop.training import SGD, Data, Run, create_run, train_run
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.session import read_run
-from small_paper import undrawn
+from small_paper import disable_figures
 from small_sets import isolate
 
 INSIDE = ep.Prototypical(nudge="inside")
@@ -49,14 +50,13 @@ SWEEP = Sweep(
 DONE: list[str] = []
 
 
-@dataclass(frozen=True)
-class Count:
-    """A study that counts how often it is done."""
+class Count(Study):
+    """A study that counts how often it is computed."""
 
-    name: str = "count"
-    title: str = "A count"
-    text: str = "Counted."
-    key: tuple[str, ...] = ()
+    name = "count"
+    title = "A count"
+    text = "Counted."
+    key: ClassVar[list[str]] = []
 
     def compute(self, device: str, root: str | None, tell: Any) -> dict[str, Any]:
         DONE.append(self.name)
@@ -69,9 +69,9 @@ class Count:
         plots.proportional([1.0, 2.0], {"a": [1.0, 2.0]}, path, ("x", "y"))
 
 
-COLUMNS = Columns("beside", "Both rules.", {"EP": "tiny-ep", "C-EP": "tiny-cep"})
+COLUMNS = CheckFigure("beside", "Both rules.", {"EP": "tiny-ep", "C-EP": "tiny-cep"})
 PAPER = Paper(
-    "parts2026", "Parts 2026", "A claim.", tuple(TOYS.values()), (), (), (), (COLUMNS,), (SWEEP,), (Count(key=[]),)  # type: ignore[arg-type]
+    "parts2026", "Parts 2026", "A claim.", tuple(TOYS.values()), (), (), (), (COLUMNS,), (SWEEP,), (Count(),)
 )  # fmt: skip
 CALL = "reproduce parts2026 --fresh --out out"
 
@@ -88,7 +88,7 @@ def here(tmp_path, monkeypatch):
 
 @dataclass(frozen=True)
 class Reproduced:
-    """What three calls said and left: one without trainings and pictures, one with both, and the same once more."""
+    """Output and files of three calls: without trainings and figures, with both, and the same again."""
 
     here: Path
     said: tuple[str, str, str]
@@ -97,7 +97,7 @@ class Reproduced:
     done: list[str]
 
     @property
-    def account(self) -> str:
+    def report(self) -> str:
         return (self.here / "out" / "report.md").read_text()
 
 
@@ -110,7 +110,7 @@ def reproduced(tmp_path_factory):
         patch.chdir(folder)
         DONE.clear()
         with pytest.MonkeyPatch.context() as blind:
-            undrawn(blind)
+            disable_figures(blind)
             first = call(CALL).done()
         untrained = (folder / "out" / "report.md").read_text()
         second = call(f"{CALL} --train tiny-rates").done()
@@ -119,64 +119,64 @@ def reproduced(tmp_path_factory):
         return Reproduced(folder, (first, second, third), untrained, left, [*DONE])
 
 
-def test_what_is_not_trained_says_so_and_what_is_stands_beside_the_published(reproduced):
+def test_sweeps_mark_missing_trainings_and_show_published_errors(reproduced):
     first, second, _ = reproduced.said
     assert "count: done in" in first
     assert "2 of 2 trainings are not run yet: `eqprop reproduce parts2026 --train tiny-rates`" in reproduced.untrained
     assert "| 0.5  | –   | 12.50 ± 1.00 % |" in reproduced.untrained
-    assert "count: is there" in second
+    assert "count: already finished" in second
     assert reproduced.done == ["count"]
     rates = {"0-5": 0.5, "1-0": 1.0}
     folders = [f"out/trainings/tiny-optimizer-rates-{name}/ep/seed-{seed}" for name in rates for seed in (0, 1)]
     found = [read_run(reproduced.here / folder).optimizer for folder in folders]
     assert found == [SGD(rate) for rate in rates.values() for _ in range(2)]
     errors = [RunFolder(reproduced.here / f).rows()[-1]["test_error"] for f in folders[:2]]
-    assert f"{100 * sum(errors) / 2:.2f} ± " in reproduced.account
-    assert "trainings are not run yet" not in reproduced.account
+    assert f"{100 * sum(errors) / 2:.2f} ± " in reproduced.report
+    assert "trainings are not run yet" not in reproduced.report
 
 
-def test_its_pictures_are_in_the_account(reproduced):
-    account = reproduced.account
+def test_the_figures_are_in_the_report(reproduced):
+    report = reproduced.report
     for name in ("beside", "tiny-rates", "count"):
-        assert f"](plots/{name}.png)" in account
+        assert f"](plots/{name}.png)" in report
         assert (reproduced.here / f"out/plots/{name}.svg").stat().st_size > 1000
-    assert "increments.png" not in account  # both checks stand beside each other
-    assert "counted 1" in account
+    assert "increments.png" not in report  # both checks are columns of one figure
+    assert "counted 1" in report
     html = (reproduced.here / "out/report.html").read_text()
     assert html.count("data:image/svg+xml") == 4  # and the errors, layer by layer
 
 
-def test_nothing_is_done_twice(reproduced):
+def test_nothing_is_computed_twice(reproduced):
     *lines, _ = reproduced.said[2].splitlines()
-    assert [line.split(": ")[1] for line in lines] == ["is there"] * 5
+    assert [line.split(": ")[1] for line in lines] == ["already finished"] * 5
     assert files(reproduced.here / "out") == reproduced.left
 
 
-def test_an_unknown_figure_is_named(here):
+def test_an_unknown_figure_is_an_error(here):
     assert "did you mean 'tiny-rates'?" in call(f"{CALL} --train tiny-rate").complaint()
     assert not (here / "out").exists()
 
 
 def test_packed_trainings_are_found(here):
-    run = RATES[0.5].seed(3)
+    run = RATES[0.5].with_seed(3)
     create_run(run, here / "run")
     rows = train_run(here / "run")
     facts = {"config": json.loads(run.to_json()), "rows": rows, "environment": {"gpu": None}}
     (here / "pack").mkdir()
     (here / "pack/trainings.jsonl").write_text(json.dumps(facts) + "\nnot JSON\n")
     for root in ("pack", "run"):
-        (found,) = trainings_in([here / root])[key(run)]
+        (found,) = load_trainings([here / root])[config_key(run)]
         assert (found.run, found.epochs) == (run, rows)
-    assert len(trainings_in([here / "run", here / "pack"])[key(run)]) == 1
+    assert len(load_trainings([here / "run", here / "pack"])[config_key(run)]) == 1
 
 
-def test_a_training_half_done_is_none(here):
+def test_an_unfinished_training_is_not_found(here):
     run = replace(TINY, epochs=2)
     create_run(run, here / "run")
     train_run(here / "run")
     lines = (here / "run/metrics.jsonl").read_text().splitlines()
     (here / "run/metrics.jsonl").write_text(lines[0] + "\n")
-    assert trainings_in([here]) == {}
+    assert load_trainings([here]) == {}
 
 
 def on_digits(**options) -> Experiment:
@@ -185,7 +185,7 @@ def on_digits(**options) -> Experiment:
 
 
 def test_the_distance_falls_with_the_rate():
-    study = RateStudy(on_digits(), scales=(1.0, 1e-3, 1e-4))
+    study = RateDependence(on_digits(), scales=(1.0, 1e-3, 1e-4))
     found = study.compute("cpu", None, lambda done, total: None)
     assert list(found) == ["0→1 weight", "1→2 weight"]
     for apart in found.values():
@@ -206,17 +206,21 @@ def test_the_angles_are_those_of_gdu():
     assert study.table(found).rows[0][3] == "12.0°"
 
 
-def test_a_study_of_another_configuration_is_not_taken(here):
-    study = RateStudy(on_digits())
+def test_a_study_of_another_configuration_is_not_used(here):
+    study = RateDependence(on_digits())
     file = here / "study.json"
-    for text, taken in ((study.key, True), ([*study.key, "more"], False), (RateStudy(on_digits(seed=1)).key, False)):
+    for text, taken in (
+        (study.key, True),
+        ([*study.key, "more"], False),
+        (RateDependence(on_digits(seed=1)).key, False),
+    ):
         file.write_text(json.dumps({"key": text, "found": {}}))
-        assert (study_in(file, study) is not None) == taken
+        assert (load_study(file, study) is not None) == taken
     file.write_text("damaged")
-    assert study_in(file, study) is None
+    assert load_study(file, study) is None
 
 
-def test_the_paper_of_2020():
+def test_the_parts_of_ernoult2020():
     """Figures 5b and 8 to 15 of discrete and real time, the table of Figure 4, its angles."""
     assert {check.experiment.name for check in ERNOULT2020.checks} == set(CONTINUAL)
     assert [row.run.name for row in ERNOULT2020.rows] == [
@@ -231,16 +235,6 @@ def test_the_paper_of_2020():
     known = {p.angle: (p.test, p.spread) for p in PUBLISHED if p.recipe == "cvf-1h"}
     (curve,) = initial_angles().curves.values()
     assert list(curve) == [0.0, 22.5, 45.0, 67.5, 90.0, 112.5, 135.0, 157.5, 180.0] == sorted(known)
-    assert list(initial_angles().known.values()) == [known]
+    assert list(initial_angles().published.values()) == [known]
     names = {check.experiment.name for check in ERNOULT2020.checks}
-    assert all(set(columns.checks.values()) <= names for columns in ERNOULT2020.columns)
-
-
-def test_the_commands_of_its_trainings_train_them(here, monkeypatch):
-    monkeypatch.setattr("eqprop.cli.commands.train.carry_out", lambda *arguments: None)
-    monkeypatch.setattr("eqprop.cli.runs.prepare_run", lambda *arguments: None)
-    rows = [*ERNOULT2020.rows, *ERNOULT2020.quick_rows, *ERNOULT2020.figured()]
-    for n, row in enumerate({row.command: row for row in rows}.values()):
-        call(row.command.removeprefix("eqprop "), f"--no-plots --out {n}").done()
-        assert read_run(here / str(n)) == row.run, row.command
-    assert len({row.folder for row in rows}) == len({row.command for row in rows})
+    assert all(set(columns.checks.values()) <= names for columns in ERNOULT2020.check_figures)

@@ -32,9 +32,16 @@ BOTH = rows([50.0, 40.0, 30.0], [0.0, 10.0, 20.0], [5.0, 15.0, 25.0])
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures, instead of files."""
-    figures = []
-    monkeypatch.setattr(plots.angles, "save", lambda figure, path: figures.append(figure))
+    """The figures of angles, instead of files; error curves are still saved."""
+    figures, save = [], plots.training.save
+
+    def keep(figure, path):
+        if path.name == "errors":
+            save(figure, path)
+        else:
+            figures.append(figure)
+
+    monkeypatch.setattr(plots.training, "save", keep)
     return figures
 
 
@@ -103,13 +110,13 @@ def test_colors_begin_again_after_the_last(tmp_path, drawn):
 
 @pytest.mark.parametrize("none", [[], [{"epoch": 1}], rows([None])])
 def test_without_angles_there_is_nothing_to_draw(tmp_path, none):
-    assert not plots.angled(none)
+    assert not plots.has_angles(none)
     with pytest.raises(ValueError, match="`rows` holds no angle"):
         plots.angle_curves(none, [], tmp_path)
 
 
 def test_as_many_connections_as_angles_of_weights(tmp_path, drawn):
-    with pytest.raises(ValueError, match=r"`connections` must name 2, .* got \['1→2'\]"):
+    with pytest.raises(ValueError, match=r"`connections` must have 2 names, .* got \['1→2'\]"):
         plots.angle_curves(BOTH, NAMES[:1], tmp_path)
 
 

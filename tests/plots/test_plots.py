@@ -33,7 +33,8 @@ def rows(factor=1.0, **curves) -> list[dict]:
 def drawn(monkeypatch):
     """The figures, instead of files."""
     figures = []
-    monkeypatch.setattr(plots.training, "save", lambda figure, path: figures.append(figure))
+    for module in (plots.training, plots.phases):
+        monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
     return figures
 
 

@@ -7,7 +7,7 @@ import eqprop as ep
 from eqprop import plots
 from eqprop.cli.figures import draw_run
 from eqprop.spiking import Bernoulli, record
-from eqprop.spiking.recording import lively
+from eqprop.spiking.recording import active_units
 from eqprop.training import SGD, Data, Run, create_run, train_run
 from picture_files import check
 
@@ -37,14 +37,14 @@ def drawn(monkeypatch):
 def test_as_files(tmp_path):
     of, phases = model(), recorded(model())
     plots.raster(phases, tmp_path / "raster" / "raster", title="demo")
-    plots.decoding(phases, tmp_path / "decoding" / "decoding", title="demo")
-    plots.firing(phases, tmp_path / "firing" / "firing", "demo")
-    plots.approach(of, torch.rand(2, 5), tmp_path / "approach" / "approach", "demo")
+    plots.decoded_values(phases, tmp_path / "decoding" / "decoding", title="demo")
+    plots.firing_rates(phases, tmp_path / "firing" / "firing", "demo")
+    plots.steady_state_distance(of, torch.rand(2, 5), tmp_path / "approach" / "approach", "demo")
     words = {
         "raster": ("input", "population 1", "output", "nudged"),
         "decoding": ("value sent", "decoded", "spikes", "nudged"),
         "firing": ("spikes per unit", "rate of a unit", "input", "output"),
-        "approach": ("rate twin", "spiking network", "length of the free phase"),
+        "approach": ("rate model", "spiking network", "length of the free phase"),
     }
     for kind in KINDS:
         check(tmp_path / kind / kind, "tick", "demo", *words[kind])
@@ -67,7 +67,7 @@ def test_a_raster_has_every_spike_at_its_tick(tmp_path, drawn):
 def test_the_nudge_is_shaded(tmp_path, drawn, beta, shades):
     phases = recorded(model(), beta)
     plots.raster(phases, tmp_path)
-    plots.firing(phases, tmp_path)
+    plots.firing_rates(phases, tmp_path)
     for axes in (drawn[0].axes[0], drawn[1].axes[0]):
         found = [patch for patch in axes.patches if patch.get_width() == 10]
         assert [patch.get_x() for patch in found] == [20.5] * shades
@@ -76,7 +76,7 @@ def test_the_nudge_is_shaded(tmp_path, drawn, beta, shades):
 
 def test_a_decoded_unit_has_its_value_its_band_and_its_spikes(tmp_path, drawn):
     phases = recorded(model())
-    plots.decoding(phases, tmp_path)
+    plots.decoded_values(phases, tmp_path)
     for axes, n in zip(drawn[0].axes, (2, 1, 0), strict=True):
         unit = next(
             place for place, u in enumerate(phases[0].traces[n].units) if axes.get_ylabel().endswith(f"unit {u}")
@@ -97,7 +97,7 @@ def test_a_decoded_unit_has_its_value_its_band_and_its_spikes(tmp_path, drawn):
 
 def test_firing_shows_means_and_fractions(tmp_path, drawn):
     phases = recorded(model())
-    plots.firing(phases, tmp_path)
+    plots.firing_rates(phases, tmp_path)
     left, right = drawn[0].axes
     for n, line in enumerate(left.get_lines()):
         assert list(line.get_xdata()) == list(range(1, 31))
@@ -112,9 +112,9 @@ def test_firing_shows_means_and_fractions(tmp_path, drawn):
 
 def test_the_twin_comes_near_where_it_rests_and_spikes_stay_within_the_decoders_error(tmp_path, drawn):
     of = model()
-    plots.approach(of, torch.rand(4, 5), tmp_path)
+    plots.steady_state_distance(of, torch.rand(4, 5), tmp_path)
     curves = {line.get_label(): line.get_ydata() for line in drawn[0].axes[0].get_lines()}
-    twin, spiking = (torch.as_tensor(curves[name]).nan_to_num() for name in ("rate twin", "spiking network"))
+    twin, spiking = (torch.as_tensor(curves[name]).nan_to_num() for name in ("rate model", "spiking network"))
     assert len(twin) == len(spiking) == 40
     assert twin[-1] < 1e-5 < spiking[-1] < 0.2
     assert twin[0] > twin[-1]
@@ -122,7 +122,7 @@ def test_the_twin_comes_near_where_it_rests_and_spikes_stay_within_the_decoders_
 
 def test_without_units_there_is_nothing_to_show(tmp_path):
     of = model()
-    with pytest.raises(ValueError, match="no unit was kept whole"):
+    with pytest.raises(ValueError, match="`phases` holds no recorded unit"):
         plots.raster([record(of, torch.rand(2, 5), 5)], tmp_path)
 
 
@@ -132,9 +132,9 @@ def test_units_that_fire_are_chosen_where_there_are_enough():
     x = torch.zeros(2, 5)
     x[1, 1:4] = 0.7
     found = record(of, x, 20)
-    assert lively(found, 1, 2)[0] == (1, 3)
-    assert lively(found, 0, 5)[0] == (0, 1, 2, 3, 4)
-    assert lively(found, 1, 10)[2] == (0, 1, 2, 3)
+    assert active_units(found, 1, 2)[0] == (1, 3)
+    assert active_units(found, 0, 5)[0] == (0, 1, 2, 3, 4)
+    assert active_units(found, 1, 10)[2] == (0, 1, 2, 3)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_units_that_fire_are_chosen_where_there_are_enough():
 )
 def test_a_run_that_spikes_has_its_pictures(tmp_path, monkeypatch, dynamics, estimator, spikes):
     paths = []
-    for module in (plots.spikes, plots.training):
+    for module in (plots.spikes, plots.training, plots.phases):
         monkeypatch.setattr(module, "save", lambda figure, path: paths.append(path))
     spec = ep.MLP((64, 8, 10), "hard_sigmoid", dynamics=dynamics)
     create_run(Run("spikes", Data("digits", 300), spec, estimator, SGD(0.1), epochs=1), tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Several networks in one batched computation against the same networks one by one: gradients, and weights after 20 steps."""
+"""Batched networks against the same networks one by one: gradients, and weights after 20 steps."""
 
 import copy
 
@@ -26,7 +26,7 @@ INSIDE = ep.Prototypical("inside")
 
 
 def models(sizes=(4, 6, 3), dynamics=INSIDE, angle=None, n=N, **options) -> list[ep.Model]:
-    """Models with different weights."""
+    """Return models with different weights."""
     found = []
     for seed in range(n):
         torch.manual_seed(seed)
@@ -36,7 +36,7 @@ def models(sizes=(4, 6, 3), dynamics=INSIDE, angle=None, n=N, **options) -> list
 
 
 def batches(steps=STEPS, n=N) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """``(n, B, 4)`` inputs and ``(n, B)`` classes, one pair a step."""
+    """Return ``(n, B, 4)`` inputs and ``(n, B)`` classes for each step."""
     draw = torch.Generator().manual_seed(5)
     return [
         (
@@ -60,16 +60,16 @@ def sgd(each, rate=0.5) -> list[torch.optim.Optimizer]:
     return [torch.optim.SGD(model.parameters(), lr=rate, momentum=0.5) for model in each]
 
 
-def farthest(each, others) -> float:
-    """The largest difference of any weight."""
+def largest_difference(each, others) -> float:
+    """Return the largest difference of any weight."""
     pairs = zip(each, others, strict=True)
     return max(
         (p - q).abs().max().item() for a, b in pairs for p, q in zip(a.parameters(), b.parameters(), strict=True)
     )
 
 
-def trained_both_ways(each, estimator) -> tuple[list[ep.Model], list[ep.Model]]:
-    """The models after 20 steps, trained one by one and as one batch."""
+def train_separately_and_batched(each, estimator) -> tuple[list[ep.Model], list[ep.Model]]:
+    """Return the models after 20 steps, trained one by one and as one batched model."""
     alone = copy.deepcopy(each)
     joint, together, apart = batch_models(each), sgd(each), sgd(alone)
     for x, y in batches():
@@ -88,27 +88,27 @@ def test_twenty_steps_equal_those_of_separate_models(sizes, name, angle):
     """Sweeps need symmetric weights."""
     each = models(SIZES[sizes], angle=angle)
     before = copy.deepcopy(each)
-    alone, together = trained_both_ways(each, ESTIMATORS[name])
-    assert farthest(alone, together) < 1e-10
-    assert farthest(before, together) > 1e-2
+    alone, together = train_separately_and_batched(each, ESTIMATORS[name])
+    assert largest_difference(alone, together) < 1e-10
+    assert largest_difference(before, together) > 1e-2
 
 
 @pytest.mark.parametrize("dynamics", [ep.Prototypical("outside"), ep.EnergyDescent(dt=0.3)])
 @pytest.mark.parametrize("nudging", ["one-sided", "centred"])
-def test_all_dynamics(dynamics, nudging):
-    alone, together = trained_both_ways(models(dynamics=dynamics), ep.EquilibriumProp(12, 5, 0.1, nudging))
-    assert farthest(alone, together) < 1e-10
+def test_other_dynamics(dynamics, nudging):
+    alone, together = train_separately_and_batched(models(dynamics=dynamics), ep.EquilibriumProp(12, 5, 0.1, nudging))
+    assert largest_difference(alone, together) < 1e-10
 
 
 @pytest.mark.parametrize(
     "name", ["deep-chain", "input-skip", "skip", "lateral", "lateral-output", "parallel", "downward"]
 )
 @pytest.mark.parametrize("nudging", ["one-sided", "centred"])
-def test_all_graphs(name, nudging):
-    """Edges without a bias, laterals and skips among them."""
+def test_other_graphs(name, nudging):
+    """Graphs with edges without a bias, laterals and skips."""
     each = [of_zoo(name, INSIDE, seed=seed) for seed in range(N)]
-    alone, together = trained_both_ways(each, ep.EquilibriumProp(12, 5, 0.1, nudging))
-    assert farthest(alone, together) < 1e-10
+    alone, together = train_separately_and_batched(each, ep.EquilibriumProp(12, 5, 0.1, nudging))
+    assert largest_difference(alone, together) < 1e-10
 
 
 def test_phases_equal_those_of_separate_models():
@@ -140,8 +140,8 @@ def test_currents_and_phi_equal_those_of_separate_models():
 
 
 @pytest.mark.parametrize("angle", [None, 40.0])
-def test_the_input_gets_its_gradient(angle):
-    """As part of a larger network it may want one."""
+def test_the_gradient_of_the_input(angle):
+    """Needed where the model is part of a larger network."""
     each, ((x, y),) = models(angle=angle), batches(1)
     estimator = ep.EquilibriumProp(12, 5, 0.1, "centred")
     whole = x.flatten(0, 1).requires_grad_()
@@ -153,7 +153,7 @@ def test_the_input_gets_its_gradient(angle):
         torch.testing.assert_close(slope.chunk(N)[r], torch.autograd.grad(loss, own)[0])
 
 
-def test_a_replica_that_wants_no_gradient_gets_none():
+def test_a_frozen_replica_gets_no_gradient():
     each, ((x, y),) = models(), batches(1)
     each[1].requires_grad_(False)
     (loss,) = ep.EquilibriumProp(12, 5, 0.1)(batch_models(each), x.flatten(0, 1), y.flatten())
@@ -161,8 +161,8 @@ def test_a_replica_that_wants_no_gradient_gets_none():
     assert [all(p.grad is None for p in model.parameters()) for model in each] == [False, True, False]
 
 
-def test_one_that_is_not_finite_does_not_touch_the_others():
-    """States are infinite where its weights are; the others' are what they were."""
+def test_a_replica_that_is_not_finite_does_not_affect_the_others():
+    """Only its own states become NaN."""
     each, ((x, _),) = models(), batches(1)
     joint = batch_models(each).network
     s = [torch.rand(N * B, p.shape[0], dtype=torch.double) for p in joint.relaxing]
@@ -180,33 +180,33 @@ def test_one_that_is_not_finite_does_not_touch_the_others():
     [[], [ep.Dense(3, 2), ep.Dense(3, 4)], [ep.Dense(3, 2), ep.Dense(3, 2, bias=False)], [ep.Conv2d(1, 1, 2)],
      [ep.Dense(3, 2), ep.Untied(ep.Dense(3, 2))]],
 )  # fmt: skip
-def test_connections_that_are_not_alike_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"`connections` must be dense ones, all of one kind and the same sizes"):
+def test_different_connections_raise(wrong):
+    with pytest.raises(ValueError, match=r"`connections` must be dense, all of one type and of the same sizes"):
         BatchedConnection(wrong)
 
 
-def test_models_that_differ_in_more_than_their_weights_are_refused():
+def test_models_that_differ_in_more_than_their_weights_raise():
     for other in (models((4, 7, 3), n=1), models(dynamics=ep.EnergyDescent(), n=1), models(settle=5, n=1)):
-        with pytest.raises(ValueError, match=r"differ in nothing but their weights|the same sizes"):
+        with pytest.raises(ValueError, match=r"differ in their weights only|the same sizes"):
             batch_models([*models(n=2), *other])
-    with pytest.raises(ValueError, match=r"stand beside others: its cost, CrossEntropyReadout, has weights"):
+    with pytest.raises(ValueError, match=r"cannot be batched: its cost, CrossEntropyReadout, has weights"):
         batch_models(models((4, 6), cost=ep.CrossEntropyReadout(6, 3)))
 
 
-def test_what_does_not_fit_is_told():
+def test_unsupported_reason():
     assert unsupported_reason(models(n=1)[0]) is None
     assert unsupported_reason(models(n=1, angle=0.0)[0]) is None
     net = ep.convnet((1, 6, 6), [2], kernel_size=3, dense=(3,))
-    assert unsupported_reason(net) == "it has a connection of class Conv2d, and only dense ones go side by side"
+    assert unsupported_reason(net) == "it has a connection of class Conv2d, and only dense ones can be batched"
 
 
-def test_samples_that_cannot_be_shared_out_are_refused():
+def test_batches_that_cannot_be_split_raise():
     with pytest.raises(ValueError, match=r"`models` is empty: give at least one"):
         batch_models([])
     joint = batch_models(models(n=3))
     for batch in (2, 8):
         x = torch.rand(batch, *joint.network.populations[0].shape, dtype=torch.double)
         with pytest.raises(
-            ValueError, match=rf"as many samples for each of 3 networks side by side, got {batch} in all"
+            ValueError, match=rf"same number of samples for each of the 3 batched networks, got {batch} in total"
         ):
             joint(x)

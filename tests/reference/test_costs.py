@@ -1,4 +1,4 @@
-"""Costs against the loops: value, force and targets, for outputs of one and of more dimensions."""
+"""Costs against NumPy loops: value, force and targets, for outputs with one or more dimensions."""
 
 import numpy as np
 import pytest
@@ -15,14 +15,14 @@ def outputs(shape, seed=70):
     return np.random.default_rng(seed).standard_normal((4, *shape))
 
 
-def check(cost, loop, out, y, meaning):
-    """``meaning[b]`` is the flat target of sample b."""
+def check(cost, loop, out, y, flat_targets):
+    """Compare values and forces; ``flat_targets[b]`` is the flat target of sample b."""
     target = cost.encode(tensor(y), tensor(out))
     value, force = cost.value(tensor(out), target), cost.force(tensor(out), target)
     flat = out.reshape(len(out), -1)
     assert value.shape == (len(out),)
     assert force.shape == out.shape
-    pairs = list(zip(flat, meaning, strict=True))
+    pairs = list(zip(flat, flat_targets, strict=True))
     np.testing.assert_allclose(value, [loop.value(*pair) for pair in pairs], rtol=1e-12)
     expected = np.array([loop.force(*pair) for pair in pairs]).reshape(out.shape)
     np.testing.assert_allclose(force, expected, rtol=1e-12, atol=1e-14)
@@ -52,8 +52,8 @@ def test_cross_entropy(shape):
 
 
 @pytest.mark.parametrize("classes", [True, False])
-def test_a_shaped_output_is_the_flat_one_reshaped(classes):
-    """The same weights, the output population as (1, 6) and as 6 units: the same gradients."""
+def test_gradients_do_not_depend_on_the_shape_of_the_output(classes):
+    """With the same weights, an output population of shape (1, 6) and one of 6 units have the same gradients."""
 
     class Reshaped(ep.Connection):
         def __init__(self):
@@ -76,7 +76,7 @@ def test_a_shaped_output_is_the_flat_one_reshaped(classes):
         np.testing.assert_allclose(one, other, rtol=1e-10)
 
 
-def test_a_readout_refuses_targets_as_wide_as_its_features():
+def test_a_readout_rejects_targets_as_wide_as_its_features():
     cost = ep.CrossEntropyReadout(6, 3).double()
     with pytest.raises(ValueError, match="`y` must be"):
         cost.encode(tensor(outputs((6,))), tensor(outputs((6,))))

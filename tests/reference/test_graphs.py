@@ -16,7 +16,7 @@ def activity(name, u):
 
 
 def step(network, x, s, force):
-    """One synchronous step; ``s`` by population number, the input first."""
+    """Return the state after one synchronous step; ``s`` is indexed by population, the input first."""
     u = [0.0 * a for a in s]
     for pre, post, w, b in network:
         u[post] = u[post] + s[pre] @ w.T + b
@@ -27,7 +27,7 @@ def step(network, x, s, force):
 
 
 def hebbian(network, s):
-    """Gradients of the sum over samples of Phi."""
+    """Return the gradients of Phi summed over samples."""
     return [g for pre, post, _, b in network for g in ([s[post].T @ s[pre]] + ([s[post].sum(0)] if np.any(b) else []))]
 
 

@@ -1,4 +1,4 @@
-"""Graphs of NIR, read from the file and stepped by the definitions of its nodes, against the dynamics and the rate twin."""
+"""NIR graphs, read from the file and stepped by the definitions of their nodes, compared with the dynamics and the rate model."""
 
 import sys
 
@@ -21,7 +21,7 @@ VARIANTS = [{}, {"input": "current"}, {"decode": "before"}, {"input": "current",
 
 
 def calm(model: ep.Model) -> ep.Model:
-    """Weights so small that no potential meets 0 or 1."""
+    """Return a model with weights so small that no potential reaches 0 or 1."""
     for name, p in model.double().named_parameters():
         with torch.no_grad():
             p.uniform_(0.45, 0.55) if name.endswith("bias") else p.mul_(0.3)
@@ -76,13 +76,13 @@ def stepped(model: ep.Model, values: torch.Tensor, folder, tick: float = 1.0) ->
 
 
 def driven(model: ep.Model, x: torch.Tensor, ticks: int) -> torch.Tensor:
-    """What goes into the graph's input."""
+    """Return the values for the graph's input."""
     return input_spikes(model, x, ticks) if model.dynamics.input == "spikes" else x.clamp(0, 1).expand(ticks, *x.shape)
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
 @pytest.mark.parametrize("name", MODELS)
-def test_every_spike_is_the_models_as_long_as_nothing_is_clipped(name, options, tmp_path):
+def test_spikes_match_the_model_without_clipping(name, options, tmp_path):
     model = calm(MODELS[name](ep.Spiking(eps=0.3, lam=0.4, **options)))
     x = 1.2 * torch.rand(2, *model.network.populations[0].shape, dtype=torch.float64) - 0.1
     states = ep.relax(model, x, 30, trajectory=True).trajectory[1:]
@@ -99,8 +99,8 @@ def test_every_spike_is_the_models_as_long_as_nothing_is_clipped(name, options, 
 
 @pytest.mark.parametrize("lam", [0.2, 1])
 @pytest.mark.parametrize("name", ["dense", "average pooling", "lateral"])
-def test_rates_at_rest_are_those_of_the_twin(name, lam, tmp_path):
-    """Over M ticks each node's sums obey the twin's equation at rest, up to what is kept at the two ends, of order 1 / M.
+def test_steady_state_rates_match_the_rate_model(name, lam, tmp_path):
+    """Over M ticks each node's sums satisfy the steady-state equation of the rate model, up to boundary terms of order 1 / M.
 
     The coder keeps at most 1, and u and r keep (1 - lambda) / lambda, 1 / lambda and 1 / eps times what they move by at rest. The
     weights are so small that nothing is amplified more than twice.
@@ -135,7 +135,7 @@ def test_the_mean_of_the_output_is_what_a_readout_predicts(tmp_path):
     assert_allclose(seen["output"][-20:].mean(0), model.cost.predict(rates).detach(), atol=1e-12)
 
 
-def test_a_tick_may_have_any_length(tmp_path):
+def test_ticks_of_any_length(tmp_path):
     model = calm(MODELS["dense"](CALM))
     values = input_spikes(model, torch.rand(2, 4, dtype=torch.float64), 25)
     _, seen = stepped(model, values, tmp_path)
@@ -157,9 +157,9 @@ def test_input_spikes_are_those_of_the_equations():
         assert_array_equal(spikes, q)
 
 
-def test_input_spikes_need_an_input_that_spikes():
+def test_input_spikes_need_a_spiking_input():
     for dynamics in (ep.Spiking(input="current"), ep.EnergyDescent()):
-        with pytest.raises(ValueError, match=r"`model` must have an input that spikes"):
+        with pytest.raises(ValueError, match=r"`model` must have a spiking input"):
             input_spikes(ep.mlp([2, 2], dynamics=dynamics), torch.rand(1, 2), 3)
 
 
@@ -185,7 +185,7 @@ class Own(Connection):
 
 
 class Weighted(nn.Module, ep.Cost):
-    """A cost whose weights NIR knows nothing of."""
+    """A cost whose weights NIR cannot express."""
 
     def __init__(self):
         super().__init__()
@@ -205,19 +205,19 @@ def pooled(pool: str) -> ep.Model:
 
 
 REFUSED = {
-    "rates": (lambda: ep.mlp([4, 3]), r"NIR is for spiking networks, but the model has Prototypical\("),
-    "bernoulli": (lambda: ep.mlp([4, 3], dynamics=ep.Spiking(coder=Bernoulli())), r"`coder` is Bernoulli\(\)"),
-    "eps": (lambda: ep.mlp([4, 3], dynamics=ep.Spiking(eps=OSA(0.1))), r"`eps` is OSA\(target=0.1\)"),
-    "lam": (lambda: ep.mlp([4, 3], dynamics=ep.Spiking(lam=Decay())), r"`lam` is Decay\("),
-    "max": (lambda: pooled("max"), r"connection 0→1 pools by 'max'.*take \"avg\" or None"),
-    "softmax": (lambda: pooled("softmax"), r"connection 0→1 pools by 'softmax'"),
-    "own": (own, r"connection 0→1 is a Own, which no node of NIR expresses"),
+    "rates": (lambda: ep.mlp([4, 3]), r"must have spiking dynamics, got Prototypical\("),
+    "bernoulli": (lambda: ep.mlp([4, 3], dynamics=ep.Spiking(coder=Bernoulli())), r"`coder` must be `SigmaDelta\(\)`.* got Bern"),
+    "eps": (lambda: ep.mlp([4, 3], dynamics=ep.Spiking(eps=OSA(0.1))), r"`eps` must be a number.* got OSA\(target=0.1\)"),
+    "lam": (lambda: ep.mlp([4, 3], dynamics=ep.Spiking(lam=Decay())), r"`lam` must be a number.* got Decay\("),
+    "max": (lambda: pooled("max"), r"connection 0→1 has pooling 'max'.*use \"avg\" or None"),
+    "softmax": (lambda: pooled("softmax"), r"connection 0→1 has pooling 'softmax'"),
+    "own": (own, r"connection 0→1 is a Own, which NIR cannot express"),
     "cost": (lambda: ep.mlp([4, 3], dynamics=ep.Spiking(), cost=Weighted()), r"`cost` is a Weighted"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("part", REFUSED)
-def test_what_has_no_expression_is_named_and_nothing_is_written(part, tmp_path):
+def test_unsupported_parts_are_named_and_nothing_is_written(part, tmp_path):
     make, message = REFUSED[part]
     (tmp_path / "model.nir").write_bytes(b"an older one")
     with pytest.raises(ValueError, match=message) as caught:
@@ -226,22 +226,22 @@ def test_what_has_no_expression_is_named_and_nothing_is_written(part, tmp_path):
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"an older one"]
 
 
-def test_a_convolution_between_images_that_is_too_large_is_named(monkeypatch):
+def test_too_large_convolutions_between_images_are_rejected(monkeypatch):
     model = ep.convnet((1, 6, 6), (2, 3), kernel_size=3, pool=None, dense=(3,), dynamics=ep.Spiking())
-    monkeypatch.setattr(export, "ENTRIES", 12 * 32)
+    monkeypatch.setattr(export, "MAX_ENTRIES", 12 * 32)
     to_nir(model)
-    monkeypatch.setattr(export, "ENTRIES", 12 * 32 - 1)
+    monkeypatch.setattr(export, "MAX_ENTRIES", 12 * 32 - 1)
     with pytest.raises(ValueError, match=r"connection 1→2, a convolution, becomes a matrix of 12 x 32 .*384 entries"):
         to_nir(model)
 
 
 @pytest.mark.parametrize("tick", [0, -1.0, float("nan")])
-def test_a_tick_takes_time(tick):
+def test_tick_must_be_positive(tick):
     with pytest.raises(ValueError, match=r"`tick` must be a finite number above 0"):
         to_nir(ep.mlp([4, 3], dynamics=ep.Spiking()), tick)
 
 
-def test_without_nir_it_is_said_what_to_install(monkeypatch):
+def test_without_nir_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "nir", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'eqprop\[nir\]'"):
         to_nir(ep.mlp([4, 3], dynamics=ep.Spiking()))

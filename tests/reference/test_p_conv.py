@@ -22,7 +22,7 @@ def correlate(image, kernel, bias):
 
 
 def max_pool(z):
-    """Windows of 2 x 2: the maxima, and where each was."""
+    """Return the maxima of 2 x 2 windows and their positions."""
     height, width = z.shape[1] // 2, z.shape[2] // 2
     pooled, where = np.zeros((len(z), height, width)), {}
     for c in range(len(z)):
@@ -52,7 +52,7 @@ def transposed(q, kernel, shape):
 
 
 def step(x, s, theta, force):
-    """All populations from the old state; pool indices are those of the state at time t."""
+    """Update all populations from the old state, with the pool indices of the old state."""
     (w1, b1), (w2, b2), (w3, b3) = theta
     s1, s2, s3 = s
     u1, _ = max_pool(correlate(x, w1, b1))
@@ -65,7 +65,7 @@ def step(x, s, theta, force):
 
 
 def slopes(x, s, theta):
-    """``dPhi/dtheta``."""
+    """Return ``dPhi/dtheta``."""
     (w1, b1), (w2, b2), _ = theta
     found = []
     for pre, post, w, b in ((x, s[0], w1, b1), (s[0], s[1], w2, b2)):
@@ -89,7 +89,7 @@ def case():
     return model, theta, x, y
 
 
-def test_states_are_those_of_the_loops(case):
+def test_states_equal_the_loops(case):
     model, theta, x, y = case
     free = ep.relax(model, x, T, trajectory=True)
     nudged = ep.relax(model, x, K, y, BETA, state=free.state, trajectory=True)
@@ -103,7 +103,7 @@ def test_states_are_those_of_the_loops(case):
 
 
 @pytest.mark.parametrize("nudging", ["one-sided", "centred"])
-def test_the_gradient_is_that_of_the_loops(case, nudging):
+def test_the_gradient_equals_the_loops(case, nudging):
     model, theta, x, y = case
     model.zero_grad()
     for loss in ep.EquilibriumProp(T, K, BETA, nudging)(model, x, y):

@@ -1,4 +1,4 @@
-"""The theorem at work: step by step, EP's increments are minus BPTT's gradients as beta -> 0 (Ernoult et al. 2019; float64).
+"""Step by step, EP's increments are minus BPTT's gradients as beta -> 0 (Ernoult et al. 2019; float64).
 
 At a steady state the difference is the second order of the nudged phase: proportional to beta, and to its square if centred.
 """
@@ -18,13 +18,13 @@ DYNAMICS = {"energy": ep.EnergyDescent(dt=0.4, clamp=False), "inside": ep.Protot
 
 
 def apart(processes):
-    """Relative distance of all increments, in one vector, to minus all gradients."""
+    """Return the relative distance of all increments to minus all gradients, each in one vector."""
     ups, downs = zip(*((p.ep.flatten(), -p.bptt.flatten()) for p in processes), strict=True)
     return zoo.distance(torch.cat(ups), torch.cat(downs))
 
 
 def errors(model, betas, nudging="one-sided"):
-    """Of neurons and of parameters, for each beta."""
+    """Return the errors of neurons and of parameters for each beta."""
     reports = [ep.gdu(model, *zoo.batch(model), SETTLED, K, beta, nudging) for beta in betas]
     assert reports[0].residual.max() < 1e-14
     return [(apart(r.neurons), apart(r.parameters.values())) for r in reports]
@@ -49,7 +49,7 @@ def test_centred_increments_gain_an_order(name, dynamics):
     assert after[1] == pytest.approx(before[1] / 100, rel=0.1)
 
 
-def test_both_signs_of_beta_err_by_as_much():
+def test_both_signs_of_beta_have_the_same_error():
     found = errors(zoo.model("chain", DYNAMICS["energy"]), (1e-4, -1e-4))
     assert found[1] == pytest.approx(found[0], rel=0.01)
 
@@ -77,7 +77,7 @@ def test_the_toy_network_of_the_paper():
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dynamics", DYNAMICS)
 @pytest.mark.parametrize("nudging", ["one-sided", "centred"])
-def test_where_it_holds_no_assumption_is_broken(name, dynamics, nudging):
+def test_no_assumption_is_broken_where_the_theorem_holds(name, dynamics, nudging):
     model = zoo.model(name, DYNAMICS[dynamics])
     report = ep.gdu(model, *zoo.batch(model), SETTLED, K, 1e-3, nudging)
     assert [assumption.name for assumption in report.assumptions] == [
@@ -90,8 +90,8 @@ def test_where_it_holds_no_assumption_is_broken(name, dynamics, nudging):
 
 
 @pytest.mark.parametrize("dynamics", DYNAMICS)
-def test_untied_weights_that_are_equal_obey_it(dynamics):
-    """At angle 0 the Jacobian is symmetric still, and the pairing is the gradient of each direction on its own."""
+def test_equal_untied_weights_satisfy_the_theorem(dynamics):
+    """At angle 0 the Jacobian is still symmetric, and the pairing gives the gradient of each direction separately."""
     torch.manual_seed(5)
     model = ep.mlp([4, 5, 4, 3], activation="tanh", tied=False, dynamics=DYNAMICS[dynamics]).double()
     before, after = errors(model, (1e-3, 1e-4))
@@ -100,7 +100,7 @@ def test_untied_weights_that_are_equal_obey_it(dynamics):
     assert ep.gdu(model, *zoo.batch(model), SETTLED, K, 1e-4).broken == []
 
 
-def test_a_clamp_that_holds_nobody_obeys_it():
+def test_an_inactive_clamp_satisfies_the_theorem():
     model = zoo.model("sigmoid-chain", ep.EnergyDescent(dt=0.4, clamp=True), scale=0.2)
     for connection in model.network.connections:
         connection.bias.data.fill_(0.5)
@@ -112,7 +112,7 @@ def test_a_clamp_that_holds_nobody_obeys_it():
 
 
 @pytest.mark.parametrize("name", ["chain", "lateral-output"])
-def test_the_outside_nudge_keeps_a_distance(name):
+def test_the_outside_nudge_error_does_not_vanish_with_beta(name):
     """It skips rho' of the output: the error does not vanish with beta."""
     first, last = errors(zoo.model(name, ep.Prototypical(), scale=0.8), (1e-3, 1e-6))
     assert min(last) > 1e-2
@@ -120,7 +120,7 @@ def test_the_outside_nudge_keeps_a_distance(name):
 
 
 @pytest.mark.parametrize("beta", [1e-2, 1e-5])
-def test_the_outside_nudge_of_one_layer_errs_by_what_it_skips(beta):
+def test_the_outside_nudge_of_one_layer_omits_the_output_derivative(beta):
     """s = tanh(u): Delta_b = y - s where nabla_b = -(1 - s^2) (y - s), a relative error of s^2 whatever beta is."""
     model = zoo.model("one-layer", ep.Prototypical(), scale=1.0)
     x, y = (part[:1] for part in zoo.batch(model))

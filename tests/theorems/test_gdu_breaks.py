@@ -1,4 +1,4 @@
-"""Broken on purpose: each fault is shown to break the theorem, and the report names the assumption that it breaks.
+"""Faults that break the theorem, one by one; the report names the broken assumption.
 
 A sound model's error falls tenfold with every decade of beta; a broken one's stays (or grows), however small beta is.
 """
@@ -44,7 +44,7 @@ def test_untied_weights(dynamics, angle):
         assert stays(found, name, at_least=0.1)
 
 
-def test_opposite_weights_are_as_asymmetric_as_can_be():
+def test_opposite_weights_have_the_largest_asymmetry():
     """J = [[0, A], [-A^T, 0]] up to slopes: |Jv - J^T v| is twice |Jv|."""
     model = ep.mlp([4, 5, 3], activation="tanh", tied=False, angle=180, dynamics=INSIDE).double()
     for parameter in model.parameters():
@@ -56,7 +56,7 @@ def test_opposite_weights_are_as_asymmetric_as_can_be():
 
 @pytest.mark.parametrize("dynamics", [ENERGY, INSIDE], ids=["energy", "inside"])
 def test_a_wrong_derivative(dynamics):
-    """``1 - tanh`` for ``1 - tanh^2``: energy dynamics move by it, and ``D`` is made of it if nudged inside."""
+    """``1 - tanh`` for ``1 - tanh^2``: energy dynamics use it in a step, and inside nudging in ``D``."""
     wrong = ep.Activation(torch.tanh, slope=lambda u, r: 1 - r, name="mistaken")
     populations = [ep.Population(n, wrong) for n in (4, 5, 3)]
     model = ep.Model(
@@ -91,15 +91,15 @@ def test_an_output_without_its_derivative():
     assert stays(found, "network.connections.1.weight")
 
 
-def test_a_linear_output_has_no_derivative_to_leave_out():
+def test_a_linear_output_needs_no_derivative():
     model = zoo.model("linear-output", ep.EnergyDescent(dt=0.4, clamp=False, output_derivative=False))
     found = reports(model)
     assert [names(report) for report in found] == [[], []]
     assert all(falls(found, name) for name in found[0].relative_error())
 
 
-def test_units_that_a_clamp_holds():
-    """They have a gradient and never move. It is only theirs that is wrong: they pass nothing on in either direction."""
+def test_units_held_by_a_clamp():
+    """They have a gradient and never move. Other gradients are right: these units propagate nothing in either direction."""
     model = zoo.model("chain", ep.EnergyDescent(dt=0.4, clamp=True))
     held = [(s == 0) | (s == 1) for s in ep.relax(model, zoo.batch(model)[0], SETTLED).state]
     assert held[0].any()
@@ -114,7 +114,7 @@ def test_units_that_a_clamp_holds():
 
 
 def test_a_free_phase_cut_short():
-    """What moves without a nudge is divided by beta: the smaller beta, the worse."""
+    """Motion without a nudge is divided by beta: the error grows as beta shrinks."""
     model = zoo.model("chain", ENERGY)
     found = reports(model, steps=K + 2)
     assert [names(report) for report in found] == [["steady state"]] * 2
@@ -155,15 +155,15 @@ def test_a_network_that_alternates(steps):
 
 
 def test_the_same_network_with_small_steps_does_not():
-    """A step that moves a part of the way couples the two sweeps."""
+    """A step smaller than 1 couples the two sweeps."""
     model, x, y = alternating(ep.EnergyDescent(dt=0.2, clamp=False)), torch.ones(1, 1).double(), torch.zeros(1, 1)
     report = ep.gdu(model, x, y.double(), SETTLED, K, 1e-5)
     assert report.broken == []
     assert max(report.relative_error().values()) < 1e-3
 
 
-def test_the_population_that_is_worst_is_named():
-    """A unit that pulls itself to the other side, s <- tanh(-6 s + 1), apart from an output that settles in one step."""
+def test_the_worst_population_is_named():
+    """A unit that alternates, s <- tanh(-6 s + 1), not connected to an output that settles in one step."""
     populations = [ep.Population(n, "tanh") for n in (1, 1, 2)]
     edges = [(0, 1, ep.Dense(1, 1)), (1, 1, ep.Dense(1, 1, bias=False)), (0, 2, ep.Dense(1, 2))]
     model = ep.Model(ep.Network(populations, edges), INSIDE, ep.SquaredError()).double()
@@ -171,11 +171,11 @@ def test_the_population_that_is_worst_is_named():
         parameter.data.fill_(value)
     report = ep.gdu(model, torch.ones(1, 1).double(), torch.tensor([1]), 50, K, 1e-2)
     assert names(report) == ["steady state"]
-    assert "100 % of the motion of population 1 is there without a nudge" in report.broken[0].detail
+    assert "100 % of the motion of population 1 is present without a nudge" in report.broken[0].detail
     assert report.free_share()["s2"] == 0
 
 
-def test_a_slow_approach_is_not_called_alternating():
+def test_slow_convergence_is_not_reported_as_alternating():
     report = reports(zoo.model("chain", ep.EnergyDescent(dt=0.05, clamp=False)), steps=K + 5)[0]
     assert names(report) == ["steady state"]
     assert "alternates" not in report.broken[0].detail
@@ -209,7 +209,7 @@ def test_several_faults_are_all_named():
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_populations_that_the_nudge_has_not_reached_break_nothing(steps):
+def test_populations_before_the_nudge_arrives_break_nothing(steps):
     """K = 1 moves the output alone: the theorem says 0 = 0 of the rest."""
     model = zoo.model("deep-chain", ENERGY)
     report = ep.gdu(model, *zoo.batch(model), SETTLED, steps, 1e-3)
@@ -225,8 +225,8 @@ def test_populations_that_the_nudge_never_reaches_break_nothing():
 
 @pytest.mark.parametrize("bias", [3.0, 5.0, 8.0])
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
-def test_saturated_units_are_not_called_asymmetric(activation, bias):
-    """Where ``1 - rho^2`` is all round-off, the two products differ by some of it."""
+def test_saturated_units_are_not_reported_as_asymmetric(activation, bias):
+    """Where ``1 - rho^2`` is only rounding, the two products differ by rounding."""
     model = ep.mlp([2, 1, 1], activation=activation, dynamics=INSIDE).double()
     for connection in model.network.connections:
         connection.weight.data.fill_(0.7)

@@ -54,7 +54,7 @@ def test_increments_are_minus_the_gradients_of_the_losses(name, dynamics, nudgin
 
 
 @pytest.mark.parametrize("dynamics", DYNAMICS)
-def test_weights_at_rest_are_those_of_ep(dynamics):
+def test_a_rate_of_zero_gives_the_increments_of_ep(dynamics):
     model = zoo.model("deep-chain", DYNAMICS[dynamics])
     x, y = zoo.batch(model)
     moving, at_rest = (ep.gdu(model, x, y, T, K, BETA, rates=rates) for rates in (0.0, None))
@@ -77,7 +77,7 @@ def total(report):
     return torch.cat([process.ep.sum(0).flatten() for process in report.parameters.values()])
 
 
-def test_the_model_stays_as_it_is():
+def test_the_model_is_not_changed():
     model = zoo.model("chain", DYNAMICS["inside"], "readout")
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     ep.gdu(model, *zoo.batch(model), T, K, BETA, rates=0.1)
@@ -85,7 +85,7 @@ def test_the_model_stays_as_it_is():
 
 
 @pytest.mark.parametrize(("rate", "holds"), [(1e-6, True), (0.1, False)])
-def test_weights_that_move_too_fast_are_named(rate, holds):
+def test_a_learning_rate_that_is_too_large_is_reported(rate, holds):
     model = zoo.model("chain", DYNAMICS["energy"])
     report = ep.gdu(model, *zoo.batch(model), 3000, K, 1e-2, rates=rate)
     found = {assumption.name: assumption.holds for assumption in report.assumptions}
@@ -93,7 +93,7 @@ def test_weights_that_move_too_fast_are_named(rate, holds):
     assert report.summary()["rates"] == [rate]
 
 
-def test_without_rates_nothing_is_said_of_slow_weights():
+def test_without_rates_there_is_no_slow_weights_assumption():
     model = zoo.model("chain", DYNAMICS["energy"])
     report = ep.gdu(model, *zoo.batch(model), 100, K, BETA)
     assert "slow weights" not in [assumption.name for assumption in report.assumptions]
@@ -114,14 +114,14 @@ def test_bad_rates(rates, message):
         ep.gdu(model, *zoo.batch(model), 10, 2, BETA, rates=rates)
 
 
-def test_weights_that_run_away_are_told_of():
+def test_diverging_weights_raise():
     model = zoo.model("linear-output", ep.Prototypical(nudge="inside"))
     with pytest.raises(FloatingPointError, match="in which the weights move"):
         ep.gdu(model, *zoo.batch(model), 50, 50, BETA, rates=1e200)
 
 
-def test_a_linear_network_that_explodes_is_told_of_and_not_called_aligned():
-    """Its states are finite, but the backward pass overflows: no angle is better than one of 0 degrees."""
+def test_a_diverging_linear_network_raises():
+    """Its states are finite, but the backward pass overflows; an angle of 0 degrees would be wrong."""
     torch.manual_seed(0)
     model = ep.mlp([5, 30, 10], activation="identity", dynamics=ep.EnergyDescent(clamp=False))
     with torch.no_grad():

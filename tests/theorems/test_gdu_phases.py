@@ -1,4 +1,4 @@
-"""One free phase, one backward pass, one nudged phase: what is run, what is kept, what is refused."""
+"""One free phase, one backward pass, one nudged phase: number of steps, memory, and errors."""
 
 import math
 import weakref
@@ -15,7 +15,7 @@ ENERGY = ep.EnergyDescent(dt=0.4, clamp=False)
 
 @dataclass(frozen=True)
 class Watched(ep.Dynamics):
-    """Other dynamics that count their steps and the states that are alive at once."""
+    """Wraps other dynamics, and counts steps and states in memory."""
 
     inner: ep.Dynamics
     calls: dict = field(default_factory=lambda: {"step": 0, "prepare": 0, "alive": 0, "most": 0})
@@ -62,8 +62,8 @@ def counted(inner, steps, nudged_steps, nudging="one-sided"):
 
 
 @pytest.mark.parametrize("inner", [ENERGY, ep.Prototypical()], ids=["energy", "prototypical"])
-def test_one_free_phase_serves_all_of_it(inner):
-    """T free steps, K to go back over, K nudged ones for each sign, and as many more whatever T and K are."""
+def test_the_free_phase_runs_once(inner):
+    """T free steps, K differentiated ones, K nudged ones for each sign, and a constant number of others."""
     more, drives = set(), set()
     for steps, nudged_steps in ((8, 8), (9, 1), (40, 8), (700, 8), (1203, 3)):
         for phases, nudging in ((1, "one-sided"), (2, "centred")):
@@ -75,7 +75,7 @@ def test_one_free_phase_serves_all_of_it(inner):
     assert drives.pop() <= 4
 
 
-def test_states_kept_do_not_grow_with_the_free_phase():
+def test_memory_does_not_grow_with_the_free_phase():
     most = [counted(ENERGY, steps, 5)["most"] for steps in (20, 200, 2000)]
     assert most[0] == most[1] == most[2]
     assert counted(ENERGY, 2000, 10)["most"] > most[0]  # they grow with K
@@ -99,7 +99,7 @@ def test_the_free_phase_is_that_of_relax(dynamics, steps):
 
 
 def test_a_tolerance_ends_the_steps_before_the_last():
-    """As in `BPTT`: it is on the T - K steps before those that are gone back over."""
+    """As in `BPTT`: it applies to the T - K steps before the differentiated ones."""
     model = zoo.model("skip", ENERGY)
     x, y = zoo.batch(model)
     free = ep.Settle(3000, tol=1e-9)
@@ -115,7 +115,7 @@ def test_a_tolerance_ends_the_steps_before_the_last():
     assert ep.gdu(model, x, y, ep.Settle(20, tol=1e-30), 6, 1e-2).steps == 20
 
 
-def test_progress_is_told():
+def test_progress_is_reported():
     model = zoo.model("chain", ENERGY)
     told = []
     ep.gdu(model, *zoo.batch(model), 1203, 3, 1e-2, progress=lambda done, total: told.append((done, total)))
@@ -140,8 +140,11 @@ MISTAKES = [
     ({"beta": "0.1"}, r"`beta` must be non-zero and finite, got '0\.1'"),
     ({"nudging": "random-sign"}, r"`nudging` must be one of 'one-sided', 'centred', got 'random-sign'"),
     ({"nudging": "centered"}, r"`nudging` must be one of 'one-sided', 'centred', got 'centered'"),
-    ({"nudged_steps": 11}, r"`nudged_steps` must be at most the 10 free steps, got 11: BPTT goes back as many"),
-    ({"free_steps": ep.Settle(3, tol=1e-3)}, r"`nudged_steps` must be at most the 3 free steps, got 4"),
+    ({"nudged_steps": 11}, r"`nudged_steps` must be at most the 10 free steps, which BPTT differentiates, got 11"),
+    (
+        {"free_steps": ep.Settle(3, tol=1e-3)},
+        r"`nudged_steps` must be at most the 3 free steps, which BPTT differentiates, got 4",
+    ),
     ({"nudged_steps": 0}, r"`nudged_steps` must be a whole number of at least 1, got 0"),
     ({"nudged_steps": 2.0}, r"`nudged_steps` must be a whole number of at least 1, got 2\.0"),
     ({"nudged_steps": True}, r"`nudged_steps` must be a whole number of at least 1, got True"),
@@ -161,12 +164,12 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[str(n) for n in range(len(MISTAKES))])
-def test_mistakes_are_told(arguments, message):
+def test_invalid_arguments_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         call(**arguments)
 
 
-def test_a_beta_that_the_dynamics_do_not_bear():
+def test_unstable_beta_raises():
     model = zoo.model("chain", ep.Prototypical())
     with pytest.raises(ValueError, match=r"with `beta` = 1\.0 it cannot settle"):
         call(model, beta=1.0)
@@ -176,14 +179,14 @@ def test_a_beta_that_the_dynamics_do_not_bear():
 
 
 @pytest.mark.parametrize("free_steps", [4, 10, 1200])
-def test_weights_that_are_not_numbers(free_steps):
+def test_non_finite_weights_raise(free_steps):
     model = zoo.model("chain", ENERGY)
     model.network.connections[1].weight.data[0, 0] = math.nan
     with pytest.raises(FloatingPointError, match=r"parameter connections\.1\.weight is not finite"):
         call(model, free_steps=free_steps)
 
 
-def test_an_input_that_is_not_a_number():
+def test_non_finite_input_raises():
     x = torch.rand(3, 4).double()
     x[1, 2] = math.nan
     with pytest.raises(
@@ -192,7 +195,7 @@ def test_an_input_that_is_not_a_number():
         call(x=x)
 
 
-def test_a_free_phase_that_explodes_says_when():
+def test_a_diverging_free_phase_names_the_step():
     """s <- 1.2 s and more: beyond the largest double after some thousand steps."""
     model = ep.mlp([2, 3, 2], activation="identity", dynamics=ep.EnergyDescent(dt=0.2, clamp=False)).double()
     for parameter in model.parameters():

@@ -1,4 +1,4 @@
-"""Every process of a report is what a slow oracle says, settled or not: shapes, keys, order, signs and normalization."""
+"""Every series of a report agrees with a slow oracle, at the steady state or not: shapes, keys, order, signs and normalization."""
 
 import pytest
 import torch
@@ -22,12 +22,12 @@ def close(found, expected):
 
 
 def by_population(steps):
-    """From lists by t to a tensor ``(K, …)`` for each population or parameter."""
+    """Stack lists by t to a tensor ``(K, …)`` for each population or parameter."""
     return [torch.stack(path) for path in zip(*steps, strict=True)]
 
 
 def mean(lists):
-    """Place by place, of lists of equal length."""
+    """Average lists of equal length elementwise."""
     return [sum(parts) / len(parts) for parts in zip(*lists, strict=True)]
 
 
@@ -84,7 +84,7 @@ def test_centred_is_the_mean_of_both_sides(name, dynamics):
 
 
 @pytest.mark.parametrize("dynamics", DYNAMICS)
-def test_what_neurons_are_held_against(dynamics):
+def test_neurons_are_compared_with_pre_activations_where_the_nudge_is_inside(dynamics):
     """dL/du where the nudge enters at u, below an activation that is not linear; else dL/ds."""
     model = zoo.model("chain", DYNAMICS[dynamics])
     assert ep.gdu(model, *zoo.batch(model), T, K, BETA).against == ("dL/du" if dynamics == "inside" else "dL/ds")

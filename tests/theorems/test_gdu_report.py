@@ -1,4 +1,4 @@
-"""What a report measures, on processes made by hand whose answers are sums of a few numbers."""
+"""Measurements of a report, on handmade series whose results are sums of a few numbers."""
 
 import json
 from dataclasses import replace
@@ -10,9 +10,9 @@ from torch import Tensor
 
 import eqprop as ep
 import zoo
+from eqprop._core.angles import angle_between
 from eqprop.theorem import Series
-from eqprop.theorem.report import distances, labels
-from eqprop.theorem.series import angle_between
+from eqprop.theorem.report import output_distances, parameter_labels
 
 
 def process(ep_side, bptt):
@@ -20,7 +20,7 @@ def process(ep_side, bptt):
 
 
 def opposite(shape, scale=1.0):
-    """A process that obeys the theorem up to a factor."""
+    """Return a series that satisfies the theorem up to a factor."""
     nabla = torch.randn(shape, dtype=torch.double)
     return Series(-scale * nabla, nabla)
 
@@ -49,7 +49,7 @@ def test_relative_errors_by_component():
     torch.testing.assert_close(found, torch.tensor([[0.0, 0.6]], dtype=torch.double))
 
 
-def test_a_floor_counts_small_norms_as_that_much():
+def test_a_floor_bounds_small_norms():
     """Norms 0.003 and 4: below a floor of 0.3 the first error, 1, becomes 0.003 / 0.3."""
     made = process([[0.003, 4.0]], [[0.0, 0.0]])
     assert made.relative_error() == pytest.approx(1)
@@ -58,21 +58,23 @@ def test_a_floor_counts_small_norms_as_that_much():
     assert process([[0.0]], [[0.0]]).relative_error(floor=1.0) == 0
 
 
-def test_sums_and_later_steps():
+def test_accumulated_sums_and_later_steps():
     made = process([[1.0], [2.0], [4.0]], [[-1.0], [0.0], [-6.0]])
     assert made.accumulated().ep.flatten().tolist() == [1, 3, 7]
     assert made.accumulated().bptt.flatten().tolist() == [-1, -1, -7]
     assert made.relative_error() == pytest.approx(sqrt(4 + 4) / sqrt(37))
     assert made.accumulated().relative_error() == pytest.approx(2 / sqrt(59))
-    assert made.since(1).ep.flatten().tolist() == [2, 4]
-    assert made.since(2).relative_error() == pytest.approx(1 / 3)
+    assert made.from_step(1).ep.flatten().tolist() == [2, 4]
+    assert made.from_step(2).relative_error() == pytest.approx(1 / 3)
     assert made.relative_error(accumulated=True) == pytest.approx(2 / sqrt(59))
     assert made.relative_error(floor=20.0, accumulated=True) == pytest.approx(2 / 20)
-    assert made.since(3).relative_error() == made.since(3).relative_error(accumulated=True) == 0  # nothing is left
+    assert (
+        made.from_step(3).relative_error() == made.from_step(3).relative_error(accumulated=True) == 0
+    )  # nothing is left
 
 
 def test_batch_mean():
-    """Samples that err by 1 in opposite directions do not err on the mean."""
+    """Errors of 1 with opposite signs cancel in the mean."""
     made = process([[[2.0], [0.0]]], [[[-1.0], [-1.0]]])
     assert made.batch_mean().ep.tolist() == [[1.0]]
     assert made.batch_mean().relative_error() == 0
@@ -94,7 +96,7 @@ def test_cosine(ups, downs, cosine):
     assert process(ups, downs).cosine() == pytest.approx(cosine, abs=1e-15)
 
 
-def test_sign_agreement_is_of_the_sums_and_counts_zeros_apart():
+def test_sign_agreement_compares_the_sums_and_counts_zeros_separately():
     """Totals (1, 1, -1, 0, 0, 2) against (3, -1, -1, 0, 2, 0): of five that are not both zero two agree."""
     ups = [[2.0, 1.0, -1.0, 1.0, 0.0, 1.0], [-1.0, 0.0, 0.0, -1.0, 0.0, 1.0]]
     downs = [[-3.0, 1.0, 1.0, 0.0, -1.0, 1.0], [0.0, 0.0, 0.0, 0.0, -1.0, -1.0]]
@@ -125,7 +127,7 @@ def test_angle_between():
 
 
 def report_of(neurons, parameters, near=None, free=None) -> ep.GDUReport:
-    """A report with these processes; the rest is of no account."""
+    """Return a report with these series; other fields are arbitrary."""
     model = zoo.model("chain", ep.EnergyDescent(dt=0.4, clamp=False))
     like = ep.gdu(model, *zoo.batch(model), 4, 3, 0.1)
     still: list[Tensor] = [torch.zeros_like(p.ep) for p in neurons]
@@ -199,7 +201,7 @@ LABELS = {
 def test_labels(name):
     network = zoo.GRAPHS[name].network()
     names = [f"network.{n}" for n, _ in network.named_parameters()]
-    assert labels(network, names) == dict(zip(names, LABELS[name], strict=True))
+    assert parameter_labels(network, names) == dict(zip(names, LABELS[name], strict=True))
 
 
 def test_labels_of_untied_weights_and_of_a_readout():
@@ -217,19 +219,19 @@ DISTANCES = {"one-layer": [0], "chain": [1, 0], "deep-chain": [2, 1, 0], "input-
 
 @pytest.mark.parametrize("name", DISTANCES)
 def test_distances(name):
-    assert distances(zoo.GRAPHS[name].network()) == DISTANCES[name]
+    assert output_distances(zoo.GRAPHS[name].network()) == DISTANCES[name]
 
 
-def test_no_distance_leads_through_the_input():
+def test_distances_do_not_pass_through_the_input():
     """It is static: the nudge goes from 4 over 3 and 2 to 1, though 1 and 4 have the input in common."""
     edges = [(0, 1), (1, 2), (2, 3), (3, 4), (0, 4)]
     network = ep.Network([ep.Population(2)] * 5, [(i, j, ep.Dense(2, 2)) for i, j in edges])
-    assert distances(network) == [3, 2, 1, 0]
+    assert output_distances(network) == [3, 2, 1, 0]
 
 
 @pytest.mark.parametrize("name", zoo.GRAPHS)
 @pytest.mark.parametrize("dynamics", [ep.Prototypical(), ep.EnergyDescent(dt=0.4, clamp=False)], ids=["P", "EB"])
-def test_a_distance_is_when_the_gradient_arrives(name, dynamics):
+def test_a_distance_is_the_step_at_which_the_gradient_arrives(name, dynamics):
     model = zoo.model(name, dynamics)
     report = ep.gdu(model, *zoo.batch(model), 8, 4, 0.1)
     for process, distance in zip(report.neurons, report.distances, strict=True):
@@ -237,7 +239,7 @@ def test_a_distance_is_when_the_gradient_arrives(name, dynamics):
         assert process.bptt[distance].any()
 
 
-def test_the_summary_is_json_and_says_what_the_methods_say():
+def test_the_summary_is_json_and_agrees_with_the_methods():
     model = zoo.model("skip", ep.EnergyDescent(dt=0.4, clamp=True), "readout")
     report = ep.gdu(model, *zoo.batch(model), ep.Settle(400, tol=1e-3, check_every=1), 4, 0.1, "centred")
     found = json.loads(json.dumps(report.summary(), allow_nan=False))

@@ -79,7 +79,7 @@ def test_neurons_telescope_to_the_displacement(dynamics):
         torch.testing.assert_close(process.ep.sum(0), (b - a) / (BETA * report.dt), rtol=1e-10, atol=1e-12)
 
 
-def test_all_of_the_free_phase_is_all_of_bptt():
+def test_the_whole_free_phase_gives_the_gradient_of_bptt():
     model = zoo.model("skip", DYNAMICS["energy"])
     report = ep.gdu(model, *zoo.batch(model), T, T, BETA)
     same({name: p.bptt.sum(0) for name, p in report.parameters.items()}, gradients(model, ep.BPTT(T)))

@@ -1,4 +1,4 @@
-"""A comparison leaves everything as it found it, and says the same wherever it is called."""
+"""A comparison changes no state, and its result does not depend on the caller's torch modes."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ COSTS = ["squared", "readout"]
 
 
 def tensors(report):
-    """All that a report says, in one list."""
+    """Return all tensors and numbers of a report in one list."""
     processes = [*report.neurons, *report.parameters.values()]
     return [t for p in processes for t in (p.ep, p.bptt)] + [*report.free, report.residual]
 
@@ -92,7 +92,7 @@ def test_under_autocast(dynamics, cost):
 
 @pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize("dynamics", DYNAMICS)
-def test_frozen_parameters_are_left_out(dynamics, cost):
+def test_frozen_parameters_are_omitted(dynamics, cost):
     model, x, y = case(dynamics, cost)
     whole = compare(model, x, y)
     model.network.connections[1].requires_grad_(False)
@@ -132,7 +132,7 @@ def test_only_a_readout_learns():
         torch.testing.assert_close(process.bptt, whole.parameters[name].bptt)
 
 
-def test_the_default_dtype_does_not_count():
+def test_the_default_dtype_does_not_matter():
     model, x, y = case("inside", "squared")
     report = compare(model, x, y)
     torch.set_default_dtype(torch.double)

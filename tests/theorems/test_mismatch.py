@@ -1,4 +1,4 @@
-"""Feedback deviates exactly as it says, the rule does not know of it, and at 0 nothing deviates."""
+"""Mismatch: the feedback deviates as specified, the learning rule ignores it, and at 0 nothing deviates."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 import eqprop as ep
 import zoo
 from eqprop.connections.base import Ends
-from eqprop.connections.mismatched import Mismatched, both_ways
+from eqprop.connections.mismatched import Mismatched, forward_and_feedback
 
 LONG = ep.Settle(4000, tol=1e-15, check_every=50)
 ESTIMATORS = {
@@ -41,7 +41,7 @@ def ends(seed: int) -> Ends:
 
 
 @pytest.mark.parametrize("kind", ["tied", "untied"])
-def test_the_adjoint_deviates_as_told(kind):
+def test_the_downward_current_uses_the_deviating_weights(kind):
     one = written(kind)
     connection = Mismatched(one, 0.3)
     pre, post = ends(1)
@@ -54,7 +54,7 @@ def test_the_adjoint_deviates_as_told(kind):
 
 
 @pytest.mark.parametrize("kind", ["tied", "untied"])
-def test_the_wire_carries_the_same_currents(kind):
+def test_the_prepared_connection_adds_the_same_currents(kind):
     connection = Mismatched(written(kind), 0.3)
     pre, post = ends(2)
     u = [torch.zeros(0), torch.zeros_like(pre), torch.zeros_like(post)]
@@ -64,8 +64,8 @@ def test_the_wire_carries_the_same_currents(kind):
 
 
 @pytest.mark.parametrize("kind", ["tied", "untied"])
-def test_the_rule_does_not_know_of_it(kind):
-    """Given the same activities, weights move as they would without."""
+def test_the_contrast_ignores_the_deviation(kind):
+    """At the same activities, the gradient is that without mismatch."""
     one = written(kind)
     states = [ends(seed) for seed in (1, 2, 3)]
     found = []
@@ -77,29 +77,29 @@ def test_the_rule_does_not_know_of_it(kind):
     assert all(map(torch.equal, *found))
 
 
-def test_the_deviations_law():
+def test_deviations_are_standard_normal():
     connection = Mismatched(ep.Dense(300, 200), 0.2)
     assert connection.deviation.mean().abs() < 5 / 60_000**0.5
     assert connection.deviation.std().item() == pytest.approx(1, rel=0.02)
 
 
 @pytest.mark.parametrize("std", [0.1, 1.0])
-def test_the_angle_between_the_two_ways(std):
-    forward, feedback = (w.detach() for w in both_ways(Mismatched(ep.Dense(300, 200), std)))
+def test_the_angle_between_forward_and_feedback_weights(std):
+    forward, feedback = (w.detach() for w in forward_and_feedback(Mismatched(ep.Dense(300, 200), std)))
     cosine = (forward * feedback).sum() / forward.norm() / feedback.norm()
     assert math.acos(cosine) == pytest.approx(math.atan(std), rel=0.03)
 
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_no_mismatch_is_the_written_connection_to_the_bit(estimator, tied):
+def test_zero_mismatch_equals_the_stored_connection_exactly(estimator, tied):
     plain = built(tied, 0.0)
     edges = [(i, j, Mismatched(c, 0.0) if i else c) for i, j, c in plain.network.edges()]
     other = ep.Model(ep.Network(plain.network.populations, edges), plain.dynamics, plain.cost)
     x, y = zoo.batch(plain)
     wanted = zoo.gradient(plain, ESTIMATORS[estimator], x, y)
     found = zoo.gradient(other, ESTIMATORS[estimator], x, y)
-    if estimator == "sgd":  # by the way of `ContinualEP` there, on the side here
+    if estimator == "sgd":  # the plain connection is updated by fast weights, the mismatched one as in `ContinualEP`
         torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-14)
     else:
         assert torch.equal(found, wanted)
@@ -120,7 +120,7 @@ def test_continual_sgd_is_continual_ep(tied):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-13)
 
 
-def test_ep_is_off_bptt_in_proportion_to_the_mismatch():
+def test_the_distance_of_ep_to_bptt_is_proportional_to_the_mismatch():
     distances = []
     for std in (0.0, 0.02, 0.04):
         model = built(True, 0.0)
@@ -140,15 +140,15 @@ def test_ep_is_off_bptt_in_proportion_to_the_mismatch():
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_the_weights_are_those_without(tied):
+def test_the_initial_weights_do_not_depend_on_the_mismatch(tied):
     plain, deviating = (built(tied, std, cost=ep.CrossEntropyReadout(3, 3)) for std in (0.0, 0.4))
     pairs = list(zip(plain.parameters(), deviating.parameters(), strict=True))
     assert all(torch.equal(a, b) for a, b in pairs)
     kinds = [type(c) for c in deviating.network.connections]
-    assert kinds == [ep.Dense, Mismatched, Mismatched]  # nothing flows back into the input
+    assert kinds == [ep.Dense, Mismatched, Mismatched]  # no current flows into the input
 
 
-def test_it_is_saved_with_the_weights():
+def test_the_deviation_is_saved_with_the_weights():
     first, second = built(True, 0.4, seed=4), built(True, 0.4, seed=5)
     x, _ = zoo.batch(first)
     assert not torch.equal(first(x), second(x))
@@ -157,7 +157,7 @@ def test_it_is_saved_with_the_weights():
     assert sum(name.endswith("deviation") for name in first.state_dict()) == 2
 
 
-def test_there_is_no_phi():
+def test_the_energy_raises():
     model = built(True, 0.1)
     x, _ = zoo.batch(model)
     with pytest.raises(ValueError, match="mismatched weights have no primitive function Phi"):
@@ -165,13 +165,13 @@ def test_there_is_no_phi():
 
 
 @pytest.mark.parametrize("std", [-0.1, float("inf"), "much"])
-def test_bad_deviations(std):
+def test_invalid_deviations(std):
     for make in (lambda: Mismatched(ep.Dense(3, 2), std), lambda: ep.MLP((4, 3), mismatch=std)):
         with pytest.raises(ValueError, match=r"`(std|mismatch)` must be a finite number of at least 0, got"):
             make()
 
 
-def test_only_connections_with_weights_for_both_ways():
+def test_unsupported_connections_raise():
     with pytest.raises(ValueError, match="`written` must be a Dense, a Conv2d or an Untied connection, got LowRank"):
         Mismatched(zoo.LowRank(3, 2), 0.1)
     with pytest.raises(ValueError, match="`written` must be a Dense, a Conv2d or an Untied connection, got Mismatched"):

@@ -1,4 +1,4 @@
-"""Spiking models against their rate twins: EP of both, the gradients that are the twin's, and BPTT through spikes."""
+"""Spiking models compared with their rate models: EP of both, gradients of the rate model, and BPTT through spikes."""
 
 import copy
 
@@ -18,7 +18,7 @@ SPECS = {
 
 
 def case(name, dynamics):
-    """A network of that kind, most of whose units are between 0 and 1, and a batch."""
+    """Return a network with most units between 0 and 1, and a batch."""
     torch.manual_seed(1)
     model = SPECS[name].build().double()
     with torch.no_grad():
@@ -49,7 +49,7 @@ def test_ep_of_spikes_is_ep_of_rates(name):
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_it_comes_as_near_as_one_likes(name):
+def test_the_alignment_improves_without_limit(name):
     """As T and K grow and lambda decays."""
     model, x, y = case(name, Spiking(eps=0.5, lam=Decay(1.0, 0.75)))
     errors = []
@@ -65,7 +65,7 @@ def test_it_comes_as_near_as_one_likes(name):
 @pytest.mark.parametrize(
     "estimator", [ep.BPTT(20), ep.BPTT(20, 7), ep.ImplicitDiff(20, 15)], ids=["whole", "truncated", "implicit"]
 )
-def test_gradients_of_the_model_are_the_twins(estimator, dynamics, cost):
+def test_gradients_are_those_of_the_rate_model(estimator, dynamics, cost):
     for name in ("deep-chain", "residual-images"):
         model = zoo.spiking(name, dynamics, cost)
         x, y = zoo.batch(model)
@@ -163,11 +163,11 @@ def test_through_spikes_the_place_of_the_decoder_does_not_matter(sent, unrolled)
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_the_theorem_is_checked_against_the_twin(name):
+def test_the_theorem_is_checked_against_the_rate_model(name):
     T, K = 400, 12
     model, x, y = case(name, Spiking(eps=0.5, lam=Decay(1.0, 0.75)))
     report = ep.gdu(model, x, y, T, K, 0.1, "centred")
-    (twin,) = [a for a in report.assumptions if a.name == "steps with a gradient"]
+    (twin,) = [a for a in report.assumptions if a.name == "differentiable steps"]
     assert not twin.holds
     assert "EnergyDescent(dt=0.5" in twin.detail
     rates = model.rate_model()
@@ -188,7 +188,7 @@ def test_the_theorem_is_checked_against_the_twin(name):
     torch.testing.assert_close(increments, once, rtol=1e-8, atol=1e-11)
 
 
-def test_tune_compares_with_the_twin():
+def test_tune_compares_with_the_rate_model():
     model, x, y = case("dense", Spiking(eps=0.5, lam=0.2))
     (cell,) = tune(model, [(x, y)], Grid((60,), (30,), (BETA,), "centred"))
     ep_side = zoo.gradient(model, ep.EquilibriumProp(60, 30, BETA, "centred"), x, y)
@@ -208,7 +208,7 @@ CONTINUAL = {
 @pytest.mark.parametrize("nudging", ["one-sided", "centred"])
 @pytest.mark.parametrize("dynamics", CONTINUAL)
 @pytest.mark.parametrize("name", ["chain", "skip", "residual-images", "own-connection"])
-def test_increments_of_weights_that_rest_sum_to_ep(name, dynamics, nudging):
+def test_increments_at_fixed_weights_sum_to_ep(name, dynamics, nudging):
     model = zoo.spiking(name, CONTINUAL[dynamics], "readout")
     x, y = zoo.batch(model)
     found = []
@@ -244,7 +244,7 @@ def test_both_estimators_of_continual_ep_are_one_rule(dynamics, tied):
     assert (ends[0] - torch.cat([p.detach().flatten() for p in model.parameters()])).norm() > 1e-3
 
 
-def test_a_block_in_another_network_has_the_twins_gradients():
+def test_an_equilibrium_block_has_the_gradients_of_the_rate_model():
     """Of its weights and of its input, by spikes at lambda .2."""
     model, x, y = case("dense", Spiking(eps=0.5, lam=0.2))
     found = []
@@ -259,8 +259,8 @@ def test_a_block_in_another_network_has_the_twins_gradients():
         assert ours.norm().item() == pytest.approx(theirs.norm().item(), rel=0.15)
 
 
-def test_an_input_beyond_0_and_1_has_no_gradient_there():
-    """It is clipped before it is sent."""
+def test_a_clipped_input_has_no_gradient():
+    """The input is clipped before it is encoded."""
     model, x, y = case("dense", Spiking())
     leaf = (3 * x - 1).requires_grad_()
     block = ep.Equilibrium(model.network, model.dynamics, 30, 15, BETA)
@@ -272,8 +272,8 @@ def test_an_input_beyond_0_and_1_has_no_gradient_there():
 
 
 @pytest.mark.parametrize("cost", ["squared", "readout"])
-def test_weights_of_their_own_on_the_way_down(cost):
-    """A long phase, so that what is left is the estimate's own."""
+def test_untied_feedback_weights(cost):
+    """Phases are long, so that the remaining error is that of the estimate."""
     model = zoo.untied(zoo.spiking("deep-chain", Spiking(lam=Decay(1.0, 0.75)), cost))
     x, y = zoo.batch(model)
     spikes = zoo.gradient(model, ep.EquilibriumProp(300, ep.Settle(150, average=30), 0.2, "centred"), x, y)
@@ -281,7 +281,7 @@ def test_weights_of_their_own_on_the_way_down(cost):
     assert zoo.distance(spikes, rates) < 0.1
 
 
-def test_a_readout_gets_its_plain_gradient_at_the_mean_output():
+def test_a_readout_gets_its_gradient_at_the_mean_output():
     model = zoo.spiking("chain", Spiking(), "readout")
     x, y = zoo.batch(model)
     steps = ep.Settle(30, average=8)

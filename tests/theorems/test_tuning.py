@@ -1,4 +1,4 @@
-"""The grid of settings against a slow oracle: for every cell, EP's estimate and BPTT's whole gradient computed from scratch."""
+"""The grid of settings compared with a slow oracle that computes EP's estimate and BPTT's gradient anew for every cell."""
 
 import math
 from dataclasses import replace
@@ -21,7 +21,7 @@ GRID = Grid((2, 3, 7), (1, 3, 6), (-0.3, 0.1))
 
 
 def batches(model, sizes=(3, 2)):
-    """Batches of different sizes; the first input is never lit, so that some weights have no gradient at all."""
+    """Batches of different sizes; the first input is never lit, so that some weights have no gradient."""
     found = []
     for n, size in enumerate(sizes):
         x, y = zoo.batch(model, seed=20 + n)
@@ -31,7 +31,7 @@ def batches(model, sizes=(3, 2)):
 
 
 def of_the_network(model, estimator, x, y):
-    """The gradient of each parameter of the network that wants one: what a readout learns is not EP's doing.
+    """Return the gradient of each trainable parameter of the network; a readout does not learn by EP.
 
     Round-off, by which the two sides of a difference are equal or not, is taken for zero.
     """
@@ -56,7 +56,7 @@ def motion(model, x, steps):
 
 
 def by_hand(model, given, steps, nudged, beta, nudging):
-    """What a cell must say: for every batch anew, and the mean."""
+    """Return the expected cell: computed for every batch, and averaged."""
     found = []
     for x, y in given:
         one = of_the_network(model, ep.EquilibriumProp(steps, nudged, beta, nudging), x, y)
@@ -76,7 +76,7 @@ def by_hand(model, given, steps, nudged, beta, nudging):
 
 
 def check(model, grid, given=None):
-    """Every cell, in the order of the grid, is what it is by hand; returns the cells."""
+    """Compare every cell with its expected value, in the order of the grid; return the cells."""
     given = given or batches(model)
     cells = tune(model, given, grid)
     settings = [
@@ -93,7 +93,7 @@ def check(model, grid, given=None):
 
 @pytest.mark.parametrize("nudging", ["one-sided", "centred"])
 @pytest.mark.parametrize("dynamics", DYNAMICS)
-def test_every_cell_is_what_training_with_it_would_see(dynamics, nudging):
+def test_every_cell_matches_a_computation_from_scratch(dynamics, nudging):
     cells = check(zoo.model("deep-chain", DYNAMICS[dynamics]), replace(GRID, nudging=nudging))
     assert len(cells) == 2 * (1 + 2 + 3)
     assert len({cell.same_sign for cell in cells}) > 1, "a grid in which all agree tests nothing"
@@ -101,12 +101,12 @@ def test_every_cell_is_what_training_with_it_would_see(dynamics, nudging):
 
 @pytest.mark.parametrize("nudging", ["one-sided", "centred"])
 def test_connections_that_autograd_differentiates(nudging):
-    """From K = 2 on: before, some of their gradients are round-off, whose sign is nobody's."""
+    """From K = 2 on: before, some of their gradients are rounding errors with an arbitrary sign."""
     check(zoo.model("own-connection", DYNAMICS["energy"]), Grid((3, 7), (2, 6), (-0.3, 0.1), nudging))
 
 
 @pytest.mark.parametrize("nudging", ["one-sided", "centred"])
-def test_the_weights_of_a_readout_do_not_count(nudging):
+def test_readout_weights_are_not_compared(nudging):
     """Their gradient is the same by EP and by BPTT."""
     check(zoo.model("skip", DYNAMICS["inside"], "readout"), replace(GRID, nudging=nudging))
 
@@ -117,7 +117,7 @@ def test_untied_weights():
     check(model, GRID)
 
 
-def test_a_parameter_that_is_not_trained_does_not_count():
+def test_frozen_parameters_are_not_compared():
     model = zoo.model("chain", DYNAMICS["inside"])
     free = tune(model, batches(model), GRID)
     model.network.connections[0].weight.requires_grad_(False)
@@ -125,7 +125,7 @@ def test_a_parameter_that_is_not_trained_does_not_count():
     assert [cell.cosine for cell in free] != [cell.cosine for cell in held]
 
 
-def test_one_nudged_step_teaches_the_output_alone():
+def test_one_nudged_step_trains_only_the_output():
     """With K = 1 the nudge has reached no hidden unit: EP's gradient for what is below is zero, and BPTT's is not.
 
     Centred, since both phases then move alike where the nudge is not.
@@ -150,7 +150,7 @@ def test_small_beta_and_long_phases_are_the_whole_gradient():
     assert centred[1].relative_error == pytest.approx(9 * centred[0].relative_error, rel=0.1)
 
 
-def test_what_is_compared_with_is_the_whole_gradient_and_not_that_of_the_last_steps():
+def test_the_reference_is_the_gradient_over_all_steps():
     model = zoo.model("chain", DYNAMICS["inside"])
     (x, y), *_ = given = batches(model, (3,))
     cell = tune(model, given, Grid((9,), (2,), (0.05,)))[0]
@@ -160,7 +160,7 @@ def test_what_is_compared_with_is_the_whole_gradient_and_not_that_of_the_last_st
     assert abs(cell.relative_error - zoo.distance(ours, last)) > 1e-2
 
 
-def test_the_model_is_as_it_was():
+def test_the_model_is_unchanged():
     model = zoo.model("own-connection", DYNAMICS["energy"], "readout")
     first, *others = model.parameters()
     first.grad = torch.full_like(first, 7.0)
@@ -181,15 +181,15 @@ def test_the_model_is_as_it_was():
         assert torch.equal(y, y_0)
 
 
-def test_it_does_not_matter_whether_gradients_are_on():
+def test_gradient_mode_does_not_matter():
     model = zoo.model("chain", DYNAMICS["inside"])
     wanted = tune(model, batches(model), GRID)
     with torch.no_grad():
         assert tune(model, batches(model), GRID) == wanted
 
 
-def test_nor_where_the_batch_was_made():
-    """Tensors of inference mode, inside of it and outside."""
+def test_inference_mode_does_not_matter():
+    """Batches are inference tensors; `tune` is called inside and outside inference mode."""
     model = zoo.model("chain", DYNAMICS["inside"])
     wanted = tune(model, batches(model), GRID)
     with torch.inference_mode():
@@ -198,7 +198,7 @@ def test_nor_where_the_batch_was_made():
     assert tune(model, given, GRID) == wanted
 
 
-def test_nor_autocast():
+def test_autocast_does_not_matter():
     model = zoo.model("chain", DYNAMICS["inside"]).float()
     given = [(x.float(), y) for x, y in batches(model.double())]
     model.float()
@@ -207,16 +207,16 @@ def test_nor_autocast():
         assert tune(model, given, GRID) == wanted
 
 
-def test_nothing_to_compare():
+def test_no_batch_or_no_trainable_parameter_raises():
     model = zoo.model("chain", DYNAMICS["inside"])
     with pytest.raises(ValueError, match=r"`batches` must hold at least one batch, got none"):
         tune(model, [], GRID)
     model.network.requires_grad_(False)
-    with pytest.raises(ValueError, match=r"no parameter of the network wants a gradient"):
+    with pytest.raises(ValueError, match=r"must have at least one network parameter"):
         tune(model, batches(model), GRID)
 
 
-def test_batches_count_alike_and_the_residual_is_the_largest():
+def test_batches_are_averaged_and_the_residual_is_the_largest():
     model = zoo.model("chain", DYNAMICS["inside"])
     given = batches(model, (3, 1, 2))
     alone = [tune(model, [batch], GRID) for batch in given]
@@ -240,7 +240,7 @@ def test_only_cells_whose_nudged_phase_is_no_longer_than_the_free_one():
     assert [(c.free_steps, c.nudged_steps) for c in tune(model, batches(model), grid)] == [(6, 4)]
 
 
-def test_a_grid_is_in_order_and_without_repetitions():
+def test_a_grid_is_sorted_without_duplicates():
     grid = Grid((6, 2, 6), (1, 2, 1), (0.5, -0.5, 0.5))
     assert (grid.free_steps, grid.nudged_steps, grid.betas) == ((2, 6), (1, 2), (-0.5, 0.5))
     assert list(grid.settings()) == [(t, k, b) for t in (2, 6) for k in (1, 2) for b in (-0.5, 0.5)]
@@ -260,26 +260,26 @@ def test_a_grid_is_in_order_and_without_repetitions():
         (((3, 5), (6, 9), (0.1,)), r"`nudged_steps` must be at most the 5 free steps, got 6"),
     ],
 )
-def test_a_grid_that_is_none(arguments, message):
+def test_invalid_grids_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         Grid(*arguments)
 
 
 @pytest.mark.parametrize("beta", [1.0, 1.5, -2.0])
-def test_strengths_that_the_dynamics_do_not_bear_are_refused_by_their_name_before_anything_is_done(beta):
+def test_an_unstable_beta_raises_before_any_computation(beta):
     model, told = zoo.model("chain", DYNAMICS["outside"]), []
     with pytest.raises(ValueError, match=rf"`betas` = {beta}"):
         tune(model, batches(model), Grid((5,), (2,), (0.1, beta)), lambda *step: told.append(step))
     assert told == []
 
 
-def test_a_strength_that_they_hardly_bear_is_warned_of():
+def test_a_barely_stable_beta_warns():
     model = zoo.model("chain", DYNAMICS["outside"])
     with pytest.warns(UserWarning, match=r"0\.8.* settles slowly"):
         tune(model, batches(model), Grid((5,), (2,), (0.8,)))
 
 
-def test_numbers_that_are_not_finite():
+def test_non_finite_numbers_raise():
     model = zoo.model("chain", DYNAMICS["inside"])
     (x, y), *_ = batches(model)
     x[1, 2] = math.nan
@@ -287,7 +287,7 @@ def test_numbers_that_are_not_finite():
         tune(model, [(x, y)], GRID)
 
 
-def test_a_batch_that_does_not_fit():
+def test_an_invalid_batch_raises():
     model = zoo.model("chain", DYNAMICS["inside"])
     (x, y), *_ = batches(model)
     with pytest.raises(ValueError, match=r"`x` must be \(B, 4\)"):
@@ -295,7 +295,7 @@ def test_a_batch_that_does_not_fit():
 
 
 def cell(cost, same_sign, error=1.0):
-    """A cell of which only this counts."""
+    """Return a cell in which only these fields matter."""
     return Cell(cost - 1, 1, 0.1, cost, 0.0, same_sign, 0.0, error, 0.0)
 
 
@@ -310,6 +310,6 @@ def cell(cost, same_sign, error=1.0):
         ([], 0.0, None),
     ],
 )
-def test_the_cheapest_that_agrees_enough(cells, wanted, chosen):
+def test_cheapest_cell_with_enough_agreement(cells, wanted, chosen):
     cells = [cell(*facts) for facts in cells]
     assert cheapest(iter(cells), wanted) is (None if chosen is None else cells[chosen])

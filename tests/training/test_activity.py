@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import eqprop as ep
-from eqprop.spiking import Bernoulli, late, operations, record, saturation
+from eqprop.spiking import Bernoulli, lagging, operations, record, saturation
 from eqprop.training import SGD, Data, Run, create_run, prepare_run, train_run
 from eqprop.training.diagnostics import diagnostics_of
 from eqprop.training.history import warn_if_saturated
@@ -50,7 +50,7 @@ def test_rows_hold_what_recordings_of_the_first_batch_say(tmp_path):
     assert row["synops_per_inference"] == pytest.approx(operations(model, free).synops)
     assert row["synops_per_step"] == pytest.approx(sum(operations(model, each).synops for each in (free, *nudged)))
     assert row["wound_up"] == pytest.approx(saturation(free.state).total)
-    assert row["late"] == pytest.approx(list(late(model.dynamics, free.state, x)))
+    assert row["late"] == pytest.approx(list(lagging(model.dynamics, free.state, x)))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 
 import eqprop as ep
 from command import call
-from eqprop.cli.parsers import augmentation, augmentation_text, normalization, normalization_text
+from eqprop.cli.parsers import format_augment, format_normalize, parse_augment, parse_normalize
 from eqprop.data import Augment, Batches, Normalize, hold_out, load
 from eqprop.theorem.experiment import RANDOM, Experiment
 from eqprop.training import SGD, Data, Run, checkpoint, create_run, prepare_run, train_run
@@ -95,7 +95,7 @@ def test_parts_of_another_class_are_refused(options, message):
 
 @pytest.mark.parametrize("part", ["normalize", "augment"])
 def test_a_drawn_batch_is_not_changed(part):
-    with pytest.raises(ValueError, match=f"`{part}` must be left out where the batch is random, got "):
+    with pytest.raises(ValueError, match=f"`{part}` must be left out with random data, got "):
         Experiment(
             "mine", replace(Data(RANDOM), **{part: getattr(CHANGED, part)}), MODEL, ep.EquilibriumProp(6, 3, 0.2)
         )
@@ -122,7 +122,7 @@ def test_without_them_nothing_is_changed(root):
 
 
 def test_a_check_of_the_theorem_takes_the_first_training_batch(root):
-    experiment = replace(Experiment.of_run(run(seed=3)), dtype="float64")
+    experiment = replace(Experiment.from_run(run(seed=3)), dtype="float64")
     x, y = experiment.batch(experiment.build())
     a, b = next(iter(prepare_run(run(seed=3)).train))
     assert torch.equal(x, a.double())
@@ -209,14 +209,14 @@ def test_normalization_by_a_word(word, wanted, root, here):
 
 @pytest.mark.parametrize("augment", [*WORDS.values(), Augment(1, flip=True, border="edge")])
 def test_the_word_for_an_augmentation_stands_for_it(augment):
-    assert augmentation(augmentation_text(augment)) == augment
+    assert parse_augment(format_augment(augment)) == augment
 
 
 @pytest.mark.parametrize(
     "normalize", [None, NORMALISE, Normalize((0.1, -0.2, 1e-7), (0.5, 1, 2)), Normalize((1, 2), (3,))]
 )
 def test_the_word_for_a_normalization_stands_for_it(normalize):
-    assert normalization(normalization_text(normalize)) == normalize
+    assert parse_normalize(format_normalize(normalize)) == normalize
 
 
 def test_a_recipe_that_has_both_shows_them_and_can_be_told_otherwise(root, here, monkeypatch):

@@ -134,7 +134,7 @@ CONSTRUCTORS = {
     ),
     "no such population": (
         lambda: ep.Network([ep.Population(3)] * 2, [(0, 2, ep.Dense(3, 3))]),
-        r"edge 0 -> 2 names a population that is not there: they are 0 to 1",
+        r"edge 0 -> 2 names a population that does not exist: they are numbered 0 to 1",
     ),
     "into the input": (lambda: network([4, 3], [(1, 0)]), r"edge 1 -> 0 ends in the input, which is static"),
     "sizes": (
@@ -163,7 +163,7 @@ CONSTRUCTORS = {
 CONSTRUCTORS |= {
     "phi of a batch": (
         lambda: ep.Network([ep.Population(3)] * 2, [(0, 1, Mean())]),
-        r"`phi` of Mean must give one scalar a sample, \(2,\), got \(\)",
+        r"`phi` of Mean must return one scalar per sample, \(2,\), got \(\)",
     ),
     "dynamics": (
         lambda: ep.Model(small().network, ep.Prototypical, ep.SquaredError()),

@@ -12,7 +12,7 @@ import eqprop as ep
 from command import call, files
 from eqprop import plots
 from eqprop.papers.registry import baseline, recipe
-from eqprop.plots.phases import draw_courses
+from eqprop.plots.phases import draw_residual_curves
 from eqprop.theorem.experiment import Experiment
 from eqprop.training import SGD, Data, Run, create_run, load, prepare_run, train_run
 from eqprop.training.session import read_run
@@ -104,7 +104,7 @@ MISTAKES = {
     "train digits --estimator.free-steps 12:anderson5:mean3": "does not apply to accelerated steps",
     "train digits --estimator bptt --estimator.free-steps 11:anderson": "unrolled steps, here all of them, are plain",
     "train spiking-digits --estimator.free-steps 12:anderson": "acceleration needs dynamics whose step is a fixed map",
-    "gdu digits --estimator.free-steps 12:anderson": "--estimator.free-steps must be plain steps here",
+    "gdu digits --estimator.free-steps 12:anderson": "must be plain steps here",
     "train digits --estimator.free-steps 12:1e-3:1e-4": "got '12:1e-3:1e-4'",
     "train digits --estimator.free-steps :async": "got ':async'",
     "train digits --estimator.free-steps 12::async": "got '12::async'",
@@ -114,8 +114,8 @@ MISTAKES = {
     "train eb-1h --estimator.free-steps 12:async": "got EnergyDescent(dt=0.2, clamp=True",
     "train eb-1h --estimator.nudged-steps 12:async": "an asynchronous schedule needs `Prototypical` dynamics",
     "train eb-1h --model.settle 12:async": "an asynchronous schedule needs `Prototypical` dynamics",
-    "gdu digits --estimator.free-steps 12:async": "--estimator.free-steps must be synchronous here",
-    "gdu digits --estimator.nudged-steps 5:async": "--estimator.nudged-steps must be synchronous here",
+    "gdu digits --estimator.free-steps 12:async": "must be synchronous here",
+    "gdu digits --estimator.nudged-steps 5:async": "must be synchronous here",
 }
 
 
@@ -140,21 +140,23 @@ def test_the_theorem_is_checked_on_plain_steps():
         ep.Settle(80, accelerate=ep.Anderson()),
         ep.Settle(30, schedule=ep.Asynchronous(), accelerate=ep.Anderson()),
     )
-    estimator = Experiment.of_run(run(free, swept)).estimator
+    estimator = Experiment.from_run(run(free, swept)).estimator
     assert (estimator.free_steps, estimator.nudged_steps) == (ep.Settle(80), ep.Settle(60))
 
 
-COURSE = plots.Course([0.5, 0.01, 0.02, 0.001], 2.0)
+COURSE = plots.ResidualCurve([0.5, 0.01, 0.02, 0.001], 2.0)
 
 
 def test_steps_to_a_residual_are_those_after_which_it_stays_below():
     assert [COURSE.steps_to(r) for r in (1.0, 0.5, 0.015, 0.001, 1e-4)] == [1, 1, 4, 4, None]
-    assert plots.Course([0.1, float("nan")], 1.0).steps_to(0.5) is None
+    assert plots.ResidualCurve([0.1, float("nan")], 1.0).steps_to(0.5) is None
 
 
 def test_courses_are_drawn_over_steps_and_over_time():
-    found = {"net": {"synchronous": {"initial": COURSE}, "asynchronous": {"initial": plots.Course([0.1, 0.0], 3.0)}}}
-    over_steps, over_time = draw_courses(found).axes
+    found = {
+        "net": {"synchronous": {"initial": COURSE}, "asynchronous": {"initial": plots.ResidualCurve([0.1, 0.0], 3.0)}}
+    }
+    over_steps, over_time = draw_residual_curves(found).axes
     for axes, scale in ((over_steps, (1, 1)), (over_time, (2, 3))):
         first, second = axes.get_lines()
         assert first.get_label() == "synchronous, initial"
@@ -167,22 +169,22 @@ def test_courses_are_drawn_over_steps_and_over_time():
 
 def test_an_order_has_one_color_in_all_networks():
     found = {"a": {"synchronous": {"": COURSE}, "asynchronous": {"": COURSE}}, "b": {"asynchronous": {"": COURSE}}}
-    panels = draw_courses(found).axes
+    panels = draw_residual_curves(found).axes
     colors = {axes.get_title(): [line.get_color() for line in axes.get_lines()] for axes in panels if axes.get_title()}
     assert colors["a"][1:] == colors["b"]
 
 
 def test_courses_as_files(tmp_path):
-    plots.courses({"net": {"synchronous": {"": COURSE}}}, tmp_path / "new" / "courses", "both")
+    plots.residual_curves({"net": {"synchronous": {"": COURSE}}}, tmp_path / "new" / "courses", "both")
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["courses.png", "courses.svg"]
     assert "synchronous" in (tmp_path / "new" / "courses.svg").read_text()
     with pytest.raises(ValueError, match="`found` is empty"):
-        plots.courses({}, tmp_path / "none")
+        plots.residual_curves({}, tmp_path / "none")
 
 
 def test_settling_is_drawn_in_the_order_of_the_model(monkeypatch):
     figures = []
-    monkeypatch.setattr(plots.training, "save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(plots.phases, "save", lambda figure, path: figures.append(figure))
     model, x = run().build(), torch.rand(3, 64)
     plots.settling(model, x, None)
     states = ep.relax(model, x, ep.Settle(16, schedule=ep.Asynchronous()), trajectory=True).trajectory

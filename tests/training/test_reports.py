@@ -53,7 +53,7 @@ def test_it_is_said_where_a_training_goes_on(tmp_path):
     out = io.StringIO()
     trainer(tmp_path, callbacks=[PlainLines(out, "demo")]).resume(TRAIN, 3)
     first, second = out.getvalue().splitlines()
-    assert first == "demo   goes on after epoch 2"
+    assert first == "demo   resumes after epoch 2"
     assert second.startswith("demo   epoch 3/3")
 
 
@@ -68,7 +68,7 @@ def test_the_bar_leaves_a_line_an_epoch(tmp_path, terminal):
     for row in rows:
         assert f"epoch {row['epoch']}/2" in text
         assert f"{100 * row['test_error']:.2f}%" in text
-    assert "goes on after epoch 2" in text
+    assert "resumes after epoch 2" in text
     assert "epoch 3/3" in text
 
 

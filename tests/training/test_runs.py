@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import eqprop as ep
-from eqprop.activations import NAMED
+from eqprop.activations import ACTIVATIONS
 from eqprop.spiking import OSA, Bernoulli, Decay
 from eqprop.training import SGD, Adam, AdamW, Constant, Cosine, Data, QuantizedSGD, Run, StepDecay
 from eqprop.training.config.run import CONFIG_CLASSES
@@ -23,7 +23,7 @@ MODELS = {
     "energy": ep.MLP((64, 12, 10), dynamics=ep.EnergyDescent(dt=0.5, clamp=False, output_derivative=False)),
     "tolerance": ep.MLP((64, 10), settle=ep.Settle(50, tol=1e-3, check_every=2)),
     "readout": ep.MLP((64, 12), cost=ep.CrossEntropyReadout(12, 10)),
-    "object": ep.MLP((64, 10), NAMED["relu6"], NAMED["tanh"]),
+    "object": ep.MLP((64, 10), ACTIVATIONS["relu6"], ACTIVATIONS["tanh"]),
     "spiking": ep.MLP(
         (64, 12, 10), "hard_sigmoid", dynamics=ep.Spiking(eps=OSA(0.05), lam=Decay(1.0, 0.75), coder=Bernoulli())
     ),

@@ -8,8 +8,8 @@ import torch
 
 import eqprop as ep
 from command import call, files
-from eqprop.cli import constructors as kinds
-from eqprop.papers.registry import RECIPES, baseline, published, recipe, surrogate
+from eqprop.cli import parsers
+from eqprop.papers import RECIPES, baseline, published_errors, recipe, surrogate_baseline
 from eqprop.solvers.settle import Settle
 from eqprop.spiking import OSA, Bernoulli, Decay, SigmaDelta, Spiking
 from eqprop.training import SGD, Run, Trainer
@@ -36,8 +36,8 @@ def here(tmp_path, monkeypatch):
     ],
 )
 def test_words_of_phases(word, value):
-    assert kinds.steps(word) == value
-    assert kinds.steps_text(value) == word
+    assert parsers.parse_steps(word) == value
+    assert parsers.format_steps(value) == word
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_words_of_phases(word, value):
     ],
 )
 def test_words_of_sizes(word, value):
-    assert kinds.size(word) == value
-    assert kinds.size_text(value) == word
+    assert parsers.parse_step_size(word) == value
+    assert parsers.format_step_size(value) == word
 
 
 @pytest.mark.parametrize(
@@ -65,14 +65,14 @@ def test_words_of_sizes(word, value):
     ],
 )
 def test_shorter_words_of_sizes(word, value):
-    assert kinds.size(word) == value
-    assert kinds.size(kinds.size_text(value)) == value
+    assert parsers.parse_step_size(word) == value
+    assert parsers.parse_step_size(parsers.format_step_size(value)) == value
 
 
 @pytest.mark.parametrize(("word", "value"), [("sigma-delta", SigmaDelta()), ("bernoulli", Bernoulli())])
 def test_words_of_coders(word, value):
-    assert kinds.coder(word) == value
-    assert kinds.coder_text(value) == word
+    assert parsers.parse_coder(word) == value
+    assert parsers.format_coder(value) == word
 
 
 SIZE = r"must be NUMBER, START/t\^POWER or osa:TARGET, got "
@@ -98,12 +98,12 @@ MISTAKES = {
     "--model.dynamics.lam much": f"lam {SIZE}'much'",
     "--model.dynamics.lam osa:0.03": r"lam must be one of a number in \(0, 1\], `Decay`, got OSA\(target=0\.03\)",
     "--model.dynamics.coder sigma": "coder must be one of sigma-delta, bernoulli, got 'sigma'",
-    "--model.dynamics.input analog": "input must be one of 'spikes', 'current', got 'analog'",
-    "--model.dynamics.decode between": "decode must be one of 'after', 'before', got 'between'",
-    "--model.dynamics.ep 0.5": "did you mean --model.dynamics.eps?",
+    "--model.dynamics.input analog": "'analog'.*'spikes', 'current'",
+    "--model.dynamics.decode between": "'between'.*'after', 'before'",
+    "--model.dynamics.ep 0.5": "Perhaps you meant: --model.dynamics.eps",
     "--model.activation tanh": "spiking dynamics need hard sigmoids.*population 1",
     "--dynamics spikes": "no --dynamics 'spikes': did you mean 'spiking'",
-    "--dynamics prototypical --model.dynamics.eps 0.5": "not understood: --model.dynamics.eps",
+    "--dynamics prototypical --model.dynamics.eps 0.5": "Unrecognized options: --model.dynamics.eps",
 }
 
 
@@ -183,10 +183,10 @@ def test_a_recipe(name):
         assert [s[0] for s in shapes] == ([8, 16, 64, 10] if small else [32, 64, 128, 10])
         assert [s[1:] for s in shapes[:2]] == [(12, 12), (4, 4)]
     assert Run.from_json(run.to_json()) == run
-    assert len(published(run)) == (name in ("spiking-mnist", "spiking-fashion", "spiking-dense"))
+    assert len(published_errors(run)) == (name in ("spiking-mnist", "spiking-fashion", "spiking-dense"))
     free = run.estimator.free_steps
-    assert surrogate(run).estimator == ep.BPTT(free, free // 2 + 1, surrogate=True)  # K + 1
-    assert replace(surrogate(run), estimator=run.estimator) == run
+    assert surrogate_baseline(run).estimator == ep.BPTT(free, free // 2 + 1, surrogate=True)  # K + 1
+    assert replace(surrogate_baseline(run), estimator=run.estimator) == run
     assert baseline(run).build().rate_model().dynamics == ep.EnergyDescent(dt=0.5)
 
 
@@ -194,7 +194,7 @@ def test_a_recipe(name):
     ("name", "error"), [("spiking-mnist", "0.97"), ("spiking-fashion", "8.89"), ("spiking-dense", "2.58")]
 )
 def test_published_figures(name, error):
-    (line,) = published(recipe(name))
+    (line,) = published_errors(recipe(name))
     assert (line.method, line.text) == ("EP", error)
     assert line.remark
 

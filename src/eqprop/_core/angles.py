@@ -9,8 +9,10 @@ __all__ = ["angle_between"]
 
 
 def angle_between(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
-    """Angle in degrees of two lists of tensors, each taken as one vector; 0 if both vanish, 90 if one does, NaN if a number is not
-    finite."""
+    """Return the angle in degrees between two lists of tensors of equal shapes.
+
+    Two zero vectors have an angle of 0, a zero and a non-zero vector one of 90. The result is NaN if a number is not finite.
+    """
     dot, a2, b2 = (
         sum(float((p.double() * q.double()).sum()) for p, q in zip(left, right, strict=True))
         for left, right in ((a, b), (a, a), (b, b))

@@ -1,8 +1,12 @@
-"""What a number or an object given by a user must be; each check returns it or says what was got and what to do."""
+"""Checks of arguments: each returns the value in its expected type or raises an `ArgumentError`.
+
+A message states what was expected and what was got, and begins with the name of the argument: "`steps` must be a whole number of at
+least 1, got 0".
+"""
 
 import math
 from numbers import Integral, Real
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 __all__ = [
     "ArgumentError",
@@ -21,9 +25,12 @@ __all__ = [
 
 T = TypeVar("T")
 
+_MAX_INT = 2**31 - 1
+_MAX_FLOAT32 = 3.4e38
+
 
 class ArgumentError(ValueError):
-    """A value that an argument cannot take.
+    """An argument has a value that it cannot take.
 
     Args:
         argument: name of the argument, as in the signature; the command line maps it to an option.
@@ -35,103 +42,104 @@ class ArgumentError(ValueError):
         self.argument = argument
 
     def __reduce__(self) -> tuple[type["ArgumentError"], tuple[str, str]]:
-        """Pickle with both arguments: worker processes send errors back."""
+        """Pickle with both arguments: worker processes send errors to their parent."""
         return type(self), (self.argument, str(self))
 
 
-WHOLE = 2**31 - 1
-"""The largest count of anything."""
-
-SINGLE = 3.4e38
-"""The largest number of single precision."""
-
-
-def positive_int(name: str, value: object, most: int = WHOLE) -> int:
-    """A whole number from 1 to ``most``."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ArgumentError(name, f"`{name}` must be a whole number of at least 1, got {value!r}")
+def positive_int(name: str, value: object, most: int = _MAX_INT) -> int:
+    """Return ``value`` as an int from 1 to ``most``."""
+    if not _is_int(value) or value < 1:
+        raise _error(name, "a whole number of at least 1", value)
     if int(value) > most:
-        raise ArgumentError(name, f"`{name}` must be at most {most}, got {value!r}")
+        raise _error(name, f"at most {most}", value)
+    return int(value)
+
+
+def non_negative_int(name: str, value: object) -> int:
+    """Return ``value`` as an int of at least 0."""
+    if not _is_int(value) or value < 0:
+        raise _error(name, "a whole number of at least 0", value)
     return int(value)
 
 
 def positive(name: str, value: object) -> float:
-    """A finite number above 0."""
-    if not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
-        raise ArgumentError(name, f"`{name}` must be a finite number above 0, got {value!r}")
-    return single(name, value)
-
-
-def single(name: str, value: Real) -> float:
-    """A number that single precision can hold."""
-    if abs(float(value)) > SINGLE:
-        raise ArgumentError(name, f"`{name}` must be at most {SINGLE:g}, which single precision holds, got {value!r}")
-    return float(value)
-
-
-def non_negative_int(name: str, value: object) -> int:
-    """A whole number of at least 0."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
-        raise ArgumentError(name, f"`{name}` must be a whole number of at least 0, got {value!r}")
-    return int(value)
+    """Return ``value`` as a finite float above 0."""
+    if not _is_finite(value) or value <= 0:
+        raise _error(name, "a finite number above 0", value)
+    return _float32_range(name, value)
 
 
 def non_negative(name: str, value: object) -> float:
-    """A finite number of at least 0."""
-    if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
-        raise ArgumentError(name, f"`{name}` must be a finite number of at least 0, got {value!r}")
-    return float(value)
-
-
-def finite(name: str, value: object) -> float:
-    """A finite number."""
-    if not isinstance(value, Real) or not math.isfinite(value):
-        raise ArgumentError(name, f"`{name}` must be a finite number, got {value!r}")
-    return single(name, value)
-
-
-def fraction(name: str, value: object) -> float:
-    """A number from 0 up to, but not including, 1."""
-    if not isinstance(value, Real) or not 0 <= float(value) < 1:
-        raise ArgumentError(name, f"`{name}` must be a number in [0, 1), got {value!r}")
-    return float(value)
-
-
-def positive_fraction(name: str, value: object) -> float:
-    """A number above 0 and up to 1."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) <= 1:
-        raise ArgumentError(name, f"`{name}` must be a number in (0, 1], got {value!r}")
+    """Return ``value`` as a finite float of at least 0."""
+    if not _is_finite(value) or value < 0:
+        raise _error(name, "a finite number of at least 0", value)
     return float(value)
 
 
 def nonzero(name: str, value: object) -> float:
-    """A finite number other than 0."""
-    if not isinstance(value, Real) or not math.isfinite(value) or value == 0:
-        raise ArgumentError(name, f"`{name}` must be non-zero and finite, got {value!r}")
-    return single(name, value)
+    """Return ``value`` as a finite float other than 0."""
+    if not _is_finite(value) or value == 0:
+        raise _error(name, "non-zero and finite", value)
+    return _float32_range(name, value)
+
+
+def finite(name: str, value: object) -> float:
+    """Return ``value`` as a finite float."""
+    if not _is_finite(value):
+        raise _error(name, "a finite number", value)
+    return _float32_range(name, value)
+
+
+def fraction(name: str, value: object) -> float:
+    """Return ``value`` as a float in [0, 1)."""
+    if not isinstance(value, Real) or not 0 <= float(value) < 1:
+        raise _error(name, "a number in [0, 1)", value)
+    return float(value)
+
+
+def positive_fraction(name: str, value: object) -> float:
+    """Return ``value`` as a float in (0, 1]."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) <= 1:
+        raise _error(name, "a number in (0, 1]", value)
+    return float(value)
+
+
+def angle_in_degrees(name: str, value: object) -> float:
+    """Return ``value`` as a float from 0 to 180."""
+    if not isinstance(value, Real) or not 0 <= float(value) <= 180:
+        raise _error(name, "between 0 and 180 degrees", value)
+    return float(value)
 
 
 def one_of(name: str, value: T, choices: tuple[T, ...]) -> T:
-    """One of the listed values."""
+    """Return ``value`` if it is one of ``choices``."""
     if value not in choices:
-        raise ArgumentError(name, f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        raise _error(name, f"one of {', '.join(map(repr, choices))}", value)
     return value
 
 
 def instance(name: str, value: object, kind: type[T]) -> T:
-    """An object of that class; the class itself, for one, is not."""
-    if not isinstance(value, kind):
-        got = (
-            f"the class {value.__name__} itself"
-            if isinstance(value, type)
-            else f"an object of class {type(value).__name__}"
-        )
-        raise ArgumentError(name, f"`{name}` must be an object of class {kind.__name__}, got {got}")
-    return value
+    """Return ``value`` if it is an instance of ``kind``; the message tells an instance from the class itself."""
+    if isinstance(value, kind):
+        return value
+    named = isinstance(value, type)
+    got = f"the class {value.__name__} itself" if named else f"an object of class {type(value).__name__}"
+    raise ArgumentError(name, f"`{name}` must be an object of class {kind.__name__}, got {got}")
 
 
-def angle_in_degrees(name: str, value: object) -> float:
-    """A number from 0 to 180."""
-    if not isinstance(value, Real) or not 0 <= float(value) <= 180:
-        raise ArgumentError(name, f"`{name}` must be between 0 and 180 degrees, got {value!r}")
+def _error(name: str, expected: str, value: object) -> ArgumentError:
+    return ArgumentError(name, f"`{name}` must be {expected}, got {value!r}")
+
+
+def _is_int(value: object) -> TypeGuard[Integral]:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> TypeGuard[Real]:
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def _float32_range(name: str, value: Real) -> float:
+    if abs(float(value)) > _MAX_FLOAT32:
+        raise _error(name, f"at most {_MAX_FLOAT32:g}, the range of single precision", value)
     return float(value)

@@ -1,10 +1,10 @@
-"""What is said of a frozen choice's field beside its type: whether a file has it."""
+"""Keys of dataclass metadata that control how a field is written to configuration files."""
 
 __all__ = ["LATER", "LOCAL"]
 
 LOCAL = "local"
-"""Metadata key of a field that belongs to one machine (a path) and is left out of files."""
+"""Marks a field that belongs to one machine, such as a path. It is never written."""
 
 LATER = "later"
-"""Metadata key of a field that came when there were files without it: at its default it is left out of them still, so that what
-was written then and what is written now is the same text for the same object."""
+"""Marks a field that was added when files without it existed. It is not written while it has its default value, so that an
+unchanged object still gives the same text."""

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, forced to the disk, and moved there in one step."""
+"""Crash-safe writing of files: the content goes to a temporary file, is synced to the disk, and replaces the target in one step."""
 
 import os
 import secrets
@@ -9,35 +9,35 @@ __all__ = ["DamagedError", "append_line", "write_atomic"]
 
 
 class DamagedError(ValueError):
-    """A file is not what was written."""
+    """A file does not have the content that was written to it."""
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Replace ``path`` by ``content``; a reader, or a kill at any moment, meets the old file or the new one.
+    """Replace the content of ``path``. After a kill at any moment the file has either the old or the new content.
 
     Raises:
-        OSError: if the folder cannot be written to or the disk is full; the old file is still there then.
+        OSError: if the folder is not writable or the disk is full; the old file is then unchanged.
     """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with beside.open("xb") as file:
+        with temporary.open("xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     except BaseException as error:
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            error.filename = str(path)  # the user's, not the draft's
+            error.filename = str(path)  # report the file that the caller named, not the temporary one
         raise
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line and force it to the disk.
+    """Append a line and sync it to the disk.
 
     Raises:
-        OSError: if the file cannot be written to or the disk is full; part of the line may be there then.
+        OSError: if the file is not writable or the disk is full; part of the line may have been written.
     """
     with path.open("a") as file:
         file.write(line + "\n")

@@ -1,9 +1,9 @@
-"""How much memory a piece of work needs: the peak of all tensors that are alive at once.
+"""Peak memory of a computation, counted exactly and in the same way on every device.
 
-Every operation that torch carries out is watched while the work goes on, and every block of memory that it returns is counted from
-there until the last tensor on it is gone, autograd's own included. So the number is exact, the same on every machine, and free of
-what an allocator keeps in reserve; scratch space inside an operation, given back before that ends, is not in it. It holds for any
-device. What was there before, such as weights and the batch, is not counted.
+A dispatch mode sees every operation of torch. It counts each storage that an operation returns, autograd's own included, until
+the last tensor on that storage is freed. The peak is therefore independent of the machine and of the allocator's reserve. Not
+counted are storages that existed before, such as weights and the batch, and scratch memory that an operation frees before it
+returns.
 """
 
 import weakref
@@ -14,28 +14,23 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["peak_bytes"]
+__all__ = ["StorageCounter", "peak_bytes"]
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
-    """The most bytes of new tensors that were alive at once while ``work()`` went on; what it returns is dropped at the end.
+    """Return the largest number of bytes of new tensors alive at any moment of ``work()``; its result is dropped.
 
     >>> import torch
     >>> peak_bytes(lambda: torch.zeros(1000).sum())
     4004
     """
-    with Ledger() as ledger:
+    with StorageCounter() as counter:
         work()
-    return ledger.peak
+    return counter.peak
 
 
-class Ledger(TorchDispatchMode):
-    """Counts blocks of memory that operations return.
-
-    Attributes:
-        live: bytes that are alive.
-        peak: the most there have been.
-    """
+class StorageCounter(TorchDispatchMode):
+    """Counts the bytes of the storages that operations return: alive now (``live``) and at most (``peak``)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,24 +38,24 @@ class Ledger(TorchDispatchMode):
         self._sizes: dict[int, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for given in tree_leaves((args, kwargs)):
-            self._note(given, new=False)
+        # A storage that is first seen as an argument existed before: it is entered with size 0.
+        for argument in tree_leaves((args, kwargs)):
+            self._count(argument, new=False)
         result = func(*args, **(kwargs or {}))
-        for found in tree_leaves(result):
-            self._note(found, new=True)
+        for output in tree_leaves(result):
+            self._count(output, new=True)
         self.peak = max(self.peak, self.live)
         return result
 
-    def _note(self, value: Any, *, new: bool) -> None:
-        """Count the memory of a tensor that has not been seen yet; what is first seen as an argument was there before."""
+    def _count(self, value: Any, *, new: bool) -> None:
         if not isinstance(value, Tensor):
             return
-        block = value.untyped_storage()
-        place = block._cdata
-        if place not in self._sizes:
-            self._sizes[place] = block.nbytes() if new else 0
-            self.live += self._sizes[place]
-            weakref.finalize(block, self._forget, place)
+        storage = value.untyped_storage()
+        key = storage._cdata
+        if key not in self._sizes:
+            self._sizes[key] = storage.nbytes() if new else 0
+            self.live += self._sizes[key]
+            weakref.finalize(storage, self._forget, key)
 
-    def _forget(self, place: int) -> None:
-        self.live -= self._sizes.pop(place, 0)
+    def _forget(self, key: int) -> None:
+        self.live -= self._sizes.pop(key, 0)

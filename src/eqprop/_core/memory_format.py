@@ -1,4 +1,4 @@
-"""Images lie channels last in memory: convolutions and, many times over, poolings are faster so."""
+"""The memory format of images: channels last, in which convolutions and especially poolings are faster."""
 
 import torch
 from torch import Tensor
@@ -7,5 +7,5 @@ __all__ = ["channels_last"]
 
 
 def channels_last(t: Tensor) -> Tensor:
-    """The same values; if they are images or kernels, ``(B, C, H, W)``, the channels of a pixel side by side in memory."""
+    """Return a 4-D tensor ``(B, C, H, W)`` in the channels-last format; return any other tensor unchanged."""
     return t.contiguous(memory_format=torch.channels_last) if t.dim() == 4 else t

@@ -1,4 +1,4 @@
-"""EP divides small differences by beta: phases and contrasts never run in an autocast's lower precision."""
+"""Full precision for phases and contrasts: EP divides small differences by beta, which autocast's low precision would lose."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -9,6 +9,6 @@ __all__ = ["full_precision"]
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Switches autocast off, where it is on for the device of ``x``."""
+    """Return a context in which autocast is off for the device of ``x``."""
     device = x.device.type
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()

@@ -1,34 +1,60 @@
-"""What training steps and free phases cost: time and memory, side by side in one run, beside their bare arithmetic."""
+"""Time and memory of training steps and free phases, measured in one run and compared with their bare arithmetic."""
 
-from eqprop.bench.arithmetic import Call, Part, bare, multiply_adds, of_settling, of_training
-from eqprop.bench.candidates import Phases, Task, contenders, descent, estimators, phases_of
+from typing import Any
+from warnings import warn
+
+from eqprop.bench.arithmetic import Call, Part, make_bare_step, multiply_adds, settling_parts, training_parts
+from eqprop.bench.candidates import Phases, Task, extract_phases, make_candidates, make_estimators, make_sgd_step
 from eqprop.bench.feedforward import Feedforward
-from eqprop.bench.measuring import Measured, Settled, Trained, measure
+from eqprop.bench.measuring import Measurement, PhaseCost, StepCost, measure
 from eqprop.bench.settling import METHODS
-from eqprop.bench.timing import Step, in_turn, medians, ratios, rounded
+from eqprop.bench.timing import Step, medians, ratios, round_figures, time_steps
 
 __all__ = [
     "METHODS",
     "Call",
     "Feedforward",
-    "Measured",
+    "Measurement",
     "Part",
+    "PhaseCost",
     "Phases",
-    "Settled",
     "Step",
+    "StepCost",
     "Task",
-    "Trained",
-    "bare",
-    "contenders",
-    "descent",
-    "estimators",
-    "in_turn",
+    "extract_phases",
+    "make_bare_step",
+    "make_candidates",
+    "make_estimators",
+    "make_sgd_step",
     "measure",
     "medians",
     "multiply_adds",
-    "of_settling",
-    "of_training",
-    "phases_of",
     "ratios",
-    "rounded",
+    "round_figures",
+    "settling_parts",
+    "time_steps",
+    "training_parts",
 ]
+
+_RENAMED = {
+    "Measured": "Measurement",
+    "Settled": "PhaseCost",
+    "Trained": "StepCost",
+    "bare": "make_bare_step",
+    "contenders": "make_candidates",
+    "descent": "make_sgd_step",
+    "estimators": "make_estimators",
+    "in_turn": "time_steps",
+    "of_settling": "settling_parts",
+    "of_training": "training_parts",
+    "phases_of": "extract_phases",
+    "rounded": "round_figures",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Return a renamed object under its old name, for one release."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warn(f"`eqprop.bench.{name}` is deprecated: use `{_RENAMED[name]}`", DeprecationWarning, stacklevel=2)
+    return globals()[_RENAMED[name]]

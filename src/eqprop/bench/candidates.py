@@ -1,4 +1,4 @@
-"""Who does a training step: estimators of the same gradient with the same phases, and backpropagation beside them."""
+"""The training steps that are compared: several estimators of the same gradient with the same phases, and backpropagation."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from eqprop.bench.arithmetic import Part, bare, of_training
+from eqprop.bench.arithmetic import Part, make_bare_step, training_parts
 from eqprop.bench.feedforward import Feedforward
 from eqprop.bench.timing import Step
 from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, NudgedEstimator
@@ -16,7 +16,6 @@ from eqprop.estimators.ep import Nudging
 from eqprop.models.model import Model
 from eqprop.solvers.schedules import Synchronous
 from eqprop.solvers.settle import Settle
-from eqprop.spiking import Spiking
 from eqprop.training.config.run import Run
 
 __all__ = [
@@ -27,27 +26,28 @@ __all__ = [
     "LABELS",
     "Phases",
     "Task",
-    "contenders",
-    "descent",
-    "estimators",
-    "phases_of",
+    "extract_phases",
+    "make_candidates",
+    "make_estimator_step",
+    "make_estimators",
+    "make_sgd_step",
 ]
 
 EP, CONTINUAL, THROUGH_TIME, IMPLICIT = "EP", "continual EP", "BPTT", "implicit"
 BACKPROP, BARE = "backprop", "bare"
 LABELS = (EP, CONTINUAL, THROUGH_TIME, IMPLICIT, BACKPROP, BARE)
-"""Everyone, in the order of tables."""
+"""All candidates, in the order of the tables."""
 
 RATE = 1e-6
-"""Of everyone's plain SGD: all that it costs, and no training that might lead some of them elsewhere than others."""
+"""Learning rate of every candidate: SGD at its full cost, but so small that all candidates keep nearly the same weights."""
 
 
 @dataclass(frozen=True)
 class Phases:
-    """What EP does in a step.
+    """The phases of one EP training step.
 
     Attributes:
-        free: the free phase.
+        free: free phase.
         nudged: each nudged phase.
         beta: nudging strength.
         nudging: "one-sided", "centred" or "random-sign".
@@ -60,59 +60,65 @@ class Phases:
 
     @property
     def copies(self) -> int:
-        """Nudged phases side by side."""
+        """Number of nudged phases that run as one batch."""
         return 2 if self.nudging == "centred" else 1
 
 
-def phases_of(run: Run, free: int | None = None, nudged: int | None = None) -> Phases:
-    """Those of a run, always at full length: without a tolerance. Other numbers of steps are taken where they are given.
+def extract_phases(run: Run, free: int | None = None, nudged: int | None = None) -> Phases:
+    """Return the phases of a run at full length, without a tolerance.
+
+    Args:
+        run: run whose estimator has nudged phases.
+        free: free steps T; the run's if None.
+        nudged: nudged steps K; the run's if None.
 
     Raises:
-        ValueError: if its estimator has no nudged phase, or a number does not fit.
+        ValueError: if the run's estimator has no nudged phase.
     """
     own = run.estimator
     if not isinstance(own, NudgedEstimator):
-        raise ValueError(f"a run by {type(own).__name__} has no nudged phase: start from one by EP")
-    settles = [own.phases[name] for name in ("free_steps", "nudged_steps")]
-    return Phases(*(lasting(s, n) for s, n in zip(settles, (free, nudged), strict=True)), own.beta, own.nudging)  # type: ignore[call-arg]
+        raise ValueError(f"{type(own).__name__} has no nudged phase: choose a recipe that trains by EP")
+    free_phase = _with_steps(own.phases["free_steps"], free)
+    nudged_phase = _with_steps(own.phases["nudged_steps"], nudged)
+    return Phases(free_phase, nudged_phase, own.beta, own.nudging)
 
 
-def lasting(settle: Settle, steps: int | None) -> Settle:
-    """The same way of settling, for exactly so many steps."""
+def _with_steps(settle: Settle, steps: int | None) -> Settle:
+    """Return the same kind of phase with a fixed number of steps."""
     steps = steps or settle.steps
     return replace(settle, steps=steps, tol=None, average=min(settle.average, steps))
 
 
-def estimators(run: Run, phases: Phases) -> dict[str, Estimator | str]:
-    """By label an estimator with these phases, or why there is none.
+def make_estimators(run: Run, phases: Phases) -> dict[str, Estimator | str]:
+    """Return for each label an estimator with these phases, or the reason why there is none.
 
-    BPTT is differentiated over the last K steps, through spikes where there are any; the adjoint of implicit differentiation is
-    iterated K times.
+    BPTT differentiates the last K steps, through surrogate spikes where the network spikes. Implicit differentiation takes K
+    steps for its adjoint.
     """
     free, nudged, beta, nudging = phases.free, phases.nudged, phases.beta, phases.nudging
-    spikes = isinstance(run.model.dynamics, Spiking)
-    sweeps = nudged.schedule != Synchronous()
-    moving = (
+    spiking = run.model.dynamics.spiking
+    synchronous = nudged.schedule == Synchronous()
+    continual = (
         ContinualEP(free, nudged.steps, beta, nudging)
         if isinstance(run.estimator, ContinualEP)
         else ContinualSGD(free, nudged.steps, beta, RATE, nudging)
     )
     return {
         EP: EquilibriumProp(free, nudged, beta, nudging),
-        CONTINUAL: "its nudged steps are synchronous, those of the recipe are sweeps" if sweeps else moving,
-        THROUGH_TIME: BPTT(free, min(nudged.steps, free.steps), surrogate=spikes),
-        IMPLICIT: "spikes have no derivative" if spikes else ImplicitDiff(free, replace(nudged, average=1)),
+        CONTINUAL: continual if synchronous else "it takes synchronous nudged steps, but the recipe's are sweeps",
+        THROUGH_TIME: BPTT(free, min(nudged.steps, free.steps), surrogate=spiking),
+        IMPLICIT: "spikes have no derivative" if spiking else ImplicitDiff(free, replace(nudged, average=1)),
     }
 
 
 @dataclass(frozen=True)
 class Task:
-    """What all contenders are given.
+    """What every candidate computes: a training step of one model on one batch of random samples.
 
-    Attributes:
-        run: whose model.
-        phases: EP's.
-        batch: samples, random ones.
+    Args:
+        run: run whose model is trained.
+        phases: phases of the EP step.
+        batch: batch size B.
     """
 
     run: Run
@@ -120,58 +126,63 @@ class Task:
     batch: int
 
     def model(self) -> Model:
-        """With its first weights."""
+        """Build the model with its initial weights."""
         return self.run.build()
 
     def samples(self, model: Model) -> tuple[Tensor, Tensor]:
-        """Inputs from 0 to 1, ``(B, *shape)``, and classes, ``(B,)``: the same ones for everyone."""
-        source, shapes = torch.Generator().manual_seed(0), [p.shape for p in model.network.populations]
-        x = torch.rand(self.batch, *shapes[0], generator=source)
-        y = torch.randint(model.cost.width(shapes[-1]), (self.batch,), generator=source)
+        """Return inputs in [0, 1], ``(B, *shape)``, and classes, ``(B,)``; the same at every call."""
+        generator, shapes = torch.Generator().manual_seed(0), [p.shape for p in model.network.populations]
+        x = torch.rand(self.batch, *shapes[0], generator=generator)
+        y = torch.randint(model.cost.width(shapes[-1]), (self.batch,), generator=generator)
         return x, y
 
     def arithmetic(self, model: Model) -> tuple[Part, ...]:
-        """The products and convolutions of EP's step."""
+        """Return the products and convolutions of the EP step."""
         p = self.phases
-        return of_training(model, self.batch, p.free.steps, p.nudged.steps, p.copies)
+        return training_parts(model, self.batch, p.free.steps, p.nudged.steps, p.copies)
 
 
-def contenders(task: Task) -> dict[str, Callable[[], Step] | str]:
-    """By label, what makes a function that does one training step from the first weights on, or why there is none."""
+def make_candidates(task: Task) -> dict[str, Callable[[], Step] | str]:
+    """Return for each label a function that makes its training step from the initial weights, or the reason why there is none."""
     found: dict[str, Callable[[], Step] | str] = {
-        name: one if isinstance(one, str) else by_estimator(task, one)
-        for name, one in estimators(task.run, task.phases).items()
+        name: one if isinstance(one, str) else make_estimator_step(task, one)
+        for name, one in make_estimators(task.run, task.phases).items()
     }
-    return found | {BACKPROP: lambda: backpropagation(task), BARE: lambda: arithmetic(task)}
+    return found | {BACKPROP: lambda: _make_backprop_step(task), BARE: lambda: _make_bare_step(task)}
 
 
-def by_estimator(task: Task, estimator: Estimator) -> Callable[[], Step]:
-    """A step of the convergent network."""
+def make_estimator_step(task: Task, estimator: Estimator) -> Callable[[], Step]:
+    """Return a function that makes a training step of the task's model by ``estimator``."""
 
     def make() -> Step:
         model = task.model()
         x, y = task.samples(model)
-        return descent(model, lambda: estimator(model, x, y))
+        return make_sgd_step(model, lambda: estimator(model, x, y))
 
     return make
 
 
-def backpropagation(task: Task) -> Step:
-    """A step of the feedforward network of the same sizes."""
+def _make_backprop_step(task: Task) -> Step:
+    """Return a training step of the feedforward network with the same layers."""
     model = task.model()
     net, (x, y) = Feedforward(model), task.samples(model)
     y = model.cost.encode(y, net(x).detach())
-    return descent(net, lambda: [net.loss(x, y)])
+    return make_sgd_step(net, lambda: [net.loss(x, y)])
 
 
-def arithmetic(task: Task) -> Step:
-    """No step, but what EP's cannot do without."""
+def _make_bare_step(task: Task) -> Step:
     model = task.model()
-    return bare(model, task.arithmetic(model))
+    return make_bare_step(model, task.arithmetic(model))
 
 
-def descent(model: nn.Module, losses: Callable[[], Iterable[Tensor]], rate: float = RATE) -> Step:
-    """A batch's losses, each with a step of plain SGD."""
+def make_sgd_step(model: nn.Module, losses: Callable[[], Iterable[Tensor]], rate: float = RATE) -> Step:
+    """Return a function that takes one step of plain SGD for each loss of a batch.
+
+    Args:
+        model: model whose parameters move.
+        losses: returns the losses of a batch.
+        rate: learning rate.
+    """
     optimizer = SGD(model.parameters(), lr=rate)
 
     def step() -> None:

@@ -1,4 +1,4 @@
-"""Backpropagation's contender: an ordinary feedforward network of the same sizes, with a copy of the same weights."""
+"""The feedforward network that backpropagation trains in a comparison: the same layers, with a copy of the same weights."""
 
 import copy
 
@@ -13,17 +13,17 @@ __all__ = ["Feedforward"]
 
 
 class Feedforward(nn.Module):
-    """A pass through a chain, from the input to the output: ``s^n = rho(W s^{n-1} + b)``, poolings included.
+    """One pass through the layers of a chain: ``s^n = rho(W s^{n-1} + b)``, pooling included.
 
     Args:
-        model: whose network is a chain; it keeps its weights, and a copy is taken of those upwards, and of its cost's.
+        model: model whose network is a chain. Its forward weights and its cost are copied; the model does not change.
 
     Attributes:
-        layers: the connections upwards.
-        cost: of the last layer.
+        layers: forward connections, input-first.
+        cost: cost of the last layer.
 
     Raises:
-        ValueError: if the network is no chain of dense connections and convolutions.
+        ValueError: if the network is not a chain of dense connections and convolutions.
 
     >>> import torch, eqprop as ep
     >>> net = Feedforward(ep.mlp([4, 8, 3]))
@@ -34,28 +34,28 @@ class Feedforward(nn.Module):
         super().__init__()
         network = model.network
         if network.ends != tuple((n, n + 1) for n in range(len(network.relaxing))):
-            raise ValueError("the network is no chain: edges " + ", ".join(network.edge_names()))
-        self.layers = nn.ModuleList(copy.deepcopy(upward(c)) for _, _, c in network.edges())
+            raise ValueError("the network must be a chain of layers, got the edges " + ", ".join(network.edge_names()))
+        self.layers = nn.ModuleList(copy.deepcopy(_forward_connection(c)) for _, _, c in network.edges())
         self.activations = [p.activation for p in network.relaxing]
         self.cost = copy.deepcopy(model.cost)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The last layer's activity: ``(B, *shape)``."""
+        """Return the activity of the last layer: ``(B, *shape)``."""
         for layer, rho in zip(self.layers, self.activations, strict=True):
             assert isinstance(layer, LinearConnection)
             x = rho.rho(layer.up(x))
         return x
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Mean cost of a batch."""
+        """Return the mean cost of a batch."""
         out = self(x)
         return self.cost.value(out, y).mean()
 
 
-def upward(connection: nn.Module) -> LinearConnection:
-    """The connection without feedback of its own."""
+def _forward_connection(connection: nn.Module) -> LinearConnection:
+    """Return the connection without its own feedback weights."""
     inner = connection.written if isinstance(connection, Mismatched) else connection
     inner = inner.upward if isinstance(inner, Untied) else inner
     if not isinstance(inner, LinearConnection):
-        raise ValueError(f"{type(inner).__name__} is no layer of a feedforward network")
+        raise ValueError(f"{type(inner).__name__} is not a layer of a feedforward network: use Dense or Conv2d")
     return inner

@@ -1,35 +1,35 @@
-"""All that is measured of a recipe at one batch size on so many threads."""
+"""Measure one recipe at one batch size and one number of threads: training steps, free phases and memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
 
 from eqprop._core.memory import peak_bytes
-from eqprop.bench.arithmetic import multiply_adds, of_settling
-from eqprop.bench.candidates import BARE, CONTINUAL, EP, Task, contenders
-from eqprop.bench.settling import STEPS, admitted, own_method, phase_steps, steps_to
-from eqprop.bench.timing import Step, blocks, in_turn, medians, ratios
+from eqprop.bench.arithmetic import multiply_adds, settling_parts
+from eqprop.bench.candidates import BARE, CONTINUAL, EP, Task, make_candidates
+from eqprop.bench.settling import STEPS, count_steps, find_method, make_phase_steps, supported_methods
+from eqprop.bench.timing import Step, choose_block_sizes, medians, ratios, time_steps
 from eqprop.estimators import EquilibriumProp
 from eqprop.training.rng import REST, seeded
-from eqprop.training.session import threads
+from eqprop.training.session import threads as use_threads
 
-__all__ = ["Measured", "Settled", "Trained", "measure"]
+__all__ = ["Measurement", "PhaseCost", "StepCost", "measure"]
 
-LEAST = 200
-"""Steps after which no more are taken, or twice T, if that is more."""
+MIN_LIMIT = 200
+"""Free phases stop after this many steps, or after 2 T if that is more."""
 
-Tell = Callable[[int, int], None]
-"""Is told ``(done, total)``."""
+Progress = Callable[[int, int], None]
+"""Called as ``progress(done, total)``."""
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A contender's training step.
+class StepCost:
+    """Cost of a training step by one candidate.
 
     Attributes:
-        milliseconds: median.
-        times_bare: how many times as long as the bare arithmetic of EP's step, median of the rounds.
-        peak_bytes: the most bytes of tensors that were alive at once, weights and batch apart; None of the bare arithmetic.
+        milliseconds: median time.
+        times_bare: time divided by that of the bare arithmetic of EP's step, median over rounds.
+        peak_bytes: peak of the tensors that are alive at the same time, without weights and batch; None for the bare arithmetic.
     """
 
     milliseconds: float
@@ -38,15 +38,15 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Settled:
-    """A method's free phase.
+class PhaseCost:
+    """Cost of a free phase by one method.
 
     Attributes:
-        milliseconds: of a step, median.
-        times_bare: how many times as long as the bare arithmetic of a step, median of the rounds.
-        steps: to the residual, at the first weights; None if it was not met, or of the bare arithmetic.
-        milliseconds_to: what they take.
-        residual: of the last step; None of the bare arithmetic.
+        milliseconds: median time of a step.
+        times_bare: time divided by that of the bare arithmetic of a step, median over rounds.
+        steps: steps to the residual with the initial weights; None if it is not reached, or for the bare arithmetic.
+        milliseconds_to: time of these steps.
+        residual: residual of the last step; None for the bare arithmetic.
     """
 
     milliseconds: float
@@ -57,23 +57,23 @@ class Settled:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What was found.
+class Measurement:
+    """Result of `measure`.
 
     Attributes:
-        recipe: its name.
-        batch: samples.
-        threads: of the CPU.
+        recipe: name of the recipe.
+        batch: batch size.
+        threads: CPU threads.
         free_steps: T.
         nudged_steps: K.
         nudging: "one-sided", "centred" or "random-sign".
-        own: which contender is the recipe's own.
-        own_method: which method its free phase settles by.
-        multiply_adds: of EP's training step, as far as they cannot be avoided.
-        multiply_adds_a_step: of a step of the free phase.
-        training: by contender.
-        settling: by method, and "bare".
-        absent: by contender or method, why it is not there.
+        own: label of the recipe's own estimator.
+        own_method: method of the recipe's free phase.
+        multiply_adds: multiply-accumulates that EP's training step cannot avoid, whole batch.
+        multiply_adds_a_step: the same for one step of the free phase.
+        training: cost of a training step by label.
+        settling: cost of a free phase by method, and "bare".
+        absent: reason by label or method that was not measured.
     """
 
     recipe: str
@@ -86,59 +86,60 @@ class Measured:
     own_method: str
     multiply_adds: int
     multiply_adds_a_step: int
-    training: dict[str, Trained]
-    settling: dict[str, Settled]
+    training: dict[str, StepCost]
+    settling: dict[str, PhaseCost]
     absent: dict[str, str]
 
 
-def measure(task: Task, number: int, rounds: int, residual: float, tell: Tell = lambda done, total: None) -> Measured:
-    """Measure one setting.
+def measure(
+    task: Task, threads: int, rounds: int, residual: float, progress: Progress = lambda done, total: None
+) -> Measurement:
+    """Measure all candidates and methods of one task, in alternating order.
 
     Args:
-        task: what is done.
-        number: of threads.
-        rounds: that are counted.
-        residual: down to which free phases settle.
-        tell: is told how far it is.
+        task: model, phases and batch size.
+        threads: CPU threads; the number before is restored at the end.
+        rounds: counted rounds.
+        residual: residual that free phases must reach.
+        progress: called as ``progress(done, total)``.
 
     Raises:
         ValueError: if the run cannot be built.
         FloatingPointError: if EP's step meets a number that is not finite.
     """
     own = EP if isinstance(task.run.estimator, EquilibriumProp) else CONTINUAL
-    with threads(number), seeded(0, REST):  # for dynamics that draw
+    with use_threads(threads), seeded(0, REST):  # some dynamics draw random numbers
         model = task.model()
-        methods, refused = admitted(model)
-        tick = ticking(tell, len(contenders(task)) + len(methods) + 2 * (rounds + 1))
-        trained, absent = training(task, rounds, tick)
-        settled = settling(task, rounds, residual, tick)
-        return Measured(
-            task.run.name,
-            task.batch,
-            number,
-            task.phases.free.steps,
-            task.phases.nudged.steps,
-            task.phases.nudging,
-            own,
-            own_method(task.phases.free),
-            multiply_adds(model, task.arithmetic(model)),
-            multiply_adds(model, [replace(part, times=1) for part in of_settling(model, task.batch, STEPS)]),
-            trained,
-            settled,
-            absent | refused,
+        methods, unsupported = supported_methods(model)
+        done, total = count(1), len(make_candidates(task)) + len(methods) + 2 * (rounds + 1)
+
+        def tick() -> None:
+            progress(next(done), total)
+
+        trained, absent = _measure_training(task, rounds, tick)
+        return Measurement(
+            recipe=task.run.name,
+            batch=task.batch,
+            threads=threads,
+            free_steps=task.phases.free.steps,
+            nudged_steps=task.phases.nudged.steps,
+            nudging=task.phases.nudging,
+            own=own,
+            own_method=find_method(task.phases.free),
+            multiply_adds=multiply_adds(model, task.arithmetic(model)),
+            multiply_adds_a_step=multiply_adds(
+                model, [replace(part, times=1) for part in settling_parts(model, task.batch, STEPS)]
+            ),
+            training=trained,
+            settling=_measure_settling(task, rounds, residual, tick),
+            absent=absent | unsupported,
         )
 
 
-def ticking(tell: Tell, total: int) -> Callable[[], None]:
-    """A function to be called at every one of so many stages."""
-    done = count(1)
-    return lambda: tell(next(done), total)
-
-
-def training(task: Task, rounds: int, tick: Callable[[], None]) -> tuple[dict[str, Trained], dict[str, str]]:
-    """What the contenders' steps take, and why some are not there."""
+def _measure_training(task: Task, rounds: int, tick: Callable[[], None]) -> tuple[dict[str, StepCost], dict[str, str]]:
+    """Return the cost by label, and the reason for each label that is absent."""
     makers, peaks, absent = dict[str, Callable[[], Step]](), dict[str, int | None](), dict[str, str]()
-    for name, make in contenders(task).items():
+    for name, make in make_candidates(task).items():
         try:
             if isinstance(make, str):
                 raise ValueError(make)
@@ -149,25 +150,25 @@ def training(task: Task, rounds: int, tick: Callable[[], None]) -> tuple[dict[st
                 raise
             absent[name] = str(error)
         tick()
-    times = timed({name: make() for name, make in makers.items()}, rounds, tick)
-    slower = ratios(times, BARE)
-    return {name: Trained(ms, slower[name], peaks[name]) for name, ms in medians(times).items()}, absent
+    times = _time_rounds({name: make() for name, make in makers.items()}, rounds, tick)
+    times_bare = ratios(times, BARE)
+    return {name: StepCost(ms, times_bare[name], peaks[name]) for name, ms in medians(times).items()}, absent
 
 
-def settling(task: Task, rounds: int, residual: float, tick: Callable[[], None]) -> dict[str, Settled]:
-    """What the methods' free phases take."""
-    times = timed(phase_steps(task), rounds, tick)
-    slower, found = ratios(times, BARE), dict[str, Settled]()
-    most = max(LEAST, 2 * task.phases.free.steps)
-    for name, taken in medians(times).items():
-        milliseconds, steps, last = taken / STEPS, None, None
+def _measure_settling(task: Task, rounds: int, residual: float, tick: Callable[[], None]) -> dict[str, PhaseCost]:
+    """Return the cost by method."""
+    times = _time_rounds(make_phase_steps(task), rounds, tick)
+    times_bare, costs = ratios(times, BARE), dict[str, PhaseCost]()
+    limit = max(MIN_LIMIT, 2 * task.phases.free.steps)
+    for name, of_all in medians(times).items():
+        milliseconds, steps, last = of_all / STEPS, None, None
         if name != BARE:
-            steps, last = steps_to(task, name, residual, most)
+            steps, last = count_steps(task, name, residual, limit)
             tick()
-        found[name] = Settled(milliseconds, slower[name], steps, None if steps is None else steps * milliseconds, last)
-    return found
+        total = None if steps is None else steps * milliseconds
+        costs[name] = PhaseCost(milliseconds, times_bare[name], steps, total, last)
+    return costs
 
 
-def timed(steps: dict[str, Step], rounds: int, tick: Callable[[], None]) -> dict[str, list[float]]:
-    """Milliseconds of each, round after round."""
-    return in_turn(steps, rounds, blocks(steps), tell=tick)
+def _time_rounds(steps: dict[str, Step], rounds: int, tick: Callable[[], None]) -> dict[str, list[float]]:
+    return time_steps(steps, rounds, choose_block_sizes(steps), on_round=tick)

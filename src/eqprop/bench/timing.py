@@ -1,49 +1,49 @@
-"""Contenders timed side by side in one run, in turn, so that a drifting machine favours no one."""
+"""Time several functions in one run, in alternating order, so that a slow spell of the machine affects all of them."""
 
 import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Clock", "Step", "Times", "blocks", "in_turn", "medians", "ratios", "rounded"]
+__all__ = ["Clock", "Step", "Times", "choose_block_sizes", "medians", "ratios", "round_figures", "time_steps"]
 
 Step = Callable[[], object]
-"""What is timed."""
+"""A function to time."""
 
 Times = Mapping[str, Sequence[float]]
-"""By contender, milliseconds a step, round after round."""
+"""Milliseconds per step by name, one value per round."""
 
 Clock = Callable[[], float]
-"""Seconds."""
+"""Returns the time in seconds."""
 
-LASTING = 0.02
-"""Seconds that a block of steps is to last at least."""
+BLOCK_SECONDS = 0.02
+"""A block of steps takes at least this long."""
 
-MOST = 64
-"""Steps in a block at most."""
+MAX_BLOCK = 64
+"""Largest number of steps in a block."""
 
 
-def in_turn(
+def time_steps(
     steps: Mapping[str, Step],
     rounds: int,
     block: int | Mapping[str, int] = 4,
     *,
     clock: Clock = time.perf_counter,
-    tell: Callable[[], object] = lambda: None,
+    on_round: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
-    """Milliseconds a step, round after round; one round more is done first, and not counted.
+    """Time every function in each round, and return the milliseconds per step of each round.
 
-    In each round every contender does a block of steps, as training does; one step goes before and is not counted, for its weights
-    are to be in the caches. Of a block of a single step, a long one, none goes before.
+    One warm-up round is not counted. In each round every function runs a block of steps, as training does. One uncounted step
+    precedes a block, to bring its weights into the caches, unless the block has a single (long) step.
 
     Args:
-        steps: by contender, what is timed.
-        rounds: that are counted.
-        block: steps in a block: one number for all, or one a contender.
-        clock: tells the seconds.
-        tell: is called after each round.
+        steps: functions to time, by name.
+        rounds: number of counted rounds.
+        block: steps in a block, one number for all or one for each name.
+        clock: returns the time in seconds.
+        on_round: called after each round.
 
-    >>> sorted(in_turn({"a": lambda: 1, "b": lambda: 2}, rounds=3))
+    >>> sorted(time_steps({"a": lambda: 1, "b": lambda: 2}, rounds=3))
     ['a', 'b']
     """
     sizes = {name: block if isinstance(block, int) else block[name] for name in steps}
@@ -57,52 +57,54 @@ def in_turn(
                 step()
             if turn:
                 times[name].append(1e3 * (clock() - begin) / sizes[name])
-        tell()
+        on_round()
     return times
 
 
-def blocks(steps: Mapping[str, Step], clock: Clock = time.perf_counter) -> dict[str, int]:
-    """For every contender, how many of its steps last long enough to be timed."""
+def choose_block_sizes(steps: Mapping[str, Step], clock: Clock = time.perf_counter) -> dict[str, int]:
+    """Return for each function how many steps take long enough to be timed."""
     sizes = {}
     for name, step in steps.items():
-        seconds = once(step, clock)
-        seconds = seconds if seconds > 10 * LASTING else once(step, clock)  # a first step is slower
-        sizes[name] = min(MOST, max(1, math.ceil(LASTING / max(seconds, LASTING / MOST))))
+        seconds = _time_once(step, clock)
+        # The first call is slower (allocation, caches): time short steps a second time.
+        seconds = seconds if seconds > 10 * BLOCK_SECONDS else _time_once(step, clock)
+        sizes[name] = min(MAX_BLOCK, max(1, math.ceil(BLOCK_SECONDS / max(seconds, BLOCK_SECONDS / MAX_BLOCK))))
     return sizes
 
 
-def once(step: Step, clock: Clock) -> float:
-    """Seconds of one step."""
+def _time_once(step: Step, clock: Clock) -> float:
     begin = clock()
     step()
     return clock() - begin
 
 
 def medians(times: Times) -> dict[str, float]:
-    """Milliseconds a step.
+    """Return the median milliseconds per step of each name.
 
     >>> medians({"a": [3.0, 1.0, 2.0]})
     {'a': 2.0}
     """
-    return {name: statistics.median(several) for name, several in times.items()}
+    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def ratios(times: Times, base: str) -> dict[str, float]:
-    """How many times as long as ``base``: within each round, so that what slows a round down slows both sides down.
+    """Return the median over rounds of time divided by the time of ``base`` in the same round.
+
+    Dividing within a round cancels what slows the whole round down.
 
     >>> ratios({"a": [2.0, 30.0, 4.0], "b": [1.0, 10.0, 2.0]}, "b")
     {'a': 2.0, 'b': 1.0}
     """
     return {
-        name: statistics.median(a / b for a, b in zip(several, times[base], strict=True))
-        for name, several in times.items()
+        name: statistics.median(a / b for a, b in zip(values, times[base], strict=True))
+        for name, values in times.items()
     }
 
 
-def rounded(figures: Mapping[str, float]) -> dict[str, float]:
-    """Three digits are more than a shared machine is good for.
+def round_figures(figures: Mapping[str, float]) -> dict[str, float]:
+    """Round to three significant digits; a shared machine does not give more.
 
-    >>> rounded({"a": 1.23456})
+    >>> round_figures({"a": 1.23456})
     {'a': 1.23}
     """
-    return {who: float(f"{figure:.3g}") for who, figure in figures.items()}
+    return {name: float(f"{figure:.3g}") for name, figure in figures.items()}

@@ -1,7 +1,7 @@
 """The command line: ``eqprop COMMAND``, also as ``python -m eqprop COMMAND``.
 
-Exit codes: 0, done; 1, a training failed (it diverged, or its disk is full); 2, a mistake of the caller, told in at most three
-lines, and nothing was created; 130, Ctrl-C, and 143, the terminate signal, after the checkpoint was written.
+Exit codes: 0, success; 1, a training failed (it diverged, or the disk is full); 2, a mistake on the command line, after which
+nothing was created; 130, Ctrl-C, and 143, the terminate signal, after a checkpoint was written.
 """
 
 import io
@@ -15,42 +15,49 @@ from importlib import import_module
 __all__ = ["main"]
 
 COMMANDS = {
-    "train": "train a recipe, or go on with a run",
+    "train": "train a recipe, or resume a run",
     "evaluate": "test a trained model",
     "compare": "train a recipe by EP and by BPTT from the same weights",
-    "recipes": "list the recipes, with what was published of them",
+    "recipes": "list the recipes with their published results",
     "data": "list the data sets and where they are, or fetch one",
     "export": "write a trained spiking model as a NIR graph, for neuromorphic hardware and its simulators",
-    "plot": "draw the pictures of a run, or of several",
-    "gdu": "hold EP's updates against BPTT's gradients, step by step",
+    "plot": "draw the figures of one run or of several",
+    "gdu": "compare EP's updates with BPTT's gradients, step by step",
     "tune": "find the shortest phases whose gradient agrees with BPTT's",
-    "bench": "measure what training steps and free phases cost: time, memory, and the arithmetic in them",
-    "reproduce": "do the figures and the table of a paper, and write an account of them",
+    "bench": "measure time, memory and arithmetic of training steps and free phases",
+    "reproduce": "reproduce the figures and the table of a paper, with a report",
 }
-"""Every command, in a module of its name; none is loaded before it is called."""
+"""Every command, each in a module of its name in `eqprop.cli.commands`, which is imported only when the command is called."""
 
-SEVERAL = ("train", "compare")
-"""Those that several processes, started by torchrun, do together."""
+DISTRIBUTED = ("train", "compare")
+"""Commands that torchrun may start in several processes."""
+
+OLD_SPELLINGS = {"--optimiser": "--optimizer", "--data.normalise": "--data.normalize"}
+"""Options as they were called before; they are still accepted."""
 
 USAGE = "usage: eqprop COMMAND …\n\n" + "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
-USAGE += "\n\neqprop COMMAND --help tells more; eqprop --version tells the version\n"
+USAGE += "\n\n`eqprop COMMAND --help` lists its options; `eqprop --version` prints the version\n"
 
 TRACEBACK = "EQPROP_TRACEBACK"
-"""Set to 1, this environment variable shows where an error came from."""
+"""Environment variable: set to 1, errors are shown with a traceback."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run a command; see the module for the exit codes."""
+    """Run a command and return its exit code.
+
+    Args:
+        words: the command and its options; default: those of this process.
+    """
     from eqprop.training.signals import Interrupted
 
     words = list(sys.argv[1:] if words is None else words)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = Warner()
+            warnings.showwarning = _WarningPrinter()
             for stream in (sys.stdout, sys.stderr):
                 if isinstance(stream, io.TextIOWrapper):
-                    stream.reconfigure(errors="replace")  # a question mark is better than a traceback
-            code = dispatch(words)
+                    stream.reconfigure(errors="replace")  # an encoding without some character must not end a training
+            code = _dispatch([_current_spelling(word) for word in words])
             sys.stdout.flush()
             return code
     except Interrupted as stop:
@@ -58,73 +65,81 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # whoever read our output has gone
-        mute()
+    except BrokenPipeError:  # the reader of standard output has exited
+        _discard_stdout()
         return 128 + signal.SIGPIPE
-    except OSError as error:  # the last words found no room
-        mute()
+    except OSError as error:  # the last flush failed
+        _discard_stdout()
         sys.stderr.write(f"eqprop: standard output: {error.strerror}\n")
         return 1
 
 
-def dispatch(words: list[str]) -> int:
-    """Find the command and call it with the rest of the words."""
-    from eqprop.cli.errors import ReportedElsewhere, failure
+def _dispatch(words: list[str]) -> int:
+    """Call the command that the first word names with the rest of the words."""
+    from eqprop.cli.errors import ReportedElsewhereError, describe
     from eqprop.training.distributed.gloo import launched
 
     rank, size = launched()
-    if rank > 0 and words[:1] not in [[name] for name in SEVERAL]:
-        return 0  # the first process answers
+    if rank > 0 and words[:1] not in [[name] for name in DISTRIBUTED]:
+        return 0  # rank 0 reports
     if not words or words[0] in ("-h", "--help", "help"):
         (sys.stdout if words else sys.stderr).write(USAGE)
         return 0 if words else 2
     if words[0] == "--version":
-        from eqprop import __version__
+        from eqprop.version import __version__
 
         sys.stdout.write(f"eqprop {__version__}\n")
         return 0
     try:
-        return command(words[0], size)(words[1:])
-    except ReportedElsewhere as told:
-        return told.code
+        return _find_command(words[0], size)(words[1:])
+    except ReportedElsewhereError as error:
+        return error.code
     except BrokenPipeError:
         raise
     except Exception as error:
-        message, code = failure(error)
+        message, code = describe(error)
         if code is None or os.environ.get(TRACEBACK) == "1":
             raise
         sys.stderr.write(f"eqprop: {message}\n")
         return code
 
 
-def command(name: str, processes: int = 1) -> Callable[[list[str]], int]:
-    """The function of a command.
+def _find_command(name: str, processes: int) -> Callable[[list[str]], int]:
+    """Return the function of a command.
 
     Raises:
-        UsageError: if there is none of that name, or it is not for so many processes.
+        UsageError: if there is no such command, or it cannot run in several processes.
     """
     from eqprop.cli.errors import UsageError, unknown
 
     if name not in COMMANDS:
-        raise unknown("command", name, list(COMMANDS), "`eqprop --help` lists them")
-    if processes > 1 and name not in SEVERAL:
-        raise UsageError(f"`eqprop {name}` is not for {processes} processes: start it without torchrun")
+        raise unknown("command", name, list(COMMANDS), "`eqprop --help` lists the commands")
+    if processes > 1 and name not in DISTRIBUTED:
+        raise UsageError(f"`eqprop {name}` cannot run in {processes} processes: start it without torchrun")
     return import_module(f"eqprop.cli.commands.{name}").main
 
 
-def mute() -> None:
-    """Let what is still in the buffer of standard output go nowhere, or Python complains of it at its end."""
+def _current_spelling(word: str) -> str:
+    """Return an option as it is called now; ``--optimiser.rates=0.1`` becomes ``--optimizer.rates=0.1``."""
+    for old, new in OLD_SPELLINGS.items():
+        if word == old or word.startswith((f"{old}.", f"{old}=")):
+            return new + word.removeprefix(old)
+    return word
+
+
+def _discard_stdout() -> None:
+    """Send what is still buffered for standard output to nowhere, or Python reports a second error when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-class Warner:
-    """Tells a warning in one line, and once; where in the code it arose is of no use to the caller."""
+class _WarningPrinter:
+    """Prints each warning once, in one line, without its place in the code."""
 
     def __init__(self) -> None:
-        self.broadcast: set[str] = set()
+        self.printed: set[str] = set()
 
     def __call__(self, message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
-        """In place of `warnings.showwarning`."""
-        if str(message) not in self.broadcast:
-            self.broadcast.add(str(message))
+        """Replace `warnings.showwarning`."""
+        if str(message) not in self.printed:
+            self.printed.add(str(message))
             sys.stderr.write(f"eqprop: warning: {message}\n")

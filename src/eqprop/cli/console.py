@@ -1,4 +1,4 @@
-"""How a command speaks: tables, and a bar on a terminal or lines elsewhere."""
+"""Output of commands: lines, tables, progress and the callbacks that report a training."""
 
 import sys
 import time
@@ -17,58 +17,57 @@ from eqprop.training.config.run import Run
 from eqprop.training.progress.callbacks import Callback, PlainLines, ProgressBar, TensorBoard
 from eqprop.training.progress.shared_bar import shared_bar
 
-__all__ = ["counting", "download_progress", "echo", "reports", "reports_of_seeds", "table"]
+__all__ = ["create_callbacks", "create_seed_callbacks", "download_progress", "echo", "progress_counter", "table"]
 
 
 def echo(text: str) -> None:
-    """A line on standard output."""
+    """Print a line on standard output."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
-def reports(title: str, folder: Path, *, tensorboard: bool) -> list[Callback]:
-    """Who is told of a training: this terminal or file, and TensorBoard if asked for."""
+def create_callbacks(title: str, folder: Path, *, tensorboard: bool) -> list[Callback]:
+    """Return the callbacks that report one training: a bar on a terminal, else a line an epoch; and TensorBoard if asked for."""
     console = Console()
-    told: list[Callback] = [ProgressBar(console, title) if console.is_terminal else PlainLines(sys.stdout, title)]
-    return [*told, TensorBoard(folder / "tensorboard")] if tensorboard else told
+    callbacks: list[Callback] = [ProgressBar(console, title) if console.is_terminal else PlainLines(sys.stdout, title)]
+    return [*callbacks, TensorBoard(folder / "tensorboard")] if tensorboard else callbacks
 
 
-def reports_of_seeds(
+def create_seed_callbacks(
     runs: Sequence[Run], folders: Sequence[Path], *, tensorboard: bool
 ) -> Mapping[Path, list[Callback]]:
-    """By folder who is told of each of several trainings of one recipe: as `reports`, with one bar for all."""
+    """Return the callbacks that report the seeds of one recipe, by folder: as `create_callbacks`, with one bar for all."""
     console, titles = Console(), [run.title for run in runs]
     if console.is_terminal:
-        together = f"{runs[0].name}, {runs[0].method}, {len(runs)} seeds"
-        told = shared_bar(console, together, titles)
+        bars = shared_bar(console, f"{runs[0].name}, {runs[0].method}, {len(runs)} seeds", titles)
     else:
-        told = [PlainLines(sys.stdout, title) for title in titles]
-    more = [[TensorBoard(folder / "tensorboard")] if tensorboard else [] for folder in folders]
-    return {folder: [one, *others] for folder, one, others in zip(folders, told, more, strict=True)}
+        bars = [PlainLines(sys.stdout, title) for title in titles]
+    boards = [[TensorBoard(folder / "tensorboard")] if tensorboard else [] for folder in folders]
+    return {folder: [bar, *board] for folder, bar, board in zip(folders, bars, boards, strict=True)}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output: ruled on a terminal, Markdown elsewhere.
+    """Print a table: with lines on a terminal, Markdown elsewhere.
 
-    Where a terminal is too narrow for it, it comes in several, each with the first column; nothing is ever left out.
+    On a terminal that is too narrow, the table is split into several, each with the first column; no cell is shortened.
     """
     console = Console()
     if not console.is_terminal:
         return echo(markdown_table(head, rows))
     widths = [max(cell_len(line[n]) for line in (head, *rows)) for n in range(len(head))]
-    for columns in fitting(widths, console.width):
-        ruled = Table(header_style="bold")
+    for columns in _split_columns(widths, console.width):
+        grid = Table(header_style="bold")
         for n in columns:
-            ruled.add_column(head[n], no_wrap=n == 0, overflow="fold")
+            grid.add_column(head[n], no_wrap=n == 0, overflow="fold")
         for row in rows:
-            ruled.add_row(*(Text(row[n]) for n in columns))
-        console.print(ruled)
+            grid.add_row(*(Text(row[n]) for n in columns))
+        console.print(grid)
     return None
 
 
-def fitting(widths: Sequence[int], room: int) -> list[list[int]]:
-    """Columns of such widths put together to tables that have room; the first column is in each."""
-    tables, used = [[0]], widths[0] + 4
+def _split_columns(widths: Sequence[int], room: int) -> list[list[int]]:
+    """Split columns of these widths into tables no wider than ``room``; the first column is in each."""
+    tables, used = [[0]], widths[0] + 4  # a table has 4 characters of border and padding, each further column 3
     for n, width in enumerate(widths[1:], start=1):
         if used + width + 3 > room and len(tables[-1]) > 1:
             tables.append([0])
@@ -79,8 +78,8 @@ def fitting(widths: Sequence[int], room: int) -> list[list[int]]:
 
 
 @contextmanager
-def counting(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to tell ``(done, total)`` to: a bar on a terminal that goes away at the end, elsewhere a line at every tenth."""
+def progress_counter(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function of ``(done, total)``: on a terminal it moves a bar that disappears at the end, elsewhere it prints lines."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield tenths(title)
@@ -90,29 +89,29 @@ def counting(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+PATIENCE = 5.0
+"""Seconds for which `tenths` prints nothing."""
+
+
 def tenths(title: str) -> Callable[[int, int], None]:
-    """Tells on standard error how far it is, if it takes longer than some seconds."""
+    """Return a function of ``(done, total)`` that prints a line on standard error at every tenth, once it takes some seconds."""
     begun, last = time.monotonic(), 0
 
-    def tell(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         nonlocal last
         tenth = done * 10 // total
         if last < tenth < 10 and time.monotonic() - begun > PATIENCE:
             sys.stderr.write(f"{title}: {done} of {total}\n")
         last = tenth
 
-    return tell
-
-
-PATIENCE = 5.0
-"""Seconds that need no word."""
+    return report
 
 
 def download_progress(name: str) -> Callable[[int, int | None], None]:
-    """Tells of a download on standard error: in place on a terminal, else at every tenth."""
+    """Return a function of ``(done, total)`` in bytes that reports a download on standard error, a line at every tenth."""
     last = -1
 
-    def tell(done: int, total: int | None) -> None:
+    def report(done: int, total: int | None) -> None:
         nonlocal last
         tenth = done * 10 // total if total else done // 10_000_000
         if tenth != last:
@@ -120,4 +119,4 @@ def download_progress(name: str) -> Callable[[int, int | None], None]:
             of = f" of {total / 1e6:.1f}" if total else ""
             sys.stderr.write(f"{name}: {done / 1e6:.1f}{of} MB\n")
 
-    return tell
+    return report

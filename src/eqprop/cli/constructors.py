@@ -1,12 +1,10 @@
-"""Which words of the command line stand for a field, by its type.
-
-tyro reads the dataclasses and asks these rules first. What a word means: `eqprop.cli.parsers`.
-"""
+"""The parser of every type of field, as tyro asks for them. What the words mean is in `eqprop.cli.parsers`."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
@@ -14,189 +12,157 @@ from eqprop.activations import Activation, as_activation
 from eqprop.cli.parsers import (
     CODERS,
     STEPS,
-    augmentation,
-    augmentation_text,
-    coder,
-    coder_text,
-    folder,
-    normalization,
-    normalization_text,
-    pair,
-    real,
-    size,
-    size_text,
-    steps,
-    steps_text,
-    whole,
+    format_augment,
+    format_coder,
+    format_normalize,
+    format_step_size,
+    format_steps,
+    parse_augment,
+    parse_coder,
+    parse_edge,
+    parse_float,
+    parse_folder,
+    parse_int,
+    parse_normalize,
+    parse_step_size,
+    parse_steps,
 )  # fmt: skip
 from eqprop.connections.pooling import PoolName
-from eqprop.data.augmentation import Augment
-from eqprop.data.normalize import Normalize
+from eqprop.data.augmentation import Augment, Normalize
 from eqprop.solvers.settle import Settle
 from eqprop.spiking import OSA, Coder, Decay
 
-__all__ = ["REGISTRY"]
+__all__ = ["REGISTRY", "Rejected", "find_parser"]
+
+T = TypeVar("T")
+Parser = PrimitiveConstructorSpec[Any]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Stands for a value that its parser refused, until the option that it belongs to is known."""
+
+    message: str
+
+
+def _optional(parse: Callable[[str], T]) -> Callable[[str], T | None]:
+    """Let a parser also accept the word None."""
+    return lambda word: None if word == "None" else parse(word)
+
+
+def _word(metavar: str, parse: Callable[[str], Any], format_: Callable[[Any], str] = str) -> Parser:
+    """Return the parser of a value that is one word."""
+    return _parser(metavar, 1, lambda words: parse(words[0]), lambda value: [format_(value)])
+
+
+def _words(
+    metavar: str,
+    parse: Callable[[str], Any],
+    nargs: int | Literal["*"] = "*",
+    *,
+    format_: Callable[[Any], str] = str,
+    empty: object = Rejected("must name at least one value"),
+    scalar: bool = False,
+) -> Parser:
+    """Return the parser of a list of words.
+
+    Args:
+        metavar: how the help writes the words.
+        parse: reads one word.
+        nargs: number of words.
+        format_: writes one word.
+        empty: value of the word None; a list without words is refused.
+        scalar: a single word stands for itself, not for a list of one.
+    """
+
+    def parse_words(words: Sequence[str]) -> Any:
+        if list(words) == ["None"] and not isinstance(empty, Rejected):
+            return empty
+        if not words:
+            raise ValueError("must name at least one value")
+        values = tuple(map(parse, words))
+        return values[0] if scalar and len(values) == 1 else values
+
+    def format_words(value: Any) -> list[str]:
+        if value is None:
+            return ["None"]
+        return [format_(part) for part in (value if isinstance(value, Sequence) else [value])] or ["None"]
+
+    return _parser(metavar, nargs, parse_words, format_words)
+
+
+def _parser(
+    metavar: str,
+    nargs: int | Literal["*"],
+    parse: Callable[[Any], Any],
+    format_: Callable[[Any], list[str]],
+    choices: tuple[str, ...] | None = None,
+) -> Parser:
+    """Return tyro's record of a parser; what the parser refuses becomes `Rejected`."""
+
+    def parse_or_reject(words: list[str]) -> Any:
+        try:
+            return parse(words)
+        except ValueError as error:
+            return Rejected(str(error))
+
+    return PrimitiveConstructorSpec(nargs, metavar, parse_or_reject, lambda value: True, format_, choices=choices)
+
+
+def _activation(word: str) -> str:
+    return as_activation(word).name
+
+
+def _activation_name(value: object) -> str:
+    return getattr(value, "name", str(value))
+
+
+PARSERS: dict[frozenset[Any], Parser] = {
+    frozenset(types): parser
+    for *types, parser in (
+        (int, _word("INT", parse_int)),
+        (int, NoneType, _word("{None}|INT", _optional(parse_int))),
+        (float, _word("FLOAT", parse_float)),
+        (Sequence[int], _words("INT INT ...", parse_int, empty=())),
+        (Sequence[float], _words("FLOAT FLOAT ...", parse_float)),
+        (tuple[float, float], _words("FLOAT FLOAT", parse_float, 2)),
+        (tuple[int, int, int], _words("INT INT INT", parse_int, 3)),
+        (int, Sequence[int], _words("INT [INT ...]", parse_int, scalar=True)),
+        (float, Sequence[float], _words("FLOAT [FLOAT ...]", parse_float, scalar=True)),
+        (float, Sequence[float], NoneType, _words("RATE [RATE ...]", parse_float, empty=None)),
+        (Sequence[tuple[int, int]], _words("PRE-POST ...", parse_edge, format_=lambda e: f"{e[0]}-{e[1]}", empty=())),
+        (int, Settle, _word(STEPS, _optional(parse_steps), format_steps)),
+        (int, Settle, NoneType, _word(STEPS, _optional(parse_steps), format_steps)),
+        (float, Decay, _word("{NUMBER|START/t^POWER}", parse_step_size, format_step_size)),
+        (float, Decay, OSA, _word("{NUMBER|START/t^POWER|osa:TARGET}", parse_step_size, format_step_size)),
+        (Coder, _word(f"{{{','.join(CODERS)}}}", parse_coder, format_coder)),
+        (Augment, NoneType, _word("{pad|edge}:PIXELS[,flip]", parse_augment, format_augment)),
+        (Normalize, NoneType, _word("MEAN[,...]:STD[,...]", parse_normalize, format_normalize)),
+        (str, Activation, _word("NAME", _activation, _activation_name)),
+        (str, Activation, NoneType, _word("NAME", _optional(_activation), _activation_name)),
+        (Path, _word("FOLDER", lambda word: Path(parse_folder(word)))),
+        (Path, NoneType, _word("FOLDER", lambda word: Path(parse_folder(word)))),
+        (str, NoneType, _word("FOLDER", parse_folder)),
+    )
+}
+"""The parser of every type of field: the members of the type, then the parser."""
+
+
+def find_parser(kind: object) -> Parser | None:
+    """Return the parser of a type, or None for a type that tyro handles, such as a dataclass."""
+    members = frozenset(get_args(kind)) if get_origin(kind) in (Union, UnionType) else frozenset({kind})
+    literals = [member for member in members if get_origin(member) is Literal]
+    if len(members) == 2 and NoneType in members and literals:
+        # None means that the option is left out; only a pooling, which a recipe may set, is removed by the word None
+        words = tuple(map(str, get_args(literals[0]))) + ("None",) * (literals[0] == PoolName)
+        return _parser(f"{{{','.join(words)}}}", 1, lambda given: _optional(str)(given[0]), lambda v: [str(v)], words)
+    return PARSERS.get(members)
+
 
 REGISTRY = ConstructorRegistry()
-
-Spec = PrimitiveConstructorSpec[Any]
-
-
-def members(kind: object) -> set[object]:
-    """The classes of a union, or the class itself."""
-    return set(get_args(kind)) if get_origin(kind) in (Union, UnionType) else {kind}
-
-
-def single(metavar: str, read: Callable[[str], Any], *kinds: type, text: Callable[[Any], str] = str) -> Spec:
-    """What is one word."""
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=metavar,
-        instance_from_str=lambda words: read(words[0]),
-        is_instance=lambda value: isinstance(value, kinds),
-        str_from_instance=lambda value: [text(value)],
-    )
-
-
-def several(metavar: str, read: Callable[[str], Any], nargs: int | Literal["*"] = "*", *, none: bool = False) -> Spec:
-    """What is several words; where ``none``, the word "None" stands for none at all."""
-    return PrimitiveConstructorSpec(
-        nargs=nargs,
-        metavar=metavar,
-        instance_from_str=lambda words: () if none and words == ["None"] else tuple(map(read, named(words))),
-        is_instance=lambda value: isinstance(value, Sequence),
-        str_from_instance=lambda value: [f"{part}" for part in value] or ["None"],
-    )
-
-
-def one_or_several(metavar: str, read: Callable[[str], Any]) -> Spec:
-    """One word for all, or one for each."""
-    return PrimitiveConstructorSpec(
-        nargs="*",
-        metavar=metavar,
-        instance_from_str=lambda words: read(words[0]) if len(words) == 1 else tuple(map(read, named(words))),
-        is_instance=lambda value: isinstance(value, int | float | Sequence),
-        str_from_instance=lambda value: [f"{part}" for part in (value if isinstance(value, Sequence) else [value])],
-    )
-
-
-def pairs() -> Spec:
-    """Pairs of populations; the word "None" stands for none."""
-    return PrimitiveConstructorSpec(
-        nargs="*",
-        metavar="PRE-POST ...",
-        instance_from_str=lambda words: () if words == ["None"] else tuple(map(pair, named(words))),
-        is_instance=lambda value: isinstance(value, Sequence),
-        str_from_instance=lambda value: [f"{pre}-{post}" for pre, post in value] or ["None"],
-    )
-
-
-def rates_or_none() -> Spec:
-    """Learning rates, or the word "None"."""
-    return PrimitiveConstructorSpec(
-        nargs="*",
-        metavar="RATE [RATE ...]",
-        instance_from_str=lambda words: None if words == ["None"] else tuple(map(real, words)),
-        is_instance=lambda value: value is None or isinstance(value, Sequence),
-        str_from_instance=lambda value: ["None"] if value is None else [f"{part}" for part in value],
-    )
-
-
-def named(words: Sequence[str]) -> Sequence[str]:
-    """The words of a list, which names something; an option that is to name nothing is left out."""
-    if not words:
-        raise ValueError("must name at least one value")
-    return words
+"""Tells tyro of the parsers."""
 
 
 @REGISTRY.primitive_rule
-def numbers(info: PrimitiveTypeInfo) -> Spec | None:
-    """A number, or two, or a list."""
-    if info.type is int:
-        return single("INT", whole, int)
-    if members(info.type) == {int, NoneType}:
-        return single("{None}|INT", lambda word: None if word == "None" else whole(word), int, NoneType)
-    if info.type is float:
-        return single("FLOAT", real, float, int)
-    if info.type == Sequence[int]:
-        return several("INT INT ...", whole, none=True)
-    if info.type == Sequence[float]:
-        return several("FLOAT FLOAT ...", real)
-    if get_origin(info.type) is tuple and get_args(info.type) == (float, float):
-        return several("FLOAT FLOAT", real, 2)
-    if get_origin(info.type) is tuple and get_args(info.type) == (int, int, int):
-        return several("INT INT INT", whole, 3)
-    if info.type == Sequence[tuple[int, int]]:
-        return pairs()
-    if members(info.type) == {int, Sequence[int]}:  # one for all convolutions, or one for each
-        return one_or_several("INT [INT ...]", whole)
-    if members(info.type) == {float, Sequence[float]}:  # one for all connections, or one for each
-        return one_or_several("FLOAT [FLOAT ...]", real)
-    return rates_or_none() if members(info.type) == {float, Sequence[float], NoneType} else None
-
-
-@REGISTRY.primitive_rule
-def phases(info: PrimitiveTypeInfo) -> Spec | None:
-    """How long to settle."""
-    wanted = Settle in members(info.type)
-    return single(STEPS, steps, int, Settle, NoneType, text=steps_text) if wanted else None
-
-
-@REGISTRY.primitive_rule
-def spikes(info: PrimitiveTypeInfo) -> Spec | None:
-    """How far a tick goes, and what makes its spikes."""
-    found = members(info.type)
-    if Decay in found:
-        rules = "{NUMBER|START/t^POWER|osa:TARGET}" if OSA in found else "{NUMBER|START/t^POWER}"
-        return single(rules, size, float, int, Decay, OSA, text=size_text)
-    return single(f"{{{','.join(CODERS)}}}", coder, Coder, text=coder_text) if found == {Coder} else None
-
-
-@REGISTRY.primitive_rule
-def preparations(info: PrimitiveTypeInfo) -> Spec | None:
-    """What is done to samples."""
-    if Augment in members(info.type):
-        return single("{pad|edge}:PIXELS[,flip]", augmentation, Augment, NoneType, text=augmentation_text)
-    if Normalize in members(info.type):
-        return single("MEAN[,...]:STD[,...]", normalization, Normalize, NoneType, text=normalization_text)
-    return None
-
-
-@REGISTRY.primitive_rule
-def activations(info: PrimitiveTypeInfo) -> Spec | None:
-    """An activation by its name."""
-    if Activation not in members(info.type):
-        return None
-    return single(
-        "NAME",
-        lambda word: None if word == "None" else as_activation(word).name,
-        *(str, Activation, NoneType),
-        text=lambda value: getattr(value, "name", str(value)),
-    )
-
-
-@REGISTRY.primitive_rule
-def folders(info: PrimitiveTypeInfo) -> Spec | None:
-    """A folder, or none; text that may be left out is one too."""
-    found = members(info.type)
-    if Path in found:
-        return single("FOLDER", lambda word: Path(folder(word)), Path, NoneType)
-    return single("FOLDER", folder, str, NoneType) if found == {str, NoneType} else None
-
-
-@REGISTRY.primitive_rule
-def choices(info: PrimitiveTypeInfo) -> Spec | None:
-    """One of some words, or nothing; that is said by leaving the option out, except of a pooling, which a recipe may have."""
-    found = members(info.type)
-    literals = [kind for kind in found if get_origin(kind) is Literal]
-    if NoneType not in found or len(literals) != 1 or len(found) != 2:
-        return None
-    words = tuple(map(str, get_args(literals[0]))) + ("None",) * (literals[0] == PoolName)
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=f"{{{','.join(words)}}}",
-        instance_from_str=lambda given: None if given[0] == "None" else given[0],
-        is_instance=lambda value: value is None or value in words,
-        str_from_instance=lambda value: [str(value)],
-        choices=words,
-    )
+def _rule(info: PrimitiveTypeInfo) -> Parser | None:
+    return find_parser(info.type)

@@ -1,27 +1,38 @@
-"""What a command tells of an error, and its exit code."""
+"""The errors of commands, and which message and exit code each error has."""
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
-__all__ = ["Diverged", "Failed", "ReportedElsewhere", "UsageError", "failure", "unknown"]
+__all__ = [
+    "DISK_ERRORS",
+    "CommandFailedError",
+    "ReportedElsewhereError",
+    "TrainingDivergedError",
+    "UsageError",
+    "describe",
+    "report_full_disk",
+    "unknown",
+]
 
 
 class UsageError(ValueError):
-    """The command line is not one that the command takes."""
+    """The command line is not valid."""
 
 
-class Failed(RuntimeError):
-    """A training could not go on; the message says why and what is kept."""
+class CommandFailedError(RuntimeError):
+    """A command could not finish; the message says why and what is kept."""
 
 
-class Diverged(Failed):
+class TrainingDivergedError(CommandFailedError):
     """A training met a number that is not finite.
 
     Args:
-        folder: of the run.
-        reason: where in the training, and what.
-        advice: what is kept and what can be done.
+        folder: folder of the run.
+        reason: where in the training, and which number.
+        advice: what is kept and what to do.
     """
 
     def __init__(self, folder: Path, reason: str, advice: str) -> None:
@@ -29,11 +40,11 @@ class Diverged(Failed):
         self.folder, self.reason = folder, reason
 
 
-class ReportedElsewhere(Exception):
-    """Another process of this command tells the error.
+class ReportedElsewhereError(Exception):
+    """The command failed, and another of its processes reports the error.
 
     Args:
-        code: the exit code.
+        code: exit code of this process.
     """
 
     def __init__(self, code: int) -> None:
@@ -41,34 +52,55 @@ class ReportedElsewhere(Exception):
         self.code = code
 
 
-LINES = 3
-"""An error has at most so many."""
+MAX_LINES = 3
 
 
-def failure(error: Exception) -> tuple[str, int | None]:
-    """Message and exit code; no code for an error that is nobody's mistake but ours."""
+def describe(error: Exception) -> tuple[str, int | None]:
+    """Return the message and the exit code of an error; the code is None for an error that is a bug in eqprop."""
     import torch
 
     from eqprop.data import DataError
     from eqprop.training.distributed.gloo import ProcessLostError
 
-    if isinstance(error, Failed | ProcessLostError):
-        return short(str(error)), 1
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        return short(f"out of memory: {error}"), 1
-    if isinstance(error, OSError) and error.filename is not None:
-        return short(f"{error.filename}: {error.strerror}"), 2
-    if isinstance(error, ValueError | OSError | DataError | ModuleNotFoundError):
-        return short(str(error)), 2
-    return "", None
+    text, code = str(error), 2
+    if isinstance(error, CommandFailedError | ProcessLostError):
+        code = 1
+    elif isinstance(error, torch.cuda.OutOfMemoryError):
+        text, code = f"out of memory: {error}", 1
+    elif isinstance(error, OSError) and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}"
+    elif not isinstance(error, ValueError | OSError | DataError | ModuleNotFoundError):
+        return "", None
+    return "\n".join(text.splitlines()[:MAX_LINES]), code
 
 
-def short(text: str) -> str:
-    """At most three lines."""
-    return "\n".join(text.splitlines()[:LINES])
-
-
-def unknown(what: str, word: str, known: Sequence[str], where: str) -> UsageError:
-    """The error for a word that is not among the known ones."""
+def unknown(what: str, word: str, known: Sequence[str], hint: str) -> UsageError:
+    """Return the error for a word that is not among the known ones; it names the nearest one, or gives the hint."""
     near = get_close_matches(word, known, 1)
-    return UsageError(f"there is no {what} {word!r}: " + (f"did you mean {near[0]!r}?" if near else where))
+    return UsageError(f"there is no {what} {word!r}: " + (f"did you mean {near[0]!r}?" if near else hint))
+
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Error numbers of a disk that is full or broken."""
+
+
+@contextmanager
+def report_full_disk(path: Path, retry: str = "do it again in another folder", kept: str = "") -> Iterator[None]:
+    """Report a full disk with what to do next.
+
+    Args:
+        path: file or folder that is written.
+        retry: what to do when there is room.
+        kept: what is not lost.
+
+    Raises:
+        CommandFailedError: in place of the error of the disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        advice = f"make room, then {retry}"
+        text = f"{error.strerror}\n{kept}: {advice}" if kept else f"{error.strerror}: {advice}"
+        raise CommandFailedError(f"{path}: {text}") from None

@@ -1,11 +1,12 @@
-"""Another class for a part of a run, by a word: ``--estimator bptt``, ``--optimizer adam``, ``--schedule cosine``.
+"""Replace a part of a run by one of another class: ``--estimator bptt``, ``--optimizer adam``, ``--schedule cosine``.
 
-It is looked up before the options are read, since what options a part has depends on its class.
+This happens before the options are parsed, since the class of a part decides which options it has.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import ceil
+from typing import Literal
 
 from eqprop.cli.errors import UsageError, unknown
 from eqprop.dynamics.base import Dynamics
@@ -14,29 +15,34 @@ from eqprop.dynamics.noisy import Noisy
 from eqprop.dynamics.prototypical import Prototypical
 from eqprop.estimators import ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, NudgedEstimator
 from eqprop.models.toy import Toy
-from eqprop.papers.registry import baseline, surrogate
+from eqprop.papers.published_results import baseline, surrogate_baseline
 from eqprop.solvers.settle import as_settle
 from eqprop.spiking import Spiking
-from eqprop.theorem.experiment import in_step
+from eqprop.theorem.experiment import synchronous_equivalent
 from eqprop.training.config.optimizers import SGD, Adam, AdamW
 from eqprop.training.config.quantized import QuantizedSGD
 from eqprop.training.config.run import Run
 from eqprop.training.config.schedules import Constant, Cosine, StepDecay
 
-__all__ = ["swapped"]
+__all__ = ["DynamicsName", "EstimatorName", "OptimizerName", "ScheduleName", "apply_overrides"]
+
+DynamicsName = Literal["prototypical", "energy", "spiking"]
+EstimatorName = Literal["ep", "continual-ep", "continual-sgd", "bptt", "surrogate-bptt", "implicit"]
+OptimizerName = Literal["sgd", "adam", "adamw", "quantized"]
+ScheduleName = Literal["constant", "cosine", "step"]
 
 PARTS: dict[str, dict[str, Callable[[Run], Run]]] = {
     "dynamics": {
-        "prototypical": lambda run: moved_by(run, Prototypical()),
-        "energy": lambda run: moved_by(run, EnergyDescent()),
-        "spiking": lambda run: moved_by(run, Spiking()),
+        "prototypical": lambda run: _with_dynamics(run, Prototypical()),
+        "energy": lambda run: _with_dynamics(run, EnergyDescent()),
+        "spiking": lambda run: _with_dynamics(run, Spiking()),
     },
     "estimator": {
-        "ep": lambda run: by_nudging(run, EquilibriumProp),
-        "continual-ep": lambda run: by_nudging(run, ContinualEP),
-        "continual-sgd": lambda run: by_nudging(run, ContinualSGD),
+        "ep": lambda run: _with_nudging(run, EquilibriumProp),
+        "continual-ep": lambda run: _with_nudging(run, ContinualEP),
+        "continual-sgd": lambda run: _with_nudging(run, ContinualSGD),
         "bptt": baseline,
-        "surrogate-bptt": surrogate,
+        "surrogate-bptt": surrogate_baseline,
         "implicit": lambda run: replace(run, estimator=ImplicitDiff(run.estimator.free_steps)),
     },
     "optimizer": {
@@ -51,55 +57,60 @@ PARTS: dict[str, dict[str, Callable[[Run], Run]]] = {
         "step": lambda run: replace(run, schedule=StepDecay(every=ceil(run.epochs / 3))),
     },
 }
-"""The words of each part, and what they make of a run."""
+"""By part and word, the function that replaces the part in a run."""
 
 
-def moved_by(run: Run, dynamics: Dynamics) -> Run:
-    """The run with other dynamics: its own, if they are of that class; of a spiking run by energy, its twin. Noise stays."""
-    if isinstance(run.model, Toy):
-        return run
-    now = run.model.dynamics
-    bare = now.dynamics if isinstance(now, Noisy) else now
-    dynamics = next((one for one in (bare, bare.differentiable_equivalent()) if type(one) is type(dynamics)), dynamics)
-    noisy = replace(now, dynamics=dynamics) if isinstance(now, Noisy) else dynamics
-    return replace(run, model=replace(run.model, dynamics=noisy))
-
-
-def by_nudging(run: Run, kind: type[EquilibriumProp | ContinualEP | ContinualSGD]) -> Run:
-    """The run by another estimator that nudges, with the same T, K, beta and nudging."""
-    now = run.estimator
-    if not isinstance(now, NudgedEstimator) or type(now) is kind:
-        return run
-    nudged = as_settle("nudged_steps", in_step(now.nudged_steps)).steps
-    return replace(run, estimator=kind(now.free_steps, nudged, now.beta, nudging=now.nudging))
-
-
-def swapped(run: Run, words: Sequence[str], parts: Sequence[str] = tuple(PARTS)) -> Run:
-    """The run with those parts that the words name.
+def apply_overrides(run: Run, words: Sequence[str], parts: Sequence[str] = tuple(PARTS)) -> Run:
+    """Return the run with those parts replaced that the words name.
 
     Raises:
         UsageError: if a word names no class of its part.
     """
     for part in parts:
-        word, choices = given(f"--{part}", words), PARTS[part]
+        word, choices = _last_value(f"--{part}", words), PARTS[part]
         if word is not None:
             if word not in choices:
                 raise unknown(f"--{part}", word, list(choices), f"must be one of {', '.join(choices)}")
-            run = replace(choices[word](replace(run, epochs=wanted_epochs(run, words))), epochs=run.epochs)
+            # a schedule depends on the number of epochs, which the words may set too
+            run = replace(choices[word](replace(run, epochs=_epochs(run, words))), epochs=run.epochs)
     return run
 
 
-def wanted_epochs(run: Run, words: Sequence[str]) -> int:
-    """How long the training will be; whether ``--epochs`` is given a number is found out later."""
-    word = given("--epochs", words) or ""
+def _with_dynamics(run: Run, dynamics: Dynamics) -> Run:
+    """Return the run with other dynamics, and the same noise.
+
+    Dynamics of the class that the run has keep their settings. A spiking run by energy gets its differentiable equivalent.
+    """
+    if isinstance(run.model, Toy):
+        return run
+    current = run.model.dynamics
+    inner = current.dynamics if isinstance(current, Noisy) else current
+    known = (inner, inner.differentiable_equivalent())
+    dynamics = next((one for one in known if type(one) is type(dynamics)), dynamics)
+    new = replace(current, dynamics=dynamics) if isinstance(current, Noisy) else dynamics
+    return replace(run, model=replace(run.model, dynamics=new))
+
+
+def _with_nudging(run: Run, kind: type[EquilibriumProp | ContinualEP | ContinualSGD]) -> Run:
+    """Return the run with another estimator that nudges, and the same T, K, beta and nudging."""
+    current = run.estimator
+    if not isinstance(current, NudgedEstimator) or type(current) is kind:
+        return run
+    nudged = as_settle("nudged_steps", synchronous_equivalent(current.nudged_steps)).steps
+    return replace(run, estimator=kind(current.free_steps, nudged, current.beta, nudging=current.nudging))
+
+
+def _epochs(run: Run, words: Sequence[str]) -> int:
+    """Return the number of epochs that the words ask for; a value that is not a number is reported by the parser, later."""
+    word = _last_value("--epochs", words) or ""
     return int(word) if word.isdecimal() and int(word) else run.epochs
 
 
-def given(option: str, words: Sequence[str]) -> str | None:
-    """The last value of an option among the words, written ``--option value`` or ``--option=value``.
+def _last_value(option: str, words: Sequence[str]) -> str | None:
+    """Return the last value of an option, written ``--option value`` or ``--option=value``.
 
     Raises:
-        UsageError: if there is none after it.
+        UsageError: if there is no word after it.
     """
     value = None
     for n, word in enumerate(words):

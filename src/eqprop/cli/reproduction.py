@@ -1,4 +1,4 @@
-"""The work of a reproduction, item by item: each is there, is taken from the records, or is done; what cannot be says why."""
+"""The work of ``eqprop reproduce``: each item is found finished, copied from the records or computed, then reported."""
 
 import json
 import shutil
@@ -11,248 +11,233 @@ from pathlib import Path
 from eqprop import plots
 from eqprop._core.files import write_atomic
 from eqprop.cli.commands.gdu import draw
-from eqprop.cli.console import counting, download_progress, echo
-from eqprop.cli.errors import Diverged, Failed
+from eqprop.cli.console import download_progress, echo, progress_counter
+from eqprop.cli.errors import CommandFailedError, TrainingDivergedError
 from eqprop.cli.figures import drawable
-from eqprop.cli.runs import ExecutionOptions, carry_out
+from eqprop.cli.runs import ExecutionOptions, train_runs
 from eqprop.cli.targets import can_draw
 from eqprop.data import DataError, load
-from eqprop.papers.ernoult2020.error_by_angle import panels, trained_rules
-from eqprop.papers.reproduction.paper import Check, Columns, Paper, Row
-from eqprop.papers.reproduction.records import Records, find_result, key, result_in, study_in
-from eqprop.papers.reproduction.report import account
+from eqprop.papers.reproduction.paper import Check, Paper, Row
+from eqprop.papers.reproduction.records import (
+    Findings,
+    Records,
+    config_key,
+    find_result,
+    load_result,
+    load_study,
+    load_trainings,
+)
+from eqprop.papers.reproduction.report import build_report
 from eqprop.papers.reproduction.studies import Study
-from eqprop.papers.reproduction.tables import Findings
-from eqprop.report import html, markdown
+from eqprop.papers.reproduction.tables import angle_panels
+from eqprop.report import render_html, render_markdown
 from eqprop.theorem import GDUReport
 from eqprop.theorem.experiment import RANDOM
 from eqprop.theorem.report import layer_errors
-from eqprop.theorem.result import Result, conduct, write
+from eqprop.theorem.result import Result, run_experiment, write_result
 from eqprop.training.environment import environment
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.session import create_run, read_run
 
-__all__ = ["Work", "checked", "columns", "studied", "tell", "trained"]
+__all__ = ["Reproduction"]
+
+_FINISHED = "already finished"
+_COPIED = "copied from the records"
 
 
 @dataclass(frozen=True)
-class Work:
-    """How a reproduction is carried out, and what has been found.
+class Reproduction:
+    """A reproduction of a paper.
 
-    Attributes:
-        found: what is there by now, and where.
+    Each ``run_…`` method completes one item, adds it to ``found``, and returns a few words on how it was completed.
+
+    Args:
+        paper: the paper.
+        found: what is finished so far, and the folder of the report.
         records: folders of records.
         device: where to compute.
-        root: a folder to look for the data in first.
-        quick: whether only that is taken from the records which cannot be done.
+        root: folder in which to look for data sets first.
+        quick: compute everything that can be computed; the records are used only where data are missing.
     """
 
+    paper: Paper
     found: Findings
     records: list[Path]
     device: str
     root: str | None
     quick: bool
 
-    @property
-    def here(self) -> list[Path]:
-        """The folder of this reproduction, if it has begun."""
-        return [self.found.folder] if self.found.folder.is_dir() else []
+    def trainings(self, *, records: bool = True) -> Records:
+        """Return the finished trainings in the folder of the report and, if asked for, in the records."""
+        own = [self.found.folder] if self.found.folder.is_dir() else []
+        return load_trainings([*own, *self.records] if records else own)
 
-    @property
-    def everywhere(self) -> list[Path]:
-        """Where finished work may be."""
-        return [*self.here, *self.records]
+    def run_check(self, check: Check) -> str:
+        """Complete a theorem experiment."""
+        name = check.experiment.name
+        place = self.found.folder / "theorem" / name
+        said = _FINISHED
+        if load_result(place, check) is None or (drawable() and not (place / "plots" / "increments.svg").exists()):
+            first = None if self.quick else self._copy_result(check, place)
+            said = first or self._attempt(partial(self._compute_check, check, place), name, check.experiment.data.name)
+            if name in self.found.reasons and (instead := self._copy_result(check, place)):
+                said = f"{said}; {instead}"
+        if (result := load_result(place, check)) is not None:
+            self.found.results[name] = result
+        return said
 
-    def take(self, shelf: Records, rows: Iterable[Row]) -> None:
-        """Note which trainings of some rows are finished."""
-        for row in rows:
-            if there := shelf.get(key(row.run)):
-                self.found.trainings[row.command] = there
+    def _copy_result(self, check: Check, place: Path) -> str | None:
+        for root in self.records:
+            if (source := find_result(check, root)) is not None:
+                part = place.with_name(f".{place.name}.part")
+                for old in (place, part):
+                    shutil.rmtree(old, ignore_errors=True)
+                shutil.copytree(source, part)
+                part.rename(place)  # atomic: an interrupted copy must not look like a result
+                return _COPIED
+        return None
 
+    def _compute_check(self, check: Check, place: Path) -> str:
+        report, result = self._conduct(check)
+        if drawable():
+            draw(report, result, place)
+        write_result(result, place)
+        return f"done in {result.seconds:.1f} s"
 
-def checked(check: Check, work: Work) -> str:
-    """See that a check is done, and say how."""
-    name = check.experiment.name
-    place = work.found.folder / "theorem" / name
-    said = "is there"
-    if result_in(place, check) is None or (drawable() and not (place / "plots" / "increments.svg").exists()):
-        first = None if work.quick else taken(check, place, work)
-        said = first or attempt(lambda: carried_out(check, place, work), name, check.experiment.data.name, work)
-        if name in work.found.reasons and (instead := taken(check, place, work)):
-            said = f"{said}; {instead}"
-    if (result := result_in(place, check)) is not None:
-        work.found.results[name] = result
-    return said
+    def _conduct(self, check: Check) -> tuple[GDUReport, Result]:
+        experiment = replace(check.experiment, data=replace(check.experiment.data, root=self.root))
+        model = experiment.build(self.device)
+        batch = experiment.batch(model, download_progress(experiment.data.name))
+        with progress_counter(f"{experiment.name}, free phase") as progress:
+            return run_experiment(experiment, model, batch, check.betas, progress=progress)
 
+    def draw_check_figures(self) -> None:
+        """Draw the figures of several checks that do not exist yet; they need curves, which the records do not hold."""
+        checks = {check.experiment.name: check for check in self.paper.checks}
+        for figure in self.paper.check_figures:
+            path = self.found.folder / "plots" / figure.name
+            if drawable() and not path.with_name(f"{path.name}.svg").exists():
+                columns = {head: checks[name] for head, name in figure.checks.items()}
+                data = next(iter(columns.values())).experiment.data.name
+                echo(f"{figure.name}: {self._attempt(partial(self._draw_columns, columns, path), figure.name, data)}")
 
-def taken(check: Check, place: Path, work: Work) -> str | None:
-    """Copy a result out of the records, if it is there."""
-    for root in work.records:
-        if (source := find_result(check, root)) is not None:
-            draft = place.with_name(f".{place.name}.part")
-            for old in (place, draft):
-                shutil.rmtree(old, ignore_errors=True)
-            shutil.copytree(source, draft)
-            draft.rename(place)  # so that a kill leaves all of it or nothing
-            return "taken from the records"
-    return None
+    def _draw_columns(self, columns: dict[str, Check], path: Path) -> str:
+        plots.side_by_side({head: self._conduct(check)[0] for head, check in columns.items()}, path)
+        return "drawn"
 
-
-def carried_out(check: Check, place: Path, work: Work) -> str:
-    """Do a check, and leave result and pictures."""
-    report, result = conducted(check, work)
-    if drawable():
-        draw(report, result, place)
-    write(result, place)
-    return f"done in {result.seconds:.1f} s"
-
-
-def conducted(check: Check, work: Work) -> tuple[GDUReport, Result]:
-    """Do a check."""
-    asked = replace(check.experiment, data=replace(check.experiment.data, root=work.root))
-    model = asked.build(work.device)
-    batch = asked.batch(model, download_progress(asked.data.name))
-    with counting(f"{asked.name}, free phase") as progress:
-        return conduct(asked, model, batch, check.betas, progress=progress)
-
-
-def columns(paper: Paper, work: Work) -> None:
-    """Draw checks side by side, which takes more of them than the records hold, where these pictures are not there yet."""
-    by_name = {check.experiment.name: check for check in paper.checks}
-    for picture in paper.columns:
-        path = work.found.folder / "plots" / picture.name
-        if drawable() and not path.with_name(f"{path.name}.svg").exists():
-            data = next(iter(by_name[name] for name in picture.checks.values())).experiment.data.name
-            done = attempt(partial(beside, picture, path, by_name, work), picture.name, data, work)
-            echo(f"{picture.name}: {done}")
-
-
-def beside(picture: Columns, path: Path, checks: dict[str, Check], work: Work) -> str:
-    """Do some checks and draw them side by side."""
-    reports = {head: conducted(checks[name], work)[0] for head, name in picture.checks.items()}
-    plots.side_by_side(reports, path)
-    return "drawn"
-
-
-def studied(study: Study, work: Work) -> str:
-    """See that a computation is done, and say how."""
-    place = work.found.folder / "studies" / f"{study.name}.json"
-    for file in (place, *(file for root in work.records for file in sorted(root.rglob(place.name)))):
-        if (facts := study_in(file, study)) is not None:
-            work.found.studies[study.name] = facts
-            said = "is there" if file == place else "taken from the records"
-            if file != place:
+    def run_study(self, study: Study) -> str:
+        """Complete a study."""
+        place = self.found.folder / "studies" / f"{study.name}.json"
+        for file in (place, *(file for root in self.records for file in sorted(root.rglob(place.name)))):
+            if (facts := load_study(file, study)) is not None:
+                self.found.studies[study.name] = facts
+                if file == place:
+                    return _FINISHED
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, place)
-            return said
-    return attempt(partial(computed, study, place, work), study.name, "mnist", work)
+                return _COPIED
+        return self._attempt(partial(self._compute_study, study, place), study.name, "mnist")
 
+    def _compute_study(self, study: Study, place: Path) -> str:
+        start = time.monotonic()
+        with progress_counter(study.name) as progress:
+            found = study.compute(self.device, self.root, progress)
+        seconds = time.monotonic() - start
+        facts = {"key": study.key, "found": found, "seconds": seconds, "environment": environment(self.device)}
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(place, json.dumps(facts, indent=2, allow_nan=False) + "\n")
+        self.found.studies[study.name] = facts
+        return f"done in {seconds:.1f} s"
 
-def computed(study: Study, place: Path, work: Work) -> str:
-    """Do a computation, and keep it."""
-    begun = time.monotonic()
-    with counting(study.name) as tell:
-        found = study.compute(work.device, work.root, tell)
-    seconds = time.monotonic() - begun
-    facts = {"key": study.key, "found": found, "seconds": seconds, "environment": environment(work.device)}
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(place, json.dumps(facts, indent=2, allow_nan=False) + "\n")
-    work.found.studies[study.name] = facts
-    return f"done in {seconds:.1f} s"
+    def run_training(self, row: Row, seeds: Sequence[int]) -> str:
+        """Train the seeds of a row that are not finished."""
+        if not seeds:
+            return _FINISHED
+        return self._attempt(partial(self._train, row, seeds), row.command, row.run.data.name)
 
+    def _train(self, row: Row, seeds: Sequence[int]) -> str:
+        top = self.found.folder / "trainings" / row.folder
+        folders = [top / f"seed-{seed}" for seed in seeds]
+        for seed, folder in zip(seeds, folders, strict=True):
+            if not RunFolder(folder).config.exists():
+                create_run(row.with_seed(seed), folder, self.device)
+            elif read_run(folder).to_json() != row.with_seed(seed).to_json():
+                raise FileExistsError(
+                    f"{folder} holds a training with another configuration: set another folder with --out"
+                )
+        options, diverged, left = ExecutionOptions(device=self.device, plots=False), [], folders
+        while left:
+            try:
+                train_runs([[folder] for folder in left], options, self.root, self.found.folder)
+                break
+            except TrainingDivergedError as stop:  # the seeds before it are finished: go on with those after it
+                number = folders.index(stop.folder)
+                self.found.diverged.setdefault(row.command, []).append(seeds[number])
+                diverged.append(f"seed {seeds[number]} diverged: {stop.reason}")
+                left = folders[number + 1 :]
+        return "; ".join(["trained"] * (len(diverged) < len(folders)) + diverged)
 
-def trained(row: Row, seeds: Sequence[int], work: Work) -> str:
-    """Train some seeds of a row, and say so."""
-    if not seeds:
-        return "is there"
-    return attempt(partial(trainings, row, seeds, work), row.command, row.run.data.name, work)
-
-
-def trainings(row: Row, seeds: Sequence[int], work: Work) -> str:
-    """Train some seeds, or go on with them; one that diverges is noted, and the rest go on."""
-    top = work.found.folder / "trainings" / row.folder
-    folders = [top / f"seed-{seed}" for seed in seeds]
-    for seed, folder in zip(seeds, folders, strict=True):
-        if not RunFolder(folder).config.exists():
-            create_run(row.seed(seed), folder, work.device)
-        elif read_run(folder).to_json() != row.seed(seed).to_json():
-            raise FileExistsError(f"{folder} holds another training: name another folder by --out")
-    lost, left = [], folders
-    while left:
+    def _attempt(self, work: Callable[[], str], key: str, data: str) -> str:
+        # Where the data set is missing, the report says so, and the other items are still computed.
         try:
-            carry_out(
-                [[folder] for folder in left],
-                ExecutionOptions(device=work.device, plots=False),
-                work.root,
-                work.found.folder,
+            return work()
+        except (FileNotFoundError, DataError) as error:
+            if _is_available(data, self.root):
+                raise  # something else is missing
+            self.found.reasons[key] = (
+                f"not run: {data} is not on this machine (`eqprop data fetch {data}`)"
+                if isinstance(error, FileNotFoundError)
+                else f"not run: {data} could not be read or fetched (`eqprop data` shows details)"
             )
-            break
-        except Diverged as stop:
-            seed = seeds[folders.index(stop.folder)]
-            work.found.diverged.setdefault(row.command, []).append(seed)
-            lost.append(f"seed {seed} diverged: {stop.reason}")
-            left = folders[folders.index(stop.folder) + 1 :]
-    return "; ".join(["trained"] * (len(lost) < len(folders)) + lost)
+            return f"not run: {str(error).splitlines()[0]}"
+        except FloatingPointError as error:
+            raise CommandFailedError(f"{key}: {error}") from None
+
+    def write_report(self, checks: list[Check], trained: Iterable[Row]) -> None:
+        """Write ``report.md`` and ``report.html`` with all figures.
+
+        Args:
+            checks: the theorem experiments to report.
+            trained: rows outside the paper's table and figures whose trainings are reported.
+        """
+        paper, found, finished = self.paper, self.found, self.trainings()
+        for row in (*paper.rows, *trained, *paper.figure_rows()):
+            if trainings := finished.get(config_key(row.run)):
+                found.trainings[row.command] = trainings
+        found.folder.mkdir(parents=True, exist_ok=True)
+        if can_draw():
+            self._draw_figures()
+        text = render_markdown(build_report(paper, found, checks, list(paper.quick_rows) * self.quick), found.folder)
+        write_atomic(found.folder / "report.md", text)
+        write_atomic(found.folder / "report.html", render_html(text, found.folder))
+        missing = [row.command for row in paper.rows if row.command not in (*found.trainings, *found.diverged)]
+        if missing:
+            echo(f"{len(missing)} rows of the table are not run yet, such as `{missing[0]}`")
+        echo(f"report in {found.folder / 'report.html'} and {found.folder / 'report.md'}")
+
+    def _draw_figures(self) -> None:
+        paper, found, folder = self.paper, self.found, self.found.folder / "plots"
+        if errors := {name: layer_errors(result.summary) for name, result in found.results.items()}:
+            plots.relative_errors(errors, folder / "errors")
+        for name in dict.fromkeys(row.run.name for row in paper.rows):
+            rows = [row for row in paper.rows if row.run.name == name and row.command in found.trainings]
+            if rows:
+                curves = {row.method: [t.epochs for t in found.trainings[row.command]] for row in rows}
+                plots.error_curves(curves, folder / f"training-{name}", name)
+        for sweep in paper.sweeps:
+            if errors := found.sweep_errors(sweep):
+                plots.sweep(errors, folder / sweep.name, axis=sweep.axis, published=sweep.published)
+        for figure in paper.angle_figures:
+            panels = angle_panels(figure, found)
+            if any(own for own, _ in panels.values()):
+                plots.error_by_angle(panels, folder / figure.name, published="published (from memory and the figure)")
+        for study in paper.studies:
+            if study.name in found.studies:
+                study.draw(found.studies[study.name]["found"], folder / study.name)
 
 
-def attempt(work: Callable[[], str], key: str, data: str, state: Work) -> str:
-    """Do some work; if its data are not to be had, the account says so, and the rest goes on."""
-    try:
-        return work()
-    except (FileNotFoundError, DataError) as error:
-        if available(data, state.root):
-            raise  # something else is missing
-        state.found.reasons[key] = (
-            f"not run: {data} is not on this machine (`eqprop data fetch {data}`)"
-            if isinstance(error, FileNotFoundError)
-            else f"not run: {data} could not be read or fetched (`eqprop data` tells more)"
-        )
-        return f"not run: {str(error).splitlines()[0]}"
-    except FloatingPointError as error:
-        raise Failed(f"{key}: {error}") from None
-
-
-def available(data: str, root: str | None) -> bool:
-    """Whether a data set is there, or needs not be."""
+def _is_available(data: str, root: str | None) -> bool:
     try:
         return data == RANDOM or bool(load(data, root))
     except (FileNotFoundError, DataError):
         return False
-
-
-def tell(paper: Paper, work: Work, checks: list[Check], reduced: list[Row]) -> None:
-    """Write the account."""
-    found = work.found
-    found.folder.mkdir(parents=True, exist_ok=True)
-    if can_draw():
-        pictures(paper, found)
-    document = account(paper, found, checks, reduced)
-    write_atomic(found.folder / "report.md", markdown(document, found.folder))
-    write_atomic(found.folder / "report.html", html(document))
-    owed = [
-        row.command for row in paper.rows if not found.trainings.get(row.command) and row.command not in found.diverged
-    ]
-    if owed:
-        echo(f"{len(owed)} rows of the table are not run yet, such as `{owed[0]}`")
-    echo(f"account in {found.folder / 'report.html'} and {found.folder / 'report.md'}")
-
-
-def pictures(paper: Paper, found: Findings) -> None:
-    """Those of several experiments or trainings."""
-    at = found.folder / "plots"
-    if errors := {name: layer_errors(result.summary) for name, result in found.results.items()}:
-        plots.relative_errors(errors, at / "errors")
-    for name in dict.fromkeys(row.run.name for row in paper.rows):
-        rows = [row for row in paper.rows if row.run.name == name and found.trainings.get(row.command)]
-        if rows:
-            curves = {row.by: [t.epochs for t in found.trainings[row.command]] for row in rows}
-            plots.error_curves(curves, at / f"training-{name}", name)
-    for sweep in paper.sweeps:
-        if errors := found.errors(sweep):
-            plots.sweep(errors, at / sweep.name, axis=sweep.axis, published=sweep.known)
-    for figure in paper.by_angle:
-        if trained_rules(figure, found):
-            plots.error_by_angle(panels(figure, found), at / figure.name, published="published (recalled, digitised)")
-    for study in paper.studies:
-        if study.name in found.studies:
-            study.draw(found.studies[study.name]["found"], at / study.name)

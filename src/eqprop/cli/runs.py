@@ -1,23 +1,24 @@
-"""Several runs in one folder: laid out first, then carried out one after the other, so that a kill loses none of them."""
+"""Create several runs in one folder and train them, so that an interruption loses none of them."""
 
-import errno
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from eqprop._core.checks import non_negative
-from eqprop.cli.console import download_progress, echo, reports, reports_of_seeds
-from eqprop.cli.devices import as_device
-from eqprop.cli.errors import Diverged, Failed
+from eqprop.cli.console import create_callbacks, create_seed_callbacks, download_progress, echo
+from eqprop.cli.errors import DISK_ERRORS, CommandFailedError, TrainingDivergedError, report_full_disk
 from eqprop.cli.figures import draw_run, drawable
+from eqprop.cli.parsers import as_device
+from eqprop.cli.targets import can_draw, numbered_folder
 from eqprop.models.convnet import ConvNet
 from eqprop.spiking import Spiking
-from eqprop.training.config.run import ModelSpec, Run
+from eqprop.training.config.run import Run
 from eqprop.training.distributed.gloo import ProcessLostError
 from eqprop.training.distributed.processes import SINGLE_PROCESS, Processes
 from eqprop.training.progress.callbacks import TensorBoard
@@ -26,24 +27,23 @@ from eqprop.training.seeds import config_without_seed, train_seeds, unsupported_
 from eqprop.training.session import create_run, prepare_run, read_run, train_run
 from eqprop.training.signals import Interrupted
 
-__all__ = ["ExecutionOptions", "at_once", "carry_out", "lay_out", "runs_in"]
+__all__ = ["ExecutionOptions", "create_runs", "find_runs", "group_seeds", "train_runs"]
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""Errors of a disk in the middle of a training."""
+NOT_DRAWN = "it is trained, but its figures could not be written"
 
 
 @dataclass(frozen=True)
 class ExecutionOptions:
-    """How a training is carried out; nothing here changes what comes of it.
+    """How a training is executed; none of this changes its results.
 
     Args:
-        device: where to train: "cpu", "cuda" or "cuda:1"; the CPU, or what a resumed run began on, where left out.
-        checkpoint_every: seconds between checkpoints within an epoch; there is one after every epoch in any case.
+        device: device to train on: "cpu", "cuda" or "cuda:1"; default: the CPU, or the device on which a resumed run began.
+        checkpoint_every: seconds between checkpoints within an epoch; there is always one after each epoch.
         tensorboard: also write event files for TensorBoard (needs the extra eqprop[tensorboard]).
-        plots: draw pictures at the end (needs the extra eqprop[plot]).
+        plots: draw figures at the end (needs the extra eqprop[plot]).
     """
 
-    device: str | None = None
+    device: Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help_behavior_hint="")] = None
     checkpoint_every: float = 60.0
     tensorboard: bool = False
     plots: bool = True
@@ -53,233 +53,220 @@ class ExecutionOptions:
             as_device(self.device)
         non_negative("checkpoint_every", self.checkpoint_every)
         if self.tensorboard:
-            TensorBoard(Path())  # says how to install it, now and not after the folders are made
+            TensorBoard(Path())  # raises, before any folder is created, if the package is missing
 
 
-def lay_out(
-    runs: Mapping[str, Run], out: Path | None, name: str, means: ExecutionOptions, processes: Processes = SINGLE_PROCESS
+def create_runs(
+    runs: Mapping[str, Run],
+    out: Path | None,
+    name: str,
+    execution: ExecutionOptions,
+    processes: Processes = SINGLE_PROCESS,
 ) -> Path:
-    """Check the runs, then make a folder for each.
+    """Check the runs, then create a folder for each, and return the folder that holds all of them.
 
     Args:
-        runs: by the folder's name; "." stands for ``out`` itself.
-        out: the folder of all; ``runs/NAME``, or the first of ``runs/NAME-2``, … that is free, if left out.
+        runs: by the name of the folder; "." stands for ``out`` itself.
+        out: folder of all runs; default: the first of ``runs/NAME``, ``runs/NAME-2``, … that does not exist.
         name: see ``out``.
-        means: how they are to be carried out.
-        processes: by which; the first of them makes the folders.
+        execution: how the runs will be executed.
+        processes: the processes that will train; rank 0 creates the folders.
 
     Raises:
-        ValueError, FileNotFoundError, DataError: if a run cannot be carried out; nothing is created then.
-        OSError: if a folder cannot be made or there is something in it; what was made is removed again.
+        ValueError, FileNotFoundError, DataError: if a run cannot be trained; nothing is created then.
+        OSError: if a folder cannot be created or is not empty; whatever was created is removed.
     """
-    device = means.device or "cpu"
+    device = execution.device or "cpu"
     for run in runs.values():
         processes.check_estimator(run.estimator, device)
-    return processes.run_on_rank0(lambda: folders_for(runs, out, name, device, processes))
+    return processes.run_on_rank0(lambda: _create_folders(runs, out, name, device, processes))
 
 
-def folders_for(runs: Mapping[str, Run], out: Path | None, name: str, device: str, processes: Processes) -> Path:
-    """See `lay_out`."""
+def _create_folders(runs: Mapping[str, Run], out: Path | None, name: str, device: str, processes: Processes) -> Path:
     first = next(iter(runs.values()))
     prepare_run(first, device, download_progress(first.data.name))
-    new = out is None or not out.exists()
-    top = claim(name) if out is None else out
-    if not new and top.is_dir() and any(top.iterdir()) and "." not in runs:
-        held = any(top.rglob("config.json"))
-        hint = f"go on with `--resume {top}`, or name" if held else "name"
-        raise FileExistsError(f"{top} is not empty: {hint} another folder")
+    is_new = out is None or not out.exists()
+    top = numbered_folder(name) if out is None else out
+    if not is_new and top.is_dir() and any(top.iterdir()) and "." not in runs:
+        resume = f"go on with `--resume {top}`, or " if any(top.rglob("config.json")) else ""
+        raise FileExistsError(f"{top} is not empty: {resume}name another folder")
     try:
         for part, run in runs.items():
             create_run(run, top / part, device, processes)
     except BaseException as error:
-        if new and not isinstance(error, FileExistsError):
+        if is_new and not isinstance(error, FileExistsError):
             shutil.rmtree(top, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
-            raise Failed(f"{error.filename}: {error.strerror}: make room, or name another folder") from None
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            message = f"{error.filename}: {error.strerror}: make room, or name another folder"
+            raise CommandFailedError(message) from None
         raise
     return top
 
 
-def claim(name: str) -> Path:
-    """A new folder ``runs/NAME``, or ``runs/NAME-2``, …; of several processes each gets its own."""
-    for number in count(1):
-        path = Path("runs", name if number == 1 else f"{name}-{number}")
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            if path.parent.is_dir():
-                continue
-            raise
-        return path
-    raise AssertionError
-
-
-def runs_in(folder: Path) -> list[Path]:
-    """The run folders in a folder, itself included.
+def find_runs(folder: Path) -> list[Path]:
+    """Return the run folders in a folder, itself included.
 
     Raises:
         FileNotFoundError: if there is none.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder: name one that `eqprop train` or `eqprop compare` made")
+        raise FileNotFoundError(f"{folder} is not a folder: name one that `eqprop train` or `eqprop compare` created")
     found = sorted(config.parent for config in folder.rglob("config.json"))
     if not found:
-        raise FileNotFoundError(f"{folder} holds no run: there is no config.json in it")
+        raise FileNotFoundError(f"{folder} contains no run: there is no config.json in it")
     return found
 
 
-def carry_out(
-    groups: Sequence[Sequence[Path]],
-    means: ExecutionOptions,
-    root: str | None,
-    top: Path,
-    processes: Processes = SINGLE_PROCESS,
-) -> None:
-    """Begin or go on with each run that is not finished.
+def group_seeds(folders: Sequence[Path], processes: Processes) -> list[list[Path]]:
+    """Return the folders in groups that are trained as one batched computation, in the order of the first of each.
 
-    Args:
-        groups: folders of runs; those of a group, which differ in their seed, are trained at once.
-        means: how.
-        root: a folder to look for the data in first.
-        top: the folder of all, for what is said.
-        processes: by which.
+    Prints why the seeds of a run are trained one after the other, if they are.
 
     Raises:
-        Diverged: if a training does; those at once with it have come to their end, those after it are not begun.
-        Failed: if the disk is full, or another process is lost.
-        Interrupted: if a signal stopped it.
-        ValueError, OSError: if a folder holds no sound run; no other is begun then.
-    """
-    folders = [folder for group in groups for folder in group]
-    for folder in folders:
-        read_run(folder)  # every one is sound before the first begins
-    done = {folder: RunFolder(folder).is_finished() and len(folders) > 1 for folder in folders}
-    for group in groups:
-        for folder in group:
-            if done[folder]:
-                echo(f"{folder} is finished")
-        if all(done[folder] for folder in group):
-            continue
-        folder = group[0]
-        try:
-            if len(group) > 1:
-                carry_on_at_once(group, means, root, top)
-            else:
-                carry_on(folder, means, root, processes)
-        except KeyboardInterrupt as stop:
-            ended = all(RunFolder(one).is_finished() for one in folders)
-            resume, draw = (
-                f"stopped; go on with `eqprop train --resume {top}`",
-                f"trained; `eqprop plot {top}` draws it",
-            )
-            if processes.is_rank0:
-                sys.stderr.write(f"{draw if ended else resume}\n")
-            raise (stop if isinstance(stop, Interrupted) else Interrupted(signal.SIGINT)) from None
-        except BrokenPipeError:
-            sys.stderr.write(f"standard output has gone; go on with `eqprop train --resume {top}`\n")
-            raise
-        except ProcessLostError as error:
-            again = f"torchrun … -m eqprop train --resume {top}"
-            raise Failed(f"{folder}: {error}\nthe last checkpoint is whole: go on with `{again}`") from None
-        except FloatingPointError as error:
-            raise diverged(folder, error) from None
-    if means.plots and not drawable() and processes.is_rank0:
-        sys.stderr.write("eqprop: no pictures without matplotlib: pip install 'eqprop[plot]'\n")
-
-
-def at_once(folders: Sequence[Path], processes: Processes) -> list[list[Path]]:
-    """Groups of folders that are trained at once, in the order of the first of each; says why seeds of one run are not.
-
-    Raises:
-        ValueError: if a folder holds no sound run.
+        ValueError: if a folder contains no valid run.
     """
     same: dict[str, list[Path]] = {}
     for folder in folders:
         same.setdefault(config_without_seed(read_run(folder)), []).append(folder)
-    found = []
+    groups = []
     for group in same.values():
         run = read_run(group[0])
-        several = "several processes train one seed together" if processes.size > 1 else None
-        reason = (several or unsupported_reason(run)) if len(group) > 1 else None
+        distributed = "several processes train one seed together" if processes.size > 1 else None
+        reason = (distributed or unsupported_reason(run)) if len(group) > 1 else None
         if reason:
             echo(f"{run.name}, {run.method}: one seed after the other: {reason}")
-        found += [[folder] for folder in group] if reason else [group]
-    return found
+        groups += [[folder] for folder in group] if reason else [group]
+    return groups
 
 
-def diverged(folder: Path, error: FloatingPointError) -> Diverged:
-    """What is told of a training that met a number that is not finite."""
-    kept = f"the weights from before are kept: `eqprop evaluate {folder}` tests them"
-    advice = "lower the learning rate (--optimizer.rates), or look at beta and the data"
-    return Diverged(folder, str(error), f"{advice}; {kept}")
+def train_runs(
+    groups: Sequence[Sequence[Path]],
+    execution: ExecutionOptions,
+    root: str | None,
+    top: Path,
+    processes: Processes = SINGLE_PROCESS,
+) -> None:
+    """Start or resume every run that is not finished.
 
-
-def carry_on_at_once(folders: Sequence[Path], means: ExecutionOptions, root: str | None, top: Path) -> None:
-    """Begin or go on with runs that differ in their seed, then draw each.
+    Args:
+        groups: folders of runs; those of a group differ in the seed only and are trained together.
+        execution: how the runs are executed.
+        root: folder to look for the data in first.
+        top: folder that holds all of them, for messages.
+        processes: the processes that train.
 
     Raises:
-        Diverged: if one of them does; the others have come to their end.
+        TrainingDivergedError: if a training diverges; the rest of its group is trained, later groups are not started.
+        CommandFailedError: if the disk is full, or another process is lost.
+        Interrupted: if a signal stopped the training.
+        ValueError, OSError: if a folder contains no valid run; no other run is started then.
     """
-    runs = [read_run(folder) for folder in folders]
-    caution(runs[0])
-    told = reports_of_seeds(runs, folders, tensorboard=means.tensorboard)
-    with room(top, f"`eqprop train --resume {top}`", "the last checkpoints are whole"):
-        outcomes = train_seeds(
-            folders, device=means.device, root=root, callbacks=told, checkpoint_every=means.checkpoint_every
-        )
-    lost = {folder: outcome for folder, outcome in outcomes.items() if isinstance(outcome, FloatingPointError)}
-    for folder in outcomes.keys() - lost.keys() if means.plots and drawable() else ():
-        with room(folder, f"`eqprop plot {folder}`", "it is trained, but its pictures could not be written"):
-            draw_run(folder, means.device, root)
-    for folder, error in [*lost.items()][1:]:
-        echo(f"{folder}: the training diverged: {error}")
-    for folder, error in lost.items():
-        raise diverged(folder, error)
-
-
-def carry_on(folder: Path, means: ExecutionOptions, root: str | None, processes: Processes) -> None:
-    """Begin or go on with one run, then draw it."""
-    run = read_run(folder)
+    folders = [folder for group in groups for folder in group]
+    for folder in folders:
+        read_run(folder)  # all must be valid before the first is trained
+    finished = [folder for folder in folders if len(folders) > 1 and RunFolder(folder).is_finished()]
+    for group in groups:
+        for folder in group:
+            if folder in finished:
+                echo(f"{folder} is finished")
+        if not all(folder in finished for folder in group):
+            _train_group(group, folders, execution, root, top, processes)
     if processes.is_rank0:
-        caution(run)
-    told = reports(run.title, folder, tensorboard=means.tensorboard) if processes.is_rank0 else []
-    with room(folder, f"`eqprop train --resume {folder}`", "the last checkpoint is whole"):
+        can_draw(execution.plots)  # says how to install matplotlib
+
+
+def _train_group(
+    group: Sequence[Path],
+    folders: Sequence[Path],
+    execution: ExecutionOptions,
+    root: str | None,
+    top: Path,
+    processes: Processes,
+) -> None:
+    """Train one group, and say how to go on if it is stopped."""
+    resume = f"eqprop train --resume {top}"
+    try:
+        if len(group) > 1:
+            _train_batched(group, execution, root, top)
+        else:
+            _train_one(group[0], execution, root, processes)
+    except KeyboardInterrupt as stop:
+        if processes.is_rank0 and all(RunFolder(folder).is_finished() for folder in folders):
+            sys.stderr.write(f"all runs are trained; draw their figures with `eqprop plot {top}`\n")
+        elif processes.is_rank0:
+            sys.stderr.write(f"stopped; go on with `{resume}`\n")
+        raise (stop if isinstance(stop, Interrupted) else Interrupted(signal.SIGINT)) from None
+    except BrokenPipeError:
+        sys.stderr.write(f"standard output was closed; go on with `{resume}`\n")
+        raise
+    except ProcessLostError as error:
+        advice = f"the last checkpoint is complete: go on with `torchrun … -m {resume}`"
+        raise CommandFailedError(f"{group[0]}: {error}\n{advice}") from None
+    except FloatingPointError as error:
+        raise _diverged(group[0], error) from None
+
+
+def _diverged(folder: Path, error: FloatingPointError) -> TrainingDivergedError:
+    advice = "lower the learning rate (--optimizer.rates), or check beta and the data"
+    kept = f"the last finite weights are kept: `eqprop evaluate {folder}` tests them"
+    return TrainingDivergedError(folder, str(error), f"{advice}; {kept}")
+
+
+def _train_batched(folders: Sequence[Path], execution: ExecutionOptions, root: str | None, top: Path) -> None:
+    """Train runs that differ in their seed only as one batched computation, then draw each."""
+    runs = [read_run(folder) for folder in folders]
+    _print_notes(runs[0])
+    callbacks = create_seed_callbacks(runs, folders, tensorboard=execution.tensorboard)
+    with report_full_disk(top, f"`eqprop train --resume {top}`", "the last checkpoints are complete"):
+        outcomes = train_seeds(
+            folders,
+            device=execution.device,
+            root=root,
+            callbacks=callbacks,
+            checkpoint_every=execution.checkpoint_every,
+        )
+    diverged = {folder: outcome for folder, outcome in outcomes.items() if isinstance(outcome, FloatingPointError)}
+    for folder in outcomes.keys() - diverged.keys():
+        _draw(folder, execution, root)
+    for folder, error in [*diverged.items()][1:]:
+        echo(f"{folder}: the training diverged: {error}")
+    for folder, error in diverged.items():
+        raise _diverged(folder, error)
+
+
+def _train_one(folder: Path, execution: ExecutionOptions, root: str | None, processes: Processes) -> None:
+    """Train one run, then draw it."""
+    run = read_run(folder)
+    callbacks = []
+    if processes.is_rank0:
+        _print_notes(run)
+        callbacks = create_callbacks(run.title, folder, tensorboard=execution.tensorboard)
+    with report_full_disk(folder, f"`eqprop train --resume {folder}`", "the last checkpoint is complete"):
         train_run(
             folder,
-            device=means.device,
+            device=execution.device,
             root=root,
-            callbacks=told,
-            checkpoint_every=means.checkpoint_every,
+            callbacks=callbacks,
+            checkpoint_every=execution.checkpoint_every,
             processes=processes,
         )
-    if means.plots and drawable() and processes.is_rank0:
-        with room(folder, f"`eqprop plot {folder}`", "it is trained, but its pictures could not be written"):
-            draw_run(folder, means.device, root)
+    if processes.is_rank0:
+        _draw(folder, execution, root)
 
 
-def caution(run: Run) -> None:
-    """Say what is not seen from the options alone."""
-    twin = run.model.dynamics.differentiable_equivalent()
-    if run.estimator.uses_rate_model and twin is not run.model.dynamics:
-        echo(
-            f"{run.method} trains through the network's twin, {twin}, since a spike has no gradient; tests take the spikes"
-        )
-    if pools_spikes(run.model):
-        echo("max and softmax pooling of spikes mislead EP: take --model.dynamics.decode before, or --model.pool avg")
+def _draw(folder: Path, execution: ExecutionOptions, root: str | None) -> None:
+    if execution.plots and drawable():
+        with report_full_disk(folder, f"`eqprop plot {folder}`", NOT_DRAWN):
+            draw_run(folder, execution.device, root)
 
 
-def pools_spikes(model: ModelSpec) -> bool:
-    """Whether a pooling that is not linear is taken of spikes."""
-    pooled = isinstance(model, ConvNet) and model.pool in ("max", "softmax")
-    return pooled and isinstance(model.dynamics, Spiking) and model.dynamics.decode == "after"
-
-
-@contextmanager
-def room(folder: Path, again: str, kept: str) -> Iterator[None]:
-    """A full disk stops a run, and it is said what is kept and how to go on."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise Failed(f"{folder}: {error.strerror}\n{kept}: make room, then {again}") from None
+def _print_notes(run: Run) -> None:
+    """Print what the options alone do not show of a spiking network."""
+    model = run.model
+    rates = model.dynamics.differentiable_equivalent()
+    if run.estimator.uses_rate_model and rates is not model.dynamics:
+        echo(f"{run.method} trains the network of rates, {rates}, since spikes have no gradient; tests use spikes")
+    if isinstance(model, ConvNet) and model.pool in ("max", "softmax"):
+        dynamics = model.dynamics
+        if isinstance(dynamics, Spiking) and dynamics.decode == "after":
+            echo(f"{model.pool} pooling of spikes misleads EP: use --model.dynamics.decode before, or --model.pool avg")

@@ -1,31 +1,41 @@
-"""What a check is about: the first word of ``gdu`` and ``tune`` names a recipe, or the folder of a trained model."""
+"""The first word of ``gdu`` and ``tune``, which names a recipe or a run folder, and the folders that results are written to."""
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from textwrap import fill
 
-from eqprop.cli.errors import Failed, UsageError, unknown
+from eqprop._core.checks import ArgumentError
+from eqprop.cli.errors import UsageError, unknown
 from eqprop.cli.figures import drawable
-from eqprop.cli.runs import NO_ROOM, claim
 from eqprop.models.model import Model
 from eqprop.training import checkpoint
 from eqprop.training.run_folder import RunFolder
 
-__all__ = ["can_draw", "first_word", "makeable", "new_folder", "put_weights", "trained_folder", "vacant", "writing"]
+__all__ = [
+    "can_draw",
+    "check_creatable",
+    "check_folder_name",
+    "check_vacant",
+    "load_weights",
+    "new_folder",
+    "numbered_folder",
+    "split_target",
+    "trained_folder",
+]
 
 
-def first_word(words: list[str], command: str, known: Sequence[str]) -> tuple[str, list[str]]:
-    """The name of a recipe or of a folder, and the rest.
+def split_target(words: list[str], command: str, known: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the name of a recipe or of a run folder, and the remaining words.
 
     Raises:
         UsageError: if there is neither of that name.
         SystemExit: after ``--help``.
     """
     if not words or words[0] in ("-h", "--help"):
-        sys.stdout.write(usage(command, known))
+        sys.stdout.write(_usage(command, known))
         raise SystemExit(0 if words else 2)
     name, rest = words[0], words[1:]
     if name.startswith("-"):
@@ -35,27 +45,26 @@ def first_word(words: list[str], command: str, known: Sequence[str]) -> tuple[st
     return name, rest
 
 
-def usage(command: str, known: Sequence[str]) -> str:
-    """What ``--help`` says before a recipe is named."""
+def _usage(command: str, known: Sequence[str]) -> str:
+    """Return the help that is shown when no recipe is named."""
+    recipes = fill(f"recipes: {', '.join(known)}", 100, break_on_hyphens=False)
     return (
-        f"usage: eqprop {command} RECIPE [OPTIONS]\n       eqprop {command} RUN_FOLDER [OPTIONS]\n\n"
-        + fill(f"recipes: {', '.join(known)}", 100, break_on_hyphens=False)
-        + "\n"
-        "RUN_FOLDER: of a training; its last weights are taken in the place of newly drawn ones\n\n"
+        f"usage: eqprop {command} RECIPE [OPTIONS]\n       eqprop {command} RUN_FOLDER [OPTIONS]\n\n{recipes}\n"
+        "RUN_FOLDER: a trained run; its last weights are used instead of initial ones\n\n"
         f"`eqprop {command} RECIPE --help` lists the options, with that recipe's values\n"
     )
 
 
 def trained_folder(name: str, known: Sequence[str]) -> Path | None:
-    """The folder that a first word names, if it is no recipe."""
+    """Return the run folder that a first word names, or None if it names a recipe."""
     return None if name in known else Path(name)
 
 
-def put_weights(model: Model, folder: Path) -> str:
-    """Give a model the last weights of a run folder, and say which these are.
+def load_weights(model: Model, folder: Path) -> str:
+    """Load the last weights of a run folder into a model, and return which they are.
 
     Raises:
-        ValueError: if they are another model's, or the checkpoint is damaged.
+        ValueError: if they are the weights of another model, or the checkpoint is damaged.
         FileNotFoundError: if there are none yet.
     """
     path = RunFolder(folder).last
@@ -64,65 +73,74 @@ def put_weights(model: Model, folder: Path) -> str:
     return f"trained, epoch {facts['epoch']}"
 
 
-def new_folder(out: Path | None, name: str) -> Path:
-    """A new folder for results: ``runs/NAME`` or the next free number of it, where none is named.
+def numbered_folder(name: str) -> Path:
+    """Create the first of ``runs/NAME``, ``runs/NAME-2``, … that does not exist, also where several processes do so."""
+    for number in count(1):
+        path = Path("runs", name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if path.parent.is_dir():
+                continue
+            raise
+        return path
+    raise AssertionError
+
+
+def check_folder_name(name: str) -> None:
+    """Check the name of a run, after which its folder is called.
 
     Raises:
-        FileExistsError: if there is something in the folder that was named.
-        OSError: if it cannot be made.
+        ArgumentError: if a folder cannot have it.
+    """
+    if name.strip() in ("", ".", "..") or "/" in name or not name.isprintable():
+        raise ArgumentError("name", f"`name` must be a plain name without a /, got {name!r}")
+
+
+def new_folder(out: Path | None, name: str) -> Path:
+    """Return a new folder for results: the one given, else `numbered_folder`.
+
+    Raises:
+        FileExistsError: if the folder is not empty.
+        OSError: if it cannot be created.
     """
     if out is None:
-        return claim(name)
-    vacant(out)
+        return numbered_folder(name)
+    check_vacant(out)
     out.mkdir(parents=True, exist_ok=True)
     return out
 
 
-def vacant(out: Path | None) -> None:
-    """See that nothing is where results are to go, before they are there to be lost.
+def check_vacant(out: Path | None) -> None:
+    """Check, before results are computed, that a folder is empty or can be created.
 
     Raises:
-        FileExistsError: if there is something.
-        OSError: if no folder can be made there.
+        FileExistsError: if it is not empty.
+        OSError: if it cannot be created.
     """
     if out is None:
         return
-    makeable(out)
+    check_creatable(out)
     if out.is_dir() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty: name another folder")
 
 
-def makeable(out: Path) -> None:
-    """See that results can go to a folder: that it is one, or that nothing but its absence is in the way.
+def check_creatable(out: Path) -> None:
+    """Check that a folder exists or can be created.
 
     Raises:
-        FileExistsError, NotADirectoryError, PermissionError: if they cannot.
+        FileExistsError, NotADirectoryError, PermissionError: if not.
     """
     above = next(path for path in (out, *out.parents) if path.is_symlink() or path.exists())
     if not above.is_dir():
         kind = FileExistsError if above == out else NotADirectoryError
-        raise kind(f"{out}: {above} is no folder: name another one")
+        raise kind(f"{out}: {above} is not a folder: name another one")
     if not os.access(above, os.W_OK):
-        raise PermissionError(f"{out}: {above} must not be written to: name another folder")
+        raise PermissionError(f"{out}: {above} is not writable: name another folder")
 
 
 def can_draw(wanted: bool = True) -> bool:
-    """Whether pictures are drawn; where they are wanted and cannot be, it is said how to get them."""
+    """Return whether figures are drawn; prints how to install matplotlib if they are wanted and it is missing."""
     if wanted and not drawable():
         sys.stderr.write("eqprop: no pictures without matplotlib: pip install 'eqprop[plot]'\n")
     return wanted and drawable()
-
-
-@contextmanager
-def writing(folder: Path, again: str = "do it again in another folder") -> Iterator[None]:
-    """Results are written; a full disk is told in a line.
-
-    Raises:
-        Failed: if there is no room.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise Failed(f"{folder}: {error.strerror}: make room, then {again}") from None

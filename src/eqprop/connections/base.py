@@ -1,12 +1,12 @@
 r"""Connections: the terms of the primitive function Phi.
 
-A connection between the activities ``pre`` and ``post`` of two populations contributes ``phi(pre, post)``, one scalar a
-sample, to ``Phi``. The currents that it sends are the partial derivatives of that scalar,
+A connection between the activities ``pre`` and ``post`` of two populations contributes ``phi(pre, post)``, one scalar per sample,
+to ``Phi``. Its currents are the partial derivatives of that scalar,
 
     up = dphi/dpost   (into post)          down = dphi/dpre   (into pre),
 
-so that one set of weights serves both directions, the second by its adjoint. Its contrast is the sum over samples of
-``phi(a) - phi(b)`` between two states; its gradient is the connection's part of the EP estimate.
+so that one set of weights serves both directions, the second one by its adjoint. Its contrast is ``phi(a) - phi(b)`` summed over
+the samples, for two states ``a`` and ``b``; the gradient of the contrast is the connection's part of the EP estimate.
 """
 
 from abc import ABC, abstractmethod
@@ -23,45 +23,55 @@ __all__ = ["Connection", "Ends", "LinearConnection", "PreparedConnection"]
 
 
 class Ends(NamedTuple):
-    """Activities at the two ends of a connection, ``(B, *shape)`` each."""
+    """Activities at the two ends of a connection, each ``(B, *shape)``."""
 
     pre: Tensor
     post: Tensor
 
 
+@dataclass(frozen=True)
 class PreparedConnection(ABC):
-    """A connection made ready for settling: weights in the layout and the scale that the loop wants.
+    """A connection with its weights in the layout and scale that the settling loop needs; returned by `Connection.prepare`.
 
-    Made anew whenever the weights may have changed; differentiable with respect to them.
+    Valid as long as the weights do not change, and differentiable with respect to them. Its methods replace entries of a list
+    ``u`` of currents and read a list ``a`` of activities; both are indexed by population.
+
+    Attributes:
+        pre: number of the lower population; no current flows into it if it is the input, 0.
+        post: number of the upper population.
+        gain_pre: factor of the current into pre.
+        gain_post: factor of the current into post.
     """
 
     pre: int
     post: int
+    gain_pre: float
+    gain_post: float
 
     @abstractmethod
     def add_up(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
-        """Add the scaled current into post for the activities ``a`` to the list ``u``, both by population."""
+        """Add the scaled current into post to ``u[post]``."""
 
     @abstractmethod
     def add_down(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
-        """Add the scaled current into pre; nothing if that is the input."""
+        """Add the scaled current into pre to ``u[pre]``, unless pre is the input."""
 
     def add(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
-        """Add both currents; a wire whose directions share work does it here."""
+        """Add both currents. Override this if the two directions share work."""
         self.add_up(u, a)
         self.add_down(u, a)
 
     def specialize(self, a: Sequence[Tensor]) -> "PreparedConnection":
-        """This wire with what pre alone decides worked out for both ways: as good as itself as long as pre stands still."""
+        """Return a copy specialized for the current activity of pre; valid while that is unchanged."""
         return self
 
     def repeat(self, n: int) -> "PreparedConnection":
-        """This wire for the batch repeated ``n`` times: itself, unless it tells samples apart by their place."""
+        """Return the prepared connection for the batch repeated ``n`` times: ``self`` unless samples are treated differently."""
         return self
 
 
 class Connection(nn.Module, ABC):
-    """A term ``phi(pre, post)`` of Phi. A user's own needs only `phi`; currents are then taken by autograd.
+    """Base class of connections. A subclass needs only `phi`; autograd then computes the currents.
 
     >>> import torch
     >>> class Hadamard(Connection):
@@ -73,40 +83,41 @@ class Connection(nn.Module, ABC):
     """
 
     linear: ClassVar[bool] = False
-    """True promises that `phi` is linear in ``post``: then `up` does not depend on it, and the current of a static
-    input is computed once a batch."""
+    """Whether `phi` is linear in ``post``. Then `up` does not depend on ``post``, and the current of a static input is computed
+    once per batch."""
 
-    multiple: int = 1
-    """Batches must hold a multiple of so many samples; more than 1 only where samples are told apart by their place."""
+    batch_multiple: int = 1
+    """The batch size must be a multiple of this; more than 1 only for connections that treat samples by their position."""
 
     @abstractmethod
     def phi(self, pre: Tensor, post: Tensor) -> Tensor:
-        """The term of Phi: ``(B, *pre_shape), (B, *post_shape) -> (B,)``, each sample on its own."""
+        """Return the term of Phi, ``(B,)``, for ``(B, *pre_shape)`` and ``(B, *post_shape)``; samples must not interact."""
 
     def up(self, pre: Tensor, post: Tensor | None = None) -> Tensor:
-        """Current into post, ``dphi/dpost``: ``(B, *post_shape)``. ``post`` is needed only if phi is not linear in it."""
+        """Return the current into post, ``dphi/dpost``: ``(B, *post_shape)``. ``post`` is needed unless phi is linear in it."""
         if post is None:
             raise ValueError(f"{type(self).__name__} supplies only `phi`: call `up(pre, post)` or `both(pre, post)`")
         return self.both(pre, post)[0]
 
     def down(self, post: Tensor, pre: Tensor | None = None) -> Tensor:
-        """Current into pre, ``dphi/dpre``: ``(B, *pre_shape)``. ``pre`` is needed only if phi is not linear in it."""
+        """Return the current into pre, ``dphi/dpre``: ``(B, *pre_shape)``. ``pre`` is needed unless phi is linear in it."""
         if pre is None:
             raise ValueError(f"{type(self).__name__} supplies only `phi`: call `down(post, pre)` or `both(pre, post)`")
         return self.both(pre, post)[1]
 
     def both(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
-        """``(up, down)``, sharing their work; differentiable where gradients are enabled."""
+        """Return ``(up, down)``, sharing their work; differentiable where gradients are enabled."""
         differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in (pre, post, *self.parameters()))
         with torch.enable_grad():
-            # Two aliases, because the ends of a self-connection are one tensor.
+            # Two aliases, because both ends of a lateral connection are the same tensor.
             ends = [
                 s.view_as(s) if differentiable and s.requires_grad else s.detach().requires_grad_() for s in (pre, post)
             ]
             phi = self.phi(*ends)
             if phi.shape != pre.shape[:1]:
                 raise ValueError(
-                    f"`phi` of {type(self).__name__} must give one scalar a sample, {tuple(pre.shape[:1])}, got {tuple(phi.shape)}"
+                    f"`phi` of {type(self).__name__} must return one scalar per sample, {tuple(pre.shape[:1])}, "
+                    f"got {tuple(phi.shape)}"
                 )
             down, up = torch.autograd.grad(
                 phi.sum(), ends, create_graph=differentiable, allow_unused=True, materialize_grads=True
@@ -114,9 +125,9 @@ class Connection(nn.Module, ABC):
         return up, down
 
     def contrast(self, free: Ends, a: Ends, b: Ends) -> Tensor:
-        """A scalar with the gradient of ``sum over samples of phi(a) - phi(b)``; its value has no meaning.
+        """Return a scalar with the gradient of ``phi(a) - phi(b)``, summed over samples; its value is arbitrary.
 
-        The gradient is that in the parameters and in ``pre`` if this is the same tensor, a static input, in every state.
+        The gradient is with respect to the parameters, and to ``pre`` if this is the same tensor, a static input, in all states.
 
         Args:
             free: ends in the free state, for connections that have no phi.
@@ -126,87 +137,94 @@ class Connection(nn.Module, ABC):
         return (self.phi(*a) - self.phi(*b)).sum()
 
     def offset(self) -> Tensor | None:
-        """The part of the current into post that depends on no activity and that `wire` therefore leaves out."""
+        """Return the part of the current into post that does not depend on the activities, as a bias. `prepare` leaves it out."""
         return None
 
-    def offsets(self, batch: int) -> Tensor | None:
-        """`offset` as it is added to a batch of so many samples: itself, where all have the same."""
+    def batch_offset(self, batch: int) -> Tensor | None:
+        """Return `offset` in a shape that broadcasts to a batch of that size."""
         return self.offset()
 
     def fan_out(self, pre: Sequence[int], post: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """To how many units a unit's activity goes: upwards, of the shape ``pre``, and downwards, of the shape ``post``; float64.
+        """Return how many units each unit's activity reaches: upward, of shape ``pre``, and downward, of shape ``post``; float64.
 
         Raises:
-            ValueError: if it is not known, or not the same in every state.
+            ValueError: if the number is unknown or depends on the state.
         """
         raise ValueError(
             f"{type(self).__name__} does not tell to how many units each unit is joined: give it a `fan_out`"
         )
 
     def check_activation(self, post: Activation) -> None:
-        """Refuse an activation of the upper population with which the dynamics cannot settle; asked where pre relaxes.
+        """Check the activation of the upper population; called where pre relaxes.
 
         Raises:
-            ValueError: if there is a reason.
+            ArgumentError: if the dynamics cannot settle with this activation.
         """
 
     def prepare(self, pre: int, post: int, gains: Sequence[float]) -> PreparedConnection:
-        """This connection, ready to carry currents between the populations ``pre`` and ``post`` in a settling loop.
+        """Prepare the connection for a settling loop.
 
         Args:
             pre: number of the lower population; the input, 0, receives no current.
             post: number of the upper population.
-            gains: by population, what its currents are multiplied with.
+            gains: factors of the currents, by population.
         """
-        return _AnyWire(self, pre, post, gains[pre], gains[post])
+        return _PreparedByAutograd(pre, post, gains[pre], gains[post], self)
 
 
 class LinearConnection(Connection):
-    """A connection linear in its weights and in ``post``, whose weights may be replaced by others on the way down.
+    """A connection that is linear in its weights and in ``post``, and that can send its downward current through other weights.
 
     Attributes:
-        weight: upwards, and downwards unless replaced.
-        bias: of the upper population, or None.
+        weight: weights of both directions, unless the feedback weights are replaced.
+        bias: bias of the upper population, or None.
     """
 
     linear = True
     weight: nn.Parameter
     bias: nn.Parameter | None
 
+    @property
+    def forward_connection(self) -> "LinearConnection":
+        """The connection of the upward current: ``self``."""
+        return self
+
+    def feedback_weight(self) -> nn.Parameter:
+        """Return the weights of the downward current: ``weight``."""
+        return self.weight
+
     @abstractmethod
     def feedback_current(self, feedback: Tensor, post: Tensor, pre: Tensor | None) -> Tensor:
-        """The current into pre through weights ``feedback``, of the shape of ``weight``."""
+        """Return the current into pre through the weights ``feedback``, of the shape of ``weight``."""
 
     @abstractmethod
     def contrast_with_feedback(self, feedback: Tensor, free: Ends, a: Ends, b: Ends) -> Tensor:
-        """The contrast where ``feedback`` are weights of their own: see `eqprop.connections.untied`."""
+        """Return the contrast if ``feedback`` are separate weights: see `eqprop.connections.untied`."""
 
     @abstractmethod
     def prepare_with_feedback(
         self, feedback: Tensor, pre: int, post: int, gains: Sequence[float]
     ) -> PreparedConnection:
-        """The wire whose way down goes through ``feedback``."""
+        """Prepare the connection with the downward current through ``feedback``; otherwise like `prepare`."""
 
     def down(self, post: Tensor, pre: Tensor | None = None) -> Tensor:
-        """The current into pre, in its shape; where ``pre`` is an image it must be given."""
+        """Return the current into pre. ``pre`` gives its shape and is required if it is an image."""
         return self.feedback_current(self.weight, post, pre)
 
     def both(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
-        """``(up, down)``."""
+        """Return ``(up, down)``."""
         return self.up(pre), self.down(post, pre)
 
     def prepare(self, pre: int, post: int, gains: Sequence[float]) -> PreparedConnection:
-        """The wire with one set of weights."""
+        """Prepare the connection with one set of weights for both directions."""
         return self.prepare_with_feedback(self.weight, pre, post, gains)
 
 
 @dataclass(frozen=True)
-class _AnyWire(PreparedConnection):
+class _PreparedByAutograd(PreparedConnection):
+    """Calls the methods of a connection, for connections without an optimized loop."""
+
     connection: Connection
-    pre: int
-    post: int
-    gain_pre: float
-    gain_post: float
 
     def add_up(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
         u[self.post] = torch.add(u[self.post], self.connection.up(a[self.pre], a[self.post]), alpha=self.gain_post)

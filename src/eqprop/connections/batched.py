@@ -1,15 +1,15 @@
-r"""Replicas: several networks of the same graph side by side, each with weights of its own, settled as one.
+r"""Batched connections: several networks with the same graph and different weights, settled as one network.
 
-A batch of the joint network holds one batch of B samples for each of its N replicas, one after the other: sample b of replica r is
-in place ``r B + b``. No term of Phi joins two of them,
+A batch of the batched network contains B samples for each of its N replicas: sample b of replica r has the index ``r B + b``. No
+term of Phi joins two replicas,
 
     Phi(x, s)  =  sum over r of Phi_r(x_r, s_r),
 
-so that the states of each replica, and the gradient in its weights, are those that it has alone; only that a mean over the joint
-batch is over N B samples. The many small steps of a small network cost more than their arithmetic: N replicas share that.
+so that each replica has the same states and the same gradient as alone, except that a mean over the batch is over N B samples. In
+small networks the overhead of a step exceeds its arithmetic; N replicas share the overhead.
 
-The parameters are the replicas' own and not copies: ``.backward()`` through the joint network leaves each gradient where the
-replica's optimizer looks for it.
+The parameters are those of the replicas and not copies: ``.backward()`` writes the gradients where the optimizer of each replica
+reads them.
 """
 
 from collections.abc import Sequence
@@ -20,28 +20,29 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from eqprop.connections.base import Connection, Ends, PreparedConnection
-from eqprop.connections.dense import Dense
+from eqprop._core.checks import ArgumentError
+from eqprop.connections.base import Connection, Ends
+from eqprop.connections.dense import Dense, PreparedDense
 from eqprop.connections.untied import Untied
 
 __all__ = ["BatchedConnection", "is_dense"]
 
 
 class BatchedConnection(Connection):
-    """Dense connections of the same sizes, tied or untied, of which each has its own part of the batch.
+    """Dense connections of equal sizes, tied or untied, each applied to its own part of the batch.
 
     Args:
-        connections: one a replica; held, not copied.
+        connections: one per replica; they are not copied.
 
     Attributes:
-        each: these.
+        replicas: the connections.
 
     Raises:
-        ValueError: if there is none, one is neither a `Dense` nor an `Untied` one of these, or they differ in kind or sizes.
+        ArgumentError: if there is none, if one is neither a `Dense` nor an untied `Dense`, or if they differ in type or size.
 
     >>> import torch
-    >>> both = Replicas([Dense(3, 2), Dense(3, 2)])
-    >>> both.up(torch.ones(8, 3)).shape
+    >>> connection = BatchedConnection([Dense(3, 2), Dense(3, 2)])
+    >>> connection.up(torch.ones(8, 3)).shape
     torch.Size([8, 2])
     """
 
@@ -51,77 +52,79 @@ class BatchedConnection(Connection):
         super().__init__()
         kinds = {(type(c), is_dense(c), *((name, p.shape) for name, p in c.named_parameters())) for c in connections}
         if len(kinds) != 1 or not all(is_dense(c) for c in connections):
-            raise ValueError(
-                f"`connections` must be dense ones, all of one kind and the same sizes, got {connections!r}"
+            raise ArgumentError(
+                "connections",
+                f"`connections` must be dense, all of one type and of the same sizes, got {connections!r}",
             )
-        self.each = nn.ModuleList(connections)
-        self.multiple = len(connections)
+        self.replicas = nn.ModuleList(connections)
+        self.batch_multiple = len(connections)
 
     def phi(self, pre: Tensor, post: Tensor) -> Tensor:
-        """Of each replica's samples by its own weights: ``(N B,)``."""
-        return self._joined("phi", pre, post)
+        """Return the term of Phi of every sample: ``(N B,)``."""
+        return self._concatenate("phi", pre, post)
 
     def up(self, pre: Tensor, post: Tensor | None = None) -> Tensor:
-        """``(N B, n_post)``."""
-        return self._joined("up", pre)
+        """Return the current into post: ``(N B, n_post)``."""
+        return self._concatenate("up", pre)
 
     def down(self, post: Tensor, pre: Tensor | None = None) -> Tensor:
-        """In the shape of ``pre`` if that is given, else ``(N B, n_pre)``."""
-        return self._joined("down", post) if pre is None else self._joined("down", post, pre)
+        """Return the current into pre, in the shape of ``pre`` if that is given, else ``(N B, n_pre)``."""
+        return self._concatenate("down", post) if pre is None else self._concatenate("down", post, pre)
 
     def both(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
-        """``(up, down)``."""
+        """Return ``(up, down)``."""
         return self.up(pre), self.down(post, pre)
 
-    def _joined(self, current: str, *ends: Tensor) -> Tensor:
-        parts = zip(*(end.chunk(self.multiple) for end in ends), strict=True)
-        return torch.cat([getattr(c, current)(*part) for c, part in zip(self.each, parts, strict=True)])
+    def _concatenate(self, method: str, *ends: Tensor) -> Tensor:
+        """Call a method of every replica with its part of the batch, and concatenate the results."""
+        parts = zip(*(end.chunk(self.batch_multiple) for end in ends), strict=True)
+        return torch.cat([getattr(c, method)(*part) for c, part in zip(self.replicas, parts, strict=True)])
 
     def contrast(self, free: Ends, a: Ends, b: Ends) -> Tensor:
-        """The sum of each replica's own, as `Dense` and `Untied` have it, the products of all replicas in one call."""
-        forward, feedback = zip(*(ways(c) for c in self.each), strict=True)
-        biases = [c.offset() for c in self.each]  # type: ignore[operator]
-        step = self._parts(a.post - b.post)
+        """Return the sum of the contrasts of the replicas, with one batched product for all of them."""
+        forward, feedback, biases = self._replica_parameters()
+        step = self._split(a.post - b.post)
         if feedback[0] is not forward[0]:
-            back = pairings(self._parts(free.post), self._parts(a.pre - b.pre), None, *feedback)
-            return back + pairings(step, self._parts(free.pre), step, *forward, *biases)
+            back = _pairings(self._split(free.post), self._split(a.pre - b.pre), None, *feedback)
+            return back + _pairings(step, self._split(free.pre), step, *forward, *biases)
         if a.pre is b.pre:  # a static input
-            return pairings(step, self._parts(a.pre), step, *forward, *biases)
-        left = torch.cat([step, self._parts(b.post)], 1)
-        right = torch.cat([self._parts(a.pre), self._parts(a.pre - b.pre)], 1)
-        return pairings(left, right, step, *forward, *biases)
+            return _pairings(step, self._split(a.pre), step, *forward, *biases)
+        # The product of differences of `eqprop.connections.dense`, one per replica.
+        left = torch.cat([step, self._split(b.post)], 1)
+        right = torch.cat([self._split(a.pre), self._split(a.pre - b.pre)], 1)
+        return _pairings(left, right, step, *forward, *biases)
 
-    def _parts(self, s: Tensor) -> Tensor:
-        """Of each replica, its samples as vectors: ``(N, B, n)``."""
-        return s.reshape(self.multiple, -1, s[0].numel())
+    def _split(self, s: Tensor) -> Tensor:
+        """Return the flattened samples by replica: ``(N, B, n)``."""
+        return s.reshape(self.batch_multiple, -1, s[0].numel())
 
-    def offsets(self, batch: int) -> Tensor | None:
-        """Each replica's bias, for all of its samples: ``(batch, n_post)``."""
-        biases = [c.offset() for c in self.each]  # type: ignore[operator]
-        return None if biases[0] is None else torch.stack(biases).repeat_interleave(batch // self.multiple, 0)
+    def _replica_parameters(self) -> tuple[list[Tensor], list[Tensor], list[Tensor | None]]:
+        """Return forward weights, feedback weights (the same tensors if tied) and biases of the replicas."""
+        replicas: list[Dense | Untied] = list(self.replicas)  # type: ignore[arg-type]
+        forward: list[Tensor] = [c.forward_connection.weight for c in replicas]
+        return forward, [c.feedback_weight() for c in replicas], [c.offset() for c in replicas]
+
+    def batch_offset(self, batch: int) -> Tensor | None:
+        """Return the bias of the replica of each sample: ``(batch, n_post)``."""
+        biases = [bias for bias in self._replica_parameters()[2] if bias is not None]
+        return torch.stack(biases).repeat_interleave(batch // self.batch_multiple, 0) if biases else None
 
     def prepare(self, pre: int, post: int, gains: Sequence[float]) -> "PreparedBatched":
-        """The products of all replicas in one call."""
-        forward, feedback = zip(*(ways(c) for c in self.each), strict=True)
+        """Prepare batched products, one per direction for all replicas."""
+        forward, feedback, _ = self._replica_parameters()
         up = torch.stack(forward)
         down = up if feedback[0] is forward[0] else torch.stack(feedback)
-        return PreparedBatched(up.transpose(1, 2), down, pre, post, gains[pre], gains[post])
+        return PreparedBatched(pre, post, gains[pre], gains[post], up.transpose(1, 2), down)
 
 
 def is_dense(connection: nn.Module) -> bool:
-    """Whether it is a dense connection, tied or untied, and no subclass, which may do anything."""
+    """Return whether a connection is a tied or untied `Dense`. Subclasses do not count: they may override anything."""
     return type(connection) is Dense or (type(connection) is Untied and type(connection.upward) is Dense)
 
 
-def ways(connection: nn.Module) -> tuple[Tensor, Tensor]:
-    """Its weights upwards and downwards."""
-    if isinstance(connection, Untied):
-        return connection.upward.weight, connection.feedback
-    assert isinstance(connection, Dense)
-    return connection.weight, connection.weight
-
-
 class _Pairings(torch.autograd.Function):
+    """Has the value 0 and the gradient of `_pairings`."""
+
     @staticmethod
     def forward(ctx: Any, left: Tensor, right: Tensor, step: Tensor | None, *parameters: Tensor | None) -> Tensor:
         ctx.save_for_backward(left, right, step, *parameters)
@@ -140,44 +143,41 @@ class _Pairings(torch.autograd.Function):
         return None, pull, None, *wanted
 
 
-def pairings(left: Tensor, right: Tensor, step: Tensor | None, *parameters: Tensor | None) -> Tensor:
-    """The sum over replicas of `eqprop.connections.dense.pairing`.
+def _pairings(left: Tensor, right: Tensor, step: Tensor | None, *parameters: Tensor | None) -> Tensor:
+    """Return a scalar with the gradient of ``sum over r of <W_r, left_r^T right_r> + <b_r, sum step_r>``.
 
     Args:
-        left: of each replica, ``(N, B, n_post)``.
-        right: of each replica, ``(N, B, n_pre)``.
-        step: whose sum over samples is the gradient of the biases, ``(N, B, n_post)``; None where there are none.
-        parameters: N weights, then, with a ``step``, N biases, which may be None.
+        left: ``(N, B, n_post)``.
+        right: ``(N, B, n_pre)``.
+        step: ``(N, B, n_post)``, whose sum over samples is the gradient of the biases; None without biases.
+        parameters: N weights and, with a ``step``, N biases, which may be None.
     """
     return _Pairings.apply(left, right, step, *parameters)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
-class PreparedBatched(PreparedConnection):
-    """Right factors of the products of N parts of a batch: up ``(N, n_pre, n_post)``, down ``(N, n_post, n_pre)``."""
-
-    up: Tensor
-    down: Tensor
-    pre: int
-    post: int
-    gain_pre: float
-    gain_post: float
+class PreparedBatched(PreparedDense):
+    """A `PreparedDense` with a leading replica axis: ``up`` is ``(N, n_pre, n_post)``, ``down`` is ``(N, n_post, n_pre)``."""
 
     def add_up(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
-        """Products, addition and gain in one call."""
-        u[self.post] = added(u[self.post], a[self.pre], self.up, self.gain_post)
+        """Add the current into post."""
+        u[self.post] = _batched_addmm(u[self.post], a[self.pre], self.up, self.gain_post)
 
     def add_down(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
-        """Likewise."""
+        """Add the current into pre."""
         if self.pre:
-            u[self.pre] = added(u[self.pre], a[self.post], self.down, self.gain_pre)
+            u[self.pre] = _batched_addmm(u[self.pre], a[self.post], self.down, self.gain_pre)
+
+    def updated(self, free: Ends, a: Ends, b: Ends, sizes: Sequence[float]) -> "PreparedBatched":
+        """Raise NotImplementedError: weights that change within a phase are not batched."""
+        raise NotImplementedError("weights that change within a phase are not supported for batched connections")
 
     def repeat(self, n: int) -> "PreparedBatched":
-        """The replicas follow each other ``n`` times, and so must their weights."""
+        """Return the connection for the repeated batch, in which all replicas occur ``n`` times in sequence."""
         return replace(self, up=self.up.repeat(n, 1, 1), down=self.down.repeat(n, 1, 1))
 
 
-def added(u: Tensor, a: Tensor, weights: Tensor, gain: float) -> Tensor:
-    """``u + gain a W``, each part of the batch by its own ``W``."""
-    n, of_a, of_u = weights.shape
-    return torch.baddbmm(u.reshape(n, -1, of_u), a.reshape(n, -1, of_a), weights, alpha=gain).reshape(u.shape)
+def _batched_addmm(u: Tensor, a: Tensor, weights: Tensor, gain: float) -> Tensor:
+    """Return ``u + gain a W`` with the weights of each sample's replica."""
+    n, n_in, n_out = weights.shape
+    return torch.baddbmm(u.reshape(n, -1, n_out), a.reshape(n, -1, n_in), weights, alpha=gain).reshape(u.shape)

@@ -1,17 +1,19 @@
-r"""Pooling of the image that a convolution gives, and its adjoint at that image.
+r"""Pooling of the image that a convolution computes, and the adjoint of the pooling.
 
-A pooling ``P`` takes the best, or a mean, of each ``size x size`` window of ``z``; rows and columns that fill no window are
-left out. In ``phi = <post, P(z)>`` the current into ``z`` is ``dP/dz^T post``, which depends on ``z`` unless P is linear:
+A pooling ``P`` reduces each ``size x size`` window of ``z`` to its maximum or a mean. Rows and columns that do not fill a window
+are left out. In ``phi = <post, P(z)>`` the current into ``z`` is ``dP/dz^T post``, which depends on ``z`` unless P is linear:
 
-    max        P(z) = max z                                 to the unit that is the largest now
-    average    P(z) = mean z                                evenly; a convolution folds it into its weights, see `Conv2d`
-    softmax    P(z) = sum p z,  p = softmax(z)              p (1 + z - P(z))                     (Laborieux & Zenke 2022)
+    pooling    P(z)                                         dP/dz
+    max        max z                                        1 at the maximum, else 0
+    average    mean z                                       1 / size^2; a convolution folds it into its weights, see `Conv2d`
+    softmax    sum p z,  p = softmax(z)                     p (1 + z - P(z))                     (Laborieux & Zenke 2022)
 
-*Nearest*: means whose way back is plain nearest-neighbor upsampling are ``size^2`` times the adjoint, so that phi is no common
-energy any more. On a chain there still is one, with a weight for each layer: `eqprop.connections.conv`.
+"avg-nearest" is a mean whose feedback is nearest-neighbor upsampling, ``size^2`` times the adjoint. Then phi is no common energy
+of both directions. A chain still has an energy, with one factor per layer: see `eqprop.connections.conv`.
 
-Max pooling is convex. Where the activity above it is at least 0 so is phi in ``z``: moving to where its tangent is largest never
-loses what was gained. With negative activities above, the dynamics chatter between two units and never settle.
+Max pooling is convex. If the activity above is non-negative, phi is convex in ``z`` and never below its tangent, so that a step
+to the maximum of the tangent never decreases phi. With negative activities above, the dynamics alternate between two units and
+never settle.
 """
 
 from abc import ABC, abstractmethod
@@ -22,69 +24,69 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from eqprop._core.checks import one_of, positive_int
+from eqprop._core.checks import ArgumentError, one_of, positive_int
 
-__all__ = ["PAIR", "MaxPool", "NoPool", "Pool", "PoolName", "SoftmaxPool", "check_pooling"]
+__all__ = ["DEFAULT_POOL_SIZE", "MaxPool", "NoPool", "Pool", "PoolName", "SoftmaxPool", "check_pooling"]
 
 PoolName = Literal["max", "avg", "avg-nearest", "softmax"]
 
-PAIR = 2
-"""Height and width of a window, where nothing is said."""
+DEFAULT_POOL_SIZE = 2
+"""Default height and width of a window."""
 
 
 def check_pooling(pool: object, size: object) -> None:
-    """See that a pooling is known, and that windows have a size and something to pool them.
+    """Check the name of a pooling and the size of its windows.
 
     Raises:
-        ValueError: if not.
+        ArgumentError: if the pooling is unknown, the size is not a positive whole number, or a size is given without a pooling.
     """
     one_of("pool", pool, (*get_args(PoolName), None))
-    if positive_int("pool_size", size) != PAIR and pool is None:
-        raise ValueError(f"`pool_size` is {size}, but `pool` is None: leave it out, or name a pooling")
+    if positive_int("pool_size", size) != DEFAULT_POOL_SIZE and pool is None:
+        raise ArgumentError("pool_size", f"`pool_size` is {size}, but `pool` is None: leave it out, or name a pooling")
 
 
 @dataclass(frozen=True)
 class Pool(ABC):
-    """A pooling of ``z``, ``(B, C, H, W)``, by windows of ``size``."""
+    """Base class of poolings of an image ``z``, ``(B, C, H, W)``, in ``size x size`` windows."""
 
     size: int
     fixed: ClassVar[bool] = False
-    """Whether its adjoint is the same at every ``z``."""
+    """Whether the adjoint is the same for every ``z``, that is, the pooling is linear."""
 
     @abstractmethod
     def pool(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """``(P(z), trace)``: the trace is what `spread` wants to know of ``z``."""
+        """Return ``(P(z), trace)``; the trace contains what `unpool` needs to know of ``z``."""
 
     @abstractmethod
-    def spread(self, s: Tensor, trace: Tensor, shape: torch.Size) -> Tensor:
-        """``dP/dz^T s``: from the pooled image's size back to ``shape``, that of ``z``."""
+    def unpool(self, s: Tensor, trace: Tensor, shape: torch.Size) -> Tensor:
+        """Return ``dP/dz^T s``, of the shape of ``z``."""
 
 
 @dataclass(frozen=True)
 class NoPool(Pool):
-    """``P(z) = z``."""
+    """The identity, ``P(z) = z``."""
 
     fixed: ClassVar[bool] = True
 
     def pool(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """``z`` itself."""
+        """Return ``z``."""
         return z, z
 
-    def spread(self, s: Tensor, trace: Tensor, shape: torch.Size) -> Tensor:
-        """``s`` itself."""
+    def unpool(self, s: Tensor, trace: Tensor, shape: torch.Size) -> Tensor:
+        """Return ``s``."""
         return s
 
 
 @dataclass(frozen=True)
 class MaxPool(Pool):
-    """The largest of each window; the first of several."""
+    """The maximum of each window; the first one of equal values."""
 
     def pool(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The maxima, and where they are."""
+        """Return the maxima and their indices."""
         return F.max_pool2d(z, self.size, return_indices=True)
 
-    def spread(self, s: Tensor, trace: Tensor, shape: torch.Size) -> Tensor:
-        """Each value goes to where the maximum was."""
+    def unpool(self, s: Tensor, trace: Tensor, shape: torch.Size) -> Tensor:
+        """Place each value where the maximum of its window was."""
         return F.max_unpool2d(s, trace, (self.size, self.size), output_size=shape[2:])
 
 
@@ -93,20 +95,20 @@ class SoftmaxPool(Pool):
     """The mean of each window, weighted by the softmax of its values."""
 
     def pool(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The means, and the slopes ``p (1 + z - P(z))`` within the windows."""
+        """Return the means and the slopes ``p (1 + z - P(z))``, the latter ``(B, C, h, w, size^2)``."""
         z = self._windows(z)
         p = torch.softmax(z, -1)
         pooled = (p * z).sum(-1)
         return pooled, p * (1 + z - pooled.unsqueeze(-1))
 
-    def spread(self, s: Tensor, trace: Tensor, shape: torch.Size) -> Tensor:
-        """Each value goes to its window, by the slopes."""
+    def unpool(self, s: Tensor, trace: Tensor, shape: torch.Size) -> Tensor:
+        """Multiply the slopes of each window by its value and arrange the windows as an image; units in no window get 0."""
         q = (s.unsqueeze(-1) * trace).unflatten(-1, (self.size, self.size)).permute(0, 1, 2, 4, 3, 5)
         q = q.flatten(4, 5).flatten(2, 3)
         return F.pad(q, (0, shape[3] - q.shape[3], 0, shape[2] - q.shape[2]))
 
     def _windows(self, z: Tensor) -> Tensor:
-        """The values of each window side by side: ``(B, C, h, w, size^2)``."""
+        """Return the values of each window: ``(B, C, h, w, size^2)``."""
         h, w = (n // self.size for n in z.shape[2:])
         z = z[:, :, : h * self.size, : w * self.size].unflatten(3, (w, self.size)).unflatten(2, (h, self.size))
         return z.permute(0, 1, 2, 4, 3, 5).flatten(4)

@@ -1,14 +1,13 @@
-"""Data sets, one file a format. Each loader returns a `Split`: training and test samples as tensors."""
+"""Data sets as tensors: found on disk or downloaded, checked by checksum, normalized, augmented and batched."""
 
-from eqprop.data.augmentation import Augment
-from eqprop.data.batches import Batches, hold_out
+from eqprop.data.augmentation import Augment, Normalize
+from eqprop.data.batches import Batches
 from eqprop.data.digits import load_digits
-from eqprop.data.errors import DataError
-from eqprop.data.listing import Entry, survey
+from eqprop.data.files import DataError
 from eqprop.data.loading import fetch, load
-from eqprop.data.normalize import Normalize
+from eqprop.data.locations import Entry, survey
 from eqprop.data.sources import NAMES, shape_of, sizes
-from eqprop.data.split import Samples, Split
+from eqprop.data.split import Samples, Split, hold_out
 
 __all__ = [
     "NAMES",

@@ -1,4 +1,4 @@
-"""Downloads by HTTPS: the first mirror whose file is the published one, whatever the others send."""
+"""Download files by HTTPS. Mirrors are tried in turn; a content is accepted only if its checksum is right."""
 
 import io
 import tarfile
@@ -6,153 +6,149 @@ import time
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from http.client import HTTPException, HTTPMessage, HTTPResponse
-from typing import IO, TypeAlias, TypeVar
+from typing import IO, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from eqprop.data.errors import DataError
-from eqprop.data.files import checked, gunzip
-from eqprop.data.sources import File, Source, permitted
+from eqprop.data.files import DataError, Progress, check_content, gunzip
+from eqprop.data.sources import File, Source, is_secure
 from eqprop.version import __version__
 
-__all__ = ["Progress", "download"]
-
-Progress: TypeAlias = Callable[[int, int | None], None]
-"""Called with the bytes of one file that have come and with all that will come, or None where the server does not say."""
+__all__ = ["download"]
 
 T = TypeVar("T")
 
 TIMEOUT = 30.0
-"""Seconds that a server may be silent."""
+"""Seconds to wait for data from a server."""
 
 SLOWEST = 1024
-"""Bytes a second that a server must send on average, after its first `TIMEOUT` seconds."""
+"""Minimum average speed, in bytes per second, after the first `TIMEOUT` seconds."""
 
 SLACK = 2**20
-"""Bytes by which a compressed file may be longer than its content."""
+"""Bytes by which a compressed file may exceed the size of its content."""
 
 CHUNK = 2**17
 
 
-class MirrorError(Exception):
-    """One mirror has failed; the next is asked."""
+class _MirrorError(Exception):
+    """A mirror failed; the next one is tried."""
 
 
 def download(
     source: Source, wanted: Sequence[File], progress: Progress | None = None, timeout: float = TIMEOUT
 ) -> Generator[tuple[File, bytes], None, None]:
-    """The wanted files, each in the form in which it is stored, as soon as it has come and was found to be sound.
+    """Download files and yield each, checked and in the form in which it is stored, as soon as it is complete.
 
     Args:
-        source: whose mirrors are asked in turn, for every file anew.
+        source: data set; for each file its mirrors are tried in turn.
         wanted: some of its files.
-        progress: called as bytes come; counts from 0 for every file (for an archive: once, for all files).
-        timeout: seconds that a server may be silent.
+        progress: called as bytes arrive; counts from 0 for every file (for an archive: once, for all files).
+        timeout: seconds to wait for data from a server.
 
     Raises:
-        DataError: if every mirror failed; the text has the reason of each.
+        DataError: if every mirror failed; the message lists the reason for each.
     """
 
     def body(url: str, size: int) -> bytearray:
-        return receive(url, size + SLACK, timeout, progress or (lambda done, total: None))
+        return _receive(url, size + SLACK, timeout, progress or (lambda done, total: None))
 
     if source.archive is None:
         for file in wanted:
             urls = [f"{mirror}/{file.name}.gz" for mirror in source.mirrors]
-            yield file, first(source, urls, lambda url, file=file: packed(body(url, file.size), file))
+            yield file, _try_mirrors(source, urls, lambda url, file=file: _check_gzip(body(url, file.size), file))
     else:
         size = sum(file.size for file in source.files)
-        yield from first(source, source.mirrors, lambda url: members(source, wanted, body(url, size)))
+        yield from _try_mirrors(source, source.mirrors, lambda url: _read_members(source, wanted, body(url, size)))
 
 
-def first(source: Source, urls: Sequence[str], take: Callable[[str], T]) -> T:
-    """What `take` makes of the first address that does not fail."""
+def _try_mirrors(source: Source, urls: Sequence[str], use: Callable[[str], T]) -> T:
+    """Return the result of `use` for the first address that does not fail."""
     failures = []
     for url in urls:
         try:
-            return take(url)
-        except MirrorError as error:
+            return use(url)
+        except _MirrorError as error:
             failures.append(f"{url} {error}")
     raise DataError(
         f"{source.name} could not be downloaded: {'; '.join(failures) or 'it has no mirror'}\n"
-        f"try again later, or `eqprop data fetch {source.name} --via {source.manager}`, "
-        f"or name a folder that holds {source.folder}/ by EQPROP_DATA"
+        f"try again later, or set EQPROP_DATA to a folder that holds {source.folder}/"
     )
 
 
-def packed(body: bytearray, file: File) -> bytes:
-    """A compressed file as it came, if its content is right."""
+def _check_gzip(body: bytearray, file: File) -> bytes:
+    """Return a compressed file unchanged if its content is right."""
     try:
-        checked(gunzip(body, file), file)
+        check_content(gunzip(body, file), file)
     except ValueError as error:
-        raise MirrorError(f"sent another file, {error}") from error
+        raise _MirrorError(f"sent a wrong file: {error}") from error
     return bytes(body)
 
 
-def members(source: Source, wanted: Sequence[File], body: bytearray) -> list[tuple[File, bytes]]:
-    """The wanted files out of a ``.tar.gz``; only members of exactly their names and sizes are read, nothing is unpacked."""
-    left = {f"{source.archive}/{file.name}": file for file in wanted}
+def _read_members(source: Source, wanted: Sequence[File], body: bytearray) -> list[tuple[File, bytes]]:
+    """Read the wanted files from a ``.tar.gz``. Only members of the expected name and size are read, none is written to disk."""
+    remaining = {f"{source.archive}/{file.name}": file for file in wanted}
     limit = sum(file.size for file in source.files) + SLACK
-    taken = []
+    found = []
     try:
         with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as tar:
-            while left and (member := tar.next()) and member.offset < limit:
-                file = left.get(member.name)
+            while remaining and (member := tar.next()) and member.offset < limit:
+                file = remaining.get(member.name)
                 if file and member.isfile() and member.size == file.size and (stream := tar.extractfile(member)):
-                    taken.append((left.pop(member.name), checked(stream.read(), file)))
+                    content = stream.read()
+                    check_content(content, file)
+                    found.append((remaining.pop(member.name), content))
     except (tarfile.TarError, zlib.error, OSError, EOFError, ValueError) as error:
-        raise MirrorError(f"sent a damaged archive, {error}") from error
-    if left:
-        raise MirrorError(f"sent an archive without {', '.join(left)}")
-    return taken
+        raise _MirrorError(f"sent a damaged archive: {error}") from error
+    if remaining:
+        raise _MirrorError(f"sent an archive without {', '.join(remaining)}")
+    return found
 
 
-def receive(url: str, limit: int, timeout: float, progress: Progress) -> bytearray:
-    """All that the server sends, at most `limit` bytes."""
+def _receive(url: str, limit: int, timeout: float, progress: Progress) -> bytearray:
+    """Return what the server sends, at most `limit` bytes."""
     body = bytearray()
-    with connect(url, timeout) as response:
+    with _connect(url, timeout) as response:
         total = response.length
         if total is not None and total > limit:
-            raise MirrorError(f"offers {total} bytes where at most {limit} were expected")
-        for chunk in chunks(response, timeout):
+            raise _MirrorError(f"offers {total} bytes, more than the expected maximum of {limit}")
+        for chunk in _chunks(response, timeout):
             body += chunk
             if len(body) > limit:
-                raise MirrorError(f"sent more than the {limit} bytes that were expected")
+                raise _MirrorError(f"sent more than the expected maximum of {limit} bytes")
             progress(len(body), total)
     if total is not None and len(body) < total:
-        raise MirrorError(f"stopped after {len(body)} of {total} bytes")
+        raise _MirrorError(f"stopped after {len(body)} of {total} bytes")
     return body
 
 
-def connect(url: str, timeout: float) -> HTTPResponse:
-    """The answer to a GET request, after redirections."""
+def _connect(url: str, timeout: float) -> HTTPResponse:
+    """Send a GET request, follow redirections, and return the response."""
     request = Request(url, headers={"User-Agent": f"eqprop/{__version__}"})
     try:
-        return build_opener(Redirections).open(request, timeout=timeout)
+        return build_opener(_SecureRedirectHandler).open(request, timeout=timeout)
     except (OSError, HTTPException, ValueError) as error:
-        raise MirrorError(reason(error, timeout)) from error
+        raise _MirrorError(_reason(error, timeout)) from error
 
 
-def chunks(response: HTTPResponse, timeout: float) -> Iterator[bytes]:
-    """The body, piece by piece."""
-    began, received = time.monotonic(), 0
-    while chunk := next_chunk(response, timeout):
+def _chunks(response: HTTPResponse, timeout: float) -> Iterator[bytes]:
+    """Yield the body as it arrives; raise if it arrives too slowly."""
+    start, received = time.monotonic(), 0
+    while chunk := _read_chunk(response, timeout):
         received += len(chunk)
-        if received < SLOWEST * (time.monotonic() - began - timeout):
-            raise MirrorError(f"sent less than {SLOWEST} bytes a second")
+        if received < SLOWEST * (time.monotonic() - start - timeout):
+            raise _MirrorError(f"sent less than {SLOWEST} bytes a second")
         yield chunk
 
 
-def next_chunk(response: HTTPResponse, timeout: float) -> bytes:
-    """What has come by now; nothing at the end."""
+def _read_chunk(response: HTTPResponse, timeout: float) -> bytes:
     try:
         return response.read1(CHUNK)
     except (OSError, HTTPException, ValueError) as error:
-        raise MirrorError(reason(error, timeout)) from error
+        raise _MirrorError(_reason(error, timeout)) from error
 
 
-def reason(error: Exception, timeout: float) -> str:
-    """One line on why a mirror failed."""
+def _reason(error: Exception, timeout: float) -> str:
+    """Return one line that says why a mirror failed."""
     if isinstance(error, HTTPError):
         error.close()
         return f"HTTP {error.code}"
@@ -163,13 +159,12 @@ def reason(error: Exception, timeout: float) -> str:
     return " ".join(text.split())
 
 
-class Redirections(HTTPRedirectHandler):
-    """A redirection must not leave HTTPS."""
+class _SecureRedirectHandler(HTTPRedirectHandler):
+    """Follow redirections to HTTPS only."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
-        """The request to the new address, if that is permitted."""
-        if not permitted(newurl):
+        if not is_secure(newurl):
             raise URLError(f"redirects to {newurl}, which is not https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -1,38 +1,48 @@
-"""Reading and writing the files of a data set: nothing is taken unchecked, nothing is ever half written."""
+"""Read and write the files of a data set: every content is checked, every write is atomic."""
 
 import hashlib
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from eqprop._core.files import write_atomic
-from eqprop.data.errors import DataError
 from eqprop.data.sources import File, Source
 
-__all__ = ["checked", "gunzip", "locate", "read", "sound", "write"]
+__all__ = ["DataError", "Progress", "check_content", "gunzip", "is_intact", "locate", "read", "write"]
+
+Progress: TypeAlias = Callable[[int, int | None], None]
+"""Called as ``progress(done, total)`` with byte counts of one file; `total` is None if the server does not report it."""
+
+
+class DataError(RuntimeError):
+    """A data file is damaged, or cannot be downloaded, unpacked, read or written."""
 
 
 def locate(source: Source, folder: Path, file: File) -> Path | None:
-    """The file on disk, compressed or not; None if it is not there."""
-    return next((path for name in source.stored(file) if (path := folder / name).is_file()), None)
+    """Return the path of `file` in `folder`, compressed or not; None if it is missing."""
+    return next((path for name in source.stored_names(file) if (path := folder / name).is_file()), None)
 
 
 def read(path: Path, file: File) -> bytes:
-    """The uncompressed content of `path`, which is `file` and nothing else.
+    """Return the uncompressed content of `path` after checking its size and checksum against `file`.
 
     Raises:
-        DataError: if it cannot be read or is damaged.
+        DataError: if the file cannot be read or is damaged.
     """
     try:
         raw = path.read_bytes()
-        return checked(gunzip(raw, file) if path.suffix == ".gz" else raw, file)
+        content = gunzip(raw, file) if path.suffix == ".gz" else raw
+        check_content(content, file)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise DataError(f"{path} is damaged: {error}") from error
+    return content
 
 
-def sound(path: Path, file: File) -> bool:
-    """Whether `read` would return."""
+def is_intact(path: Path, file: File) -> bool:
+    """Return whether `path` can be read and has the expected content."""
     try:
         read(path, file)
     except DataError:
@@ -41,45 +51,46 @@ def sound(path: Path, file: File) -> bool:
 
 
 def gunzip(raw: bytes | bytearray, file: File) -> bytes:
-    """What a ``.gz`` holds; never much more memory is taken than `file` needs.
+    """Decompress a ``.gz`` file.
+
+    At most one byte more than ``file.size`` is decompressed, so a malicious file cannot exhaust the memory.
 
     Raises:
-        ValueError: if it is no gzip, a damaged one, or ends early.
+        ValueError: if `raw` is not a valid gzip file or ends early.
     """
     stream = zlib.decompressobj(wbits=31)
     try:
         content = stream.decompress(raw, file.size + 1)
     except zlib.error as error:
-        raise ValueError(f"it is no sound gzip file ({error})") from error
+        raise ValueError(f"not a valid gzip file ({error})") from error
     if len(content) <= file.size and not stream.eof:
         raise ValueError(f"the gzip file ends early, after {len(content)} of {file.size} bytes of content")
     return content
 
 
-def checked(content: bytes, file: File) -> bytes:
-    """The content itself, if it is that of `file`.
+def check_content(content: bytes, file: File) -> None:
+    """Check the size and SHA-256 of an uncompressed content.
 
     Raises:
-        ValueError: if it is not.
+        ValueError: if one of them differs from that of `file`.
     """
     if len(content) != file.size:
         got = f"{len(content)}" if len(content) < file.size else f"more than {file.size}"
         raise ValueError(f"its content must be {file.size} bytes, got {got}")
     if (found := hashlib.sha256(content).hexdigest()) != file.sha256:
-        raise ValueError(f"its content has SHA-256 {found[:12]}…, not {file.sha256[:12]}…")
-    return content
+        raise ValueError(f"its content must have SHA-256 {file.sha256[:12]}…, got {found[:12]}…")
 
 
 def write(path: Path, content: bytes) -> None:
-    """Put a file in place in one step: whoever looks sees the old file or the new one, also after a crash.
+    """Write a file atomically and create its folder: after a crash the old or the new content is there.
 
     Raises:
-        DataError: if it cannot be written.
+        DataError: if the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, content)
     except OSError as error:
         raise DataError(
-            f"{path} cannot be written: {error.strerror or error}\nname another folder by EQPROP_DATA, or make room there"
+            f"{path} cannot be written: {error.strerror or error}\nfree some space, or set EQPROP_DATA to another folder"
         ) from error

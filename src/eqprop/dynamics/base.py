@@ -1,19 +1,8 @@
-r"""Dynamics: how the populations of a network move, one step at a time.
+r"""Dynamics: one step of the state of a network.
 
-*Prototypical* (Ernoult et al. 2019, section 4.1): discrete time, activities ``s`` themselves are the state, raw input ``x``,
-
-    s_{t+1} = rho(u) + f      (nudge "outside": the paper's)      or      s_{t+1} = rho(u + f)      (nudge "inside"),
-
-with ``u = dPhi/ds`` at ``s_t`` and the force ``f = -beta dC/ds^L`` at ``s_t``, on the output alone. With the inside nudge EP
-equals BPTT as beta -> 0. With the outside nudge it keeps a finite distance: the force skips ``rho'``.
-
-*Energy-based*: Euler steps of ``ds/dt = -dE/ds - beta dC/ds``, ``E = 1/2 |s|^2 - Phi(rho(x), rho(s))``,
-
-    s_{t+1} = s_t + dt (-s_t + rho'(s_t) u + f),        optionally clamped to [0, 1],
-
-with ``u`` computed from the activities ``rho(x)`` and ``rho(s_t)``.
-
-A dynamics is a frozen choice: state goes in and comes out. Only it knows what drives the network.
+A dynamics is a frozen object without state: a step takes a state and returns the next one. The dynamics alone decides what drives
+the network: the input itself, its activity ``rho(x)``, or spikes. The dynamics of Ernoult et al. (2019) are derived in
+`eqprop.dynamics.prototypical` and `eqprop.dynamics.energy`, spiking ones in `eqprop.spiking.dynamics`.
 """
 
 from abc import ABC, abstractmethod
@@ -29,21 +18,21 @@ from eqprop.network import Activities, Drive, Network
 __all__ = ["BlockDynamics", "Duality", "Dynamics", "Force", "zero_state"]
 
 Force: TypeAlias = Callable[[Tensor], Tensor]
-"""From the output population's state ``(B, *shape)`` to the force on it, same shape."""
+"""A function of the output population's state ``(B, *shape)`` that returns the force on it, of the same shape."""
 
 
 class Duality(NamedTuple):
-    """How a nudged step answers to a step of backpropagation through time, near a steady state.
+    """The relation between nudged steps of EP and steps of BPTT near a steady state.
 
-    With ``J = dF/ds`` the Jacobian of a step, BPTT multiplies by ``J^T`` and EP by ``J``. Where the dynamics descend Phi there is a
-    diagonal ``D`` such that ``J D`` is symmetric; if the nudge enters through ``D`` too, the increments of EP are minus
-    ``D dL/ds``, step by step (Ernoult et al. 2019, theorem 1, where D = 1).
+    Let ``J = dF/ds`` be the Jacobian of a step. BPTT multiplies by ``J^T``, a nudged phase of EP by ``J``. If the dynamics
+    descend an energy there is a diagonal matrix ``D`` such that ``J D`` is symmetric. If the nudge is multiplied by ``D`` too,
+    the increments of EP equal minus ``D dL/ds`` at every step (Ernoult et al. 2019, theorem 1, for ``D = 1``).
 
     Attributes:
-        dt: duration of a step; increments of the state are ``(s_{t+1} - s_t) / (beta dt)``.
-        slopes: the diagonal of ``D``, ``(B, *shape)`` a relaxing population.
-        through: whether the nudge enters through ``D``. If not, increments are compared with ``dL/ds``, and keep a distance to it
-            wherever ``D`` is not 1 at the output.
+        dt: duration of a step; the increments of the state are ``(s_{t+1} - s_t) / (beta dt)``.
+        slopes: diagonal of ``D``, one tensor ``(B, *shape)`` per relaxing population.
+        through: whether the nudge is multiplied by ``D``. If not, increments are compared with ``dL/ds`` and differ from it unless
+            ``D`` is 1 at the output.
     """
 
     dt: float
@@ -52,86 +41,104 @@ class Duality(NamedTuple):
 
 
 class Dynamics(ABC):
-    """What a settling loop asks of a dynamics; every method is pure."""
+    """Base class of dynamics. No method changes its arguments."""
 
     spiking: ClassVar[bool] = False
-    """Whether units exchange spikes. The gradient is then that of `differentiable_equivalent`."""
+    """Whether units exchange spikes. Gradients then come from `differentiable_equivalent`."""
 
     static_input: ClassVar[bool] = True
-    """Whether the current that the input causes stands still as long as the weights do."""
+    """Whether the current of the input is constant during a phase, as long as the weights are."""
 
     supports_acceleration: ClassVar[bool] = False
-    """Whether the state is the units alone and a step a fixed map of them, so that an acceleration may mix states."""
+    """Whether the state consists of the units only and a step is a deterministic map of it, as Anderson acceleration needs."""
 
     @abstractmethod
     def encode(self, network: Network, x: Tensor) -> Tensor:
-        """The input population's activity for the input ``x``: ``(B, *shape)``."""
+        """Return the activity of the input population for the input ``x``: ``(B, *shape)``."""
 
     @abstractmethod
     def prepare(self, network: Network, x: Tensor) -> Drive:
-        """What is constant while the input is ``x`` and the weights stay; once a batch."""
+        """Compute what stays constant for a batch; call again when the weights or ``x`` have changed."""
 
     @abstractmethod
     def init(self, network: Network, x: Tensor) -> State:
-        """The state in which a free phase starts."""
+        """Return the state in which a free phase starts."""
 
     @abstractmethod
     def step(self, network: Network, state: State, drive: Drive, force: Force | None = None) -> State:
-        """The next state. ``force`` is evaluated at the old one. Differentiable in state, drive and weights."""
+        """Return the next state, differentiable with respect to state, drive and weights.
+
+        Args:
+            network: network whose state it is.
+            state: current state.
+            drive: drive of `prepare`.
+            force: force on the output population, evaluated at the current state; None in a free phase.
+        """
 
     @abstractmethod
     def activity(self, network: Network, state: State) -> Activities:
-        """Activities of the relaxing populations, as Phi takes them."""
+        """Return the activities of the relaxing populations, the arguments of Phi."""
 
     def units(self, state: State) -> Units:
-        """One tensor a relaxing population: what costs read, forces act on and residuals compare. The state itself, for most."""
+        """Return one tensor per relaxing population, on which costs, forces and residuals act; the state itself by default."""
         return state
 
     def project(self, network: Network, state: State) -> State:
-        """A state that mixes others, put back where steps may set out from: as it is, for some."""
+        """Return a linear combination of states projected onto the states that a step accepts; unchanged by default."""
         return state
 
     def differentiable_equivalent(self) -> "Dynamics":
-        """Dynamics whose steps have a gradient, with the same units at rest: these themselves, for most."""
+        """Return dynamics with differentiable steps and the same steady states; ``self`` by default."""
         return self
 
-    def check_network(self, network: Network) -> None:  # noqa: B027 - most move any network
-        """Refuse a network that these dynamics cannot move.
+    def check_network(self, network: Network) -> None:  # noqa: B027 - most support any network
+        """Check that these dynamics support a network; called when a `Model` is built.
 
         Raises:
-            ValueError: if there is a reason.
+            ValueError: if they do not support it.
         """
 
     def batching_unsupported_reason(self) -> str | None:
-        """Return why several networks cannot take their steps in one batch, or None where they can.
+        """Return why several networks cannot take their steps in one batch, or None if they can.
 
-        The default is to refuse: a subclass may draw random numbers, which would depend on the other networks.
+        By default they cannot: a subclass may draw random numbers, which would then depend on the other networks.
         """
         return f"{type(self).__name__} dynamics may draw at random"
 
     @abstractmethod
     def energy(self, network: Network, state: State, x: Tensor) -> Tensor:
-        """The energy that the free dynamics descend: ``(B,)``."""
+        """Return the energy that the free dynamics descend: ``(B,)``."""
 
     @abstractmethod
     def duality(self, network: Network, state: State, drive: Drive) -> Duality:
-        """How a step from ``state`` answers to a step of backpropagation through time."""
+        """Return the relation between EP and BPTT for a step from ``state``."""
 
-    @abstractmethod
-    def check_beta(self, beta: float) -> None:
-        """Refuse, or warn of, a nudging strength that these dynamics do not bear."""
+    def check_beta(self, beta: float) -> None:  # noqa: B027 - most allow any strength
+        """Check a nudging strength; any is allowed by default. Warn if the nudged phase settles slowly.
+
+        Raises:
+            ArgumentError: if the dynamics are unstable at this ``beta``.
+        """
 
 
 class BlockDynamics(Dynamics):
-    """Dynamics whose populations can move by groups, while the others stand still: what asynchronous schedules ask for."""
+    """Base class of dynamics that can update some populations while the others keep their state, as asynchronous schedules need."""
 
     @abstractmethod
     def step_group(
         self, network: Network, state: State, drive: Drive, group: Sequence[int], force: Force | None = None
     ) -> State:
-        """The state after a step of the populations ``group`` alone, by number; no edge joins two of them. Else as `step`."""
+        """Return the state after a step of some populations; otherwise like `step`.
+
+        Args:
+            network: network whose state it is.
+            state: current state.
+            drive: drive of `prepare`.
+            group: numbers of the populations to update; no edge may join two of them.
+            force: force on the output population.
+        """
 
 
 def zero_state(network: Network, x: Tensor) -> Units:
-    """The zero state for the batch of ``x``."""
+    """Return the zero state for the batch of ``x``."""
     return tuple(channels_last(x.new_zeros(x.shape[0], *p.shape)) for p in network.relaxing)

@@ -1,4 +1,13 @@
-r"""Energy-based dynamics."""
+r"""Energy-based dynamics: gradient descent on an energy in continuous time.
+
+The dynamics ``ds/dt = -dE/ds - beta dC/ds`` with ``E = 1/2 |s|^2 - Phi(rho(x), rho(s))`` (Ernoult et al. 2019, section 3) are
+discretized by Euler steps of size dt. With ``u = dPhi/d rho(s)``, computed from the activities ``rho(x)`` and ``rho(s_t)``, a
+step is
+
+    s_{t+1} = s_t + dt (-s_t + rho'(s_t) u + f),        optionally clamped to [0, 1],
+
+with the force ``f = -beta dC/ds^L`` at ``s_t`` on the output population. EP equals BPTT as ``beta -> 0`` (theorem 1 with D = 1).
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import positive
+from eqprop._core.checks import ArgumentError, positive
 from eqprop._core.state import State
 from eqprop.dynamics.base import Duality, Dynamics, Force, zero_state
 from eqprop.network import Activities, Drive, Network
@@ -16,16 +25,16 @@ __all__ = ["EnergyDescent"]
 
 @dataclass(frozen=True)
 class EnergyDescent(Dynamics):
-    """Euler steps down the energy ``E = 1/2 |s|^2 - Phi(rho(x), rho(s))`` (Ernoult et al. 2019, section 3; Scellier 2017).
+    """Euler steps down the energy ``E = 1/2 |s|^2 - Phi(rho(x), rho(s))`` (Ernoult et al. 2019, section 3; Scellier & Bengio 2017).
 
     Args:
-        dt: step size, in units of the membrane time constant, in (0, 1].
-        clamp: keep every state within [0, 1], as training does; the theorem's figures do not.
-        output_derivative: False leaves ``rho'(s^L)`` out of the output's current, as the code of the paper does; the
-            dynamics then descend no energy, and EP's match with BPTT is approximate.
+        dt: step size in units of the membrane time constant, in (0, 1].
+        clamp: clamp every state to [0, 1], as the paper does in training but not in the figures of the theorem.
+        output_derivative: False omits ``rho'(s^L)`` from the current into the output, as the code of the paper does. The dynamics
+            then descend no energy, and EP matches BPTT only approximately.
 
     Raises:
-        ValueError: if ``dt`` is not within (0, 1].
+        ArgumentError: if ``dt`` is not in (0, 1].
 
     >>> EnergyDescent(dt=0.1).clamp
     True
@@ -38,54 +47,52 @@ class EnergyDescent(Dynamics):
 
     def __post_init__(self) -> None:
         if positive("dt", self.dt) > 1:
-            raise ValueError(f"`dt` must be at most 1, got {self.dt!r}: larger Euler steps overshoot")
+            raise ArgumentError("dt", f"`dt` must be at most 1, got {self.dt!r}: larger Euler steps overshoot")
 
     def encode(self, network: Network, x: Tensor) -> Tensor:
-        """``rho(x)``, by the activation of population 0."""
+        """Return ``rho(x)`` with the activation of population 0."""
         return network.populations[0].activation.rho(x)
 
     def prepare(self, network: Network, x: Tensor) -> Drive:
-        """The currents of ``rho(x)``."""
+        """Compute the currents of ``rho(x)`` and the biases."""
         return network.prepare(self.encode(network, x))
 
     def init(self, network: Network, x: Tensor) -> State:
-        """Zero."""
+        """Return the zero state."""
         return zero_state(network, x)
 
     def step(self, network: Network, state: State, drive: Drive, force: Force | None = None) -> State:
-        """``s + dt (-s + rho'(s) u + f)``, clamped if so chosen."""
+        """Return ``s + dt (-s + rho'(s) u + f)``, clamped to [0, 1] if ``clamp`` is set."""
         activity = self.activity(network, state)
-        pull = drive.currents(activity)
-        last = len(pull) - 1
+        # `target` is rho'(s) u + f, so that the step is an interpolation from s toward it.
+        target = drive.currents(activity)
+        last = len(target) - 1
         for n, (p, s, r) in enumerate(zip(network.relaxing, state, activity, strict=True)):
             if n < last or self.output_derivative:
-                pull[n] = p.activation.derivative(s, r) * pull[n]
+                target[n] = p.activation.derivative(s, r) * target[n]
         if force is not None:
-            pull[last] = pull[last] + force(state[last])
-        moved = (torch.lerp(s, p, self.dt) for s, p in zip(state, pull, strict=True))
-        return tuple(s.clamp(0, 1) for s in moved) if self.clamp else tuple(moved)
+            target[last] = target[last] + force(state[last])
+        after = tuple(torch.lerp(s, goal, self.dt) for s, goal in zip(state, target, strict=True))
+        return self.project(network, after)
 
     def project(self, network: Network, state: State) -> State:
-        """Clamped, if so chosen."""
+        """Return the state clamped to [0, 1] if ``clamp`` is set."""
         return tuple(s.clamp(0, 1) for s in state) if self.clamp else state
 
     def activity(self, network: Network, state: State) -> Activities:
-        """``rho(s)``."""
+        """Return ``rho(s)``."""
         return tuple(p.activation.rho(s) for p, s in zip(network.relaxing, state, strict=True))
 
     def batching_unsupported_reason(self) -> str | None:
-        """Return None: a step draws nothing. A subclass is refused until it says otherwise."""
+        """Return None, but the reason of the base class for a subclass."""
         return None if type(self) is EnergyDescent else super().batching_unsupported_reason()
 
     def energy(self, network: Network, state: State, x: Tensor) -> Tensor:
-        """``1/2 |s|^2 - Phi(rho(x), rho(s))``: ``(B,)``."""
+        """Return ``1/2 |s|^2 - Phi(rho(x), rho(s))``: ``(B,)``."""
         phi = network.phi(self.encode(network, x), self.activity(network, state))
         squares = torch.stack([s.square().flatten(1).sum(1) for s in state])
         return squares.sum(0) / 2 - phi
 
     def duality(self, network: Network, state: State, drive: Drive) -> Duality:
-        """``D = 1``."""
+        """Return the relation to BPTT with ``D = 1``."""
         return Duality(self.dt, tuple(torch.ones_like(s) for s in state), through=True)
-
-    def check_beta(self, beta: float) -> None:
-        """Every strength is borne."""

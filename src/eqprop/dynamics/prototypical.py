@@ -1,15 +1,24 @@
-r"""Prototypical dynamics."""
+r"""Prototypical dynamics: the activities are updated synchronously in discrete time.
+
+The activities ``s`` are the state and the input is the raw ``x`` (Ernoult et al. 2019, section 4.1). With ``u = dPhi/ds`` and the
+force ``f = -beta dC/ds^L`` on the output population, both at ``s_t``, a step is
+
+    s_{t+1} = rho(u) + f      (nudge "outside", as in the paper)      or      s_{t+1} = rho(u + f)      (nudge "inside").
+
+With the inside nudge EP equals BPTT as ``beta -> 0``. With the outside nudge it keeps a finite distance, since the force is not
+multiplied by ``rho'``. Steady states are stationary points of ``E(s) = sum G(s) - Phi(x, s)`` with ``G' = rho^{-1}``.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
-from warnings import warn
 
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import one_of
+from eqprop._core.checks import ArgumentError, one_of
 from eqprop._core.state import State
+from eqprop._core.warn import warn_user
 from eqprop.dynamics.base import BlockDynamics, Duality, Force, zero_state
 from eqprop.network import Activities, Drive, Network
 
@@ -18,15 +27,15 @@ __all__ = ["Prototypical"]
 
 @dataclass(frozen=True)
 class Prototypical(BlockDynamics):
-    """``s <- rho(dPhi/ds)`` in discrete time (Ernoult et al. 2019, eq. 13).
+    """The discrete-time dynamics ``s <- rho(dPhi/ds)`` (Ernoult et al. 2019, eq. 13).
 
     Args:
-        nudge: "outside" adds the force to the activity, ``rho(u) + f``, as the paper does. It is a self-feedback of
-            -beta: unstable for ``|beta| >= 1``, sluggish above 0.6, and EP keeps a finite distance to BPTT. "inside" adds
-            it to the pre-activation, ``rho(u + f)``: the better estimator.
+        nudge: "outside" adds the force to the activity, ``rho(u) + f``, as the paper does. This is a self-feedback of -beta: it is
+            unstable for ``|beta| >= 1``, settles slowly above 0.6, and EP keeps a finite distance to BPTT. "inside" adds the force
+            to the pre-activation, ``rho(u + f)``, and gives the better estimate.
 
     Raises:
-        ValueError: if ``nudge`` is neither.
+        ArgumentError: if ``nudge`` is neither "outside" nor "inside".
 
     >>> Prototypical(nudge="inside")
     Prototypical(nudge='inside')
@@ -39,20 +48,20 @@ class Prototypical(BlockDynamics):
         one_of("nudge", self.nudge, ("outside", "inside"))
 
     def encode(self, network: Network, x: Tensor) -> Tensor:
-        """The raw input."""
+        """Return the raw input."""
         return x
 
     def prepare(self, network: Network, x: Tensor) -> Drive:
-        """Currents come out as ``gain * u + shift``, ready for the activation's `unit`."""
+        """Compute a drive whose currents are ``gain * u + shift``, the argument of the activation's ``unit``."""
         rho = [p.activation for p in network.relaxing]
         return network.prepare(x, [r.gain for r in rho], [r.shift for r in rho])
 
     def init(self, network: Network, x: Tensor) -> State:
-        """Zero."""
+        """Return the zero state."""
         return zero_state(network, x)
 
     def step(self, network: Network, state: State, drive: Drive, force: Force | None = None) -> State:
-        """``rho(u) + f`` or ``rho(u + f)``."""
+        """Return ``rho(u) + f`` or ``rho(u + f)``."""
         v = drive.currents(state)
         if force is not None and self.nudge == "inside":
             v[-1] = torch.add(v[-1], force(state[-1]), alpha=network.relaxing[-1].activation.gain)
@@ -64,35 +73,38 @@ class Prototypical(BlockDynamics):
     def step_group(
         self, network: Network, state: State, drive: Drive, group: Sequence[int], force: Force | None = None
     ) -> State:
-        """``rho(u)`` in the group, with the force at the old output where that is in it.
+        """Return the state with ``rho(u)`` in the populations of ``group``, plus the force if the output is one of them.
 
-        Without a force it is the minimum of the energy over these units.
+        Without a force, this is the minimum of the energy over the units of the group.
         """
-        moved, out = list(state), len(state)
+        after, output = list(state), len(state)
         for n, v in zip(group, drive.currents_into(group, state), strict=True):
             rho = network.relaxing[n - 1].activation
-            pull = force(state[-1]) if force is not None and n == out else None
-            if pull is not None and self.nudge == "inside":
-                v = torch.add(v, pull, alpha=rho.gain)
+            f = force(state[-1]) if force is not None and n == output else None
+            if f is not None and self.nudge == "inside":
+                v = torch.add(v, f, alpha=rho.gain)
             s = rho.apply_inplace(v)
-            moved[n - 1] = s + pull if pull is not None and self.nudge == "outside" else s
-        return tuple(moved)
+            after[n - 1] = s + f if f is not None and self.nudge == "outside" else s
+        return tuple(after)
 
     def project(self, network: Network, state: State) -> State:
-        """No unit below the least activity of its kind, as max pooling demands; the output, which may be nudged there, as it is."""
+        """Return the state clamped to the lower bounds of the activations, as max pooling needs.
+
+        The output is not clamped: an outside nudge may move it below its bound.
+        """
         low = [p.activation.lowest for p in network.relaxing[:-1]]
         return tuple(s if r == float("-inf") else s.clamp(min=r) for s, r in zip(state, low, strict=False)) + state[-1:]
 
     def activity(self, network: Network, state: State) -> Activities:
-        """The state itself."""
+        """Return the state itself."""
         return state
 
     def batching_unsupported_reason(self) -> str | None:
-        """Return None: a step draws nothing. A subclass is refused until it says otherwise."""
+        """Return None, but the reason of the base class for a subclass."""
         return None if type(self) is Prototypical else super().batching_unsupported_reason()
 
     def energy(self, network: Network, state: State, x: Tensor) -> Tensor:
-        """``sum G(s) - Phi(x, s)`` with ``G' = rho^{-1}``: ``(B,)``. Steady states within the range of rho are stationary.
+        """Return ``sum G(s) - Phi(x, s)`` with ``G' = rho^{-1}``: ``(B,)``; stationary at steady states in the range of rho.
 
         Raises:
             ValueError: if an activation has no potential ``G``.
@@ -101,24 +113,28 @@ class Prototypical(BlockDynamics):
         for p, s in zip(network.relaxing, state, strict=True):
             if p.activation.potential is None:
                 raise ValueError(
-                    f"{p.activation!r} has no `potential`, so these dynamics have no known energy: give it one"
+                    f"{p.activation!r} has no `potential`, so the energy of these dynamics is not known: give it one"
                 )
             total = total + p.activation.potential(s).flatten(1).sum(1)
         return total
 
     def duality(self, network: Network, state: State, drive: Drive) -> Duality:
-        """``D = rho'(u)``: against ``dL/du`` if nudged inside, against ``dL/ds`` outside, as in the paper."""
+        """Return the relation to BPTT with ``D = rho'(u)``: to ``dL/du`` for the inside nudge, to ``dL/ds`` for the outside one."""
         rho = [p.activation for p in network.relaxing]
         u = [(v - r.shift) / r.gain for r, v in zip(rho, drive.currents(state), strict=True)]
         slopes = tuple(r.derivative(u_n) for r, u_n in zip(rho, u, strict=True))
         return Duality(1.0, slopes, through=self.nudge == "inside" or bool((slopes[-1] == 1).all()))
 
     def check_beta(self, beta: float) -> None:
-        """Outside nudges are refused at ``|beta| >= 1`` and warned of above 0.6."""
+        """Reject an outside nudge with ``|beta| >= 1`` and warn of one above 0.6.
+
+        Raises:
+            ArgumentError: if the outside nudge is unstable at this ``beta``.
+        """
         if self.nudge == "inside" or abs(beta) <= 0.6:
             return
         reason = f"the outside nudge feeds the output back to itself with strength -beta: with `beta` = {beta!r} it"
         remedy = 'take a smaller one, or `Prototypical(nudge="inside")`'
         if abs(beta) >= 1:
-            raise ValueError(f"{reason} cannot settle; {remedy}")
-        warn(f"{reason} settles slowly; {remedy}", stacklevel=3)
+            raise ArgumentError("beta", f"{reason} cannot settle; {remedy}")
+        warn_user(f"{reason} settles slowly; {remedy}")

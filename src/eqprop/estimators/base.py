@@ -8,7 +8,7 @@ estimate.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeAlias
 from warnings import warn
 
 import torch
@@ -18,10 +18,13 @@ from torch.optim import Optimizer
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Settle, Solution
 
-__all__ = ["Estimator", "EstimatorBase", "FreePhaseCallback", "as_loss", "bind_estimator"]
+__all__ = ["Estimator", "EstimatorBase", "FreePhaseCallback", "OnFreePhase", "as_loss", "bind_estimator"]
 
 FreePhaseCallback = Callable[[Solution], object]
 """Called with the solution of the free phase, for errors, residuals and steps in a log; no gradient is recorded."""
+
+OnFreePhase: TypeAlias = FreePhaseCallback | None
+"""The argument ``on_free_phase``; nothing is called for None."""
 
 
 class Estimator(Protocol):
@@ -33,7 +36,7 @@ class Estimator(Protocol):
         x: Tensor,
         y: Tensor,
         *,
-        on_free_phase: FreePhaseCallback | None = None,
+        on_free_phase: OnFreePhase = None,
         generator: Generator | None = None,
     ) -> Iterator[Tensor]:
         """Yield the losses of one batch.
@@ -99,9 +102,9 @@ class EstimatorBase(ABC):
         x: Tensor,
         y: Tensor,
         *,
-        on_free_phase: FreePhaseCallback | None = None,
+        on_free_phase: OnFreePhase = None,
         generator: Generator | None = None,
-        watch: FreePhaseCallback | None = None,
+        watch: OnFreePhase = None,
     ) -> Iterator[Tensor]:
         """Yield the losses of one batch; arguments as of `Estimator`. ``watch`` is the deprecated name of ``on_free_phase``."""
         if watch is not None:
@@ -114,7 +117,7 @@ class EstimatorBase(ABC):
 
     @abstractmethod
     def _losses(
-        self, model: Model, x: Tensor, y: Tensor, on_free_phase: FreePhaseCallback | None, generator: Generator | None
+        self, model: Model, x: Tensor, y: Tensor, on_free_phase: OnFreePhase, generator: Generator | None
     ) -> Iterator[Tensor]:
         """Yield the losses, after the checks of a call."""
 

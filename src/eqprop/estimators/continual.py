@@ -31,7 +31,7 @@ from torch import Generator, Tensor
 from eqprop._core.checks import ArgumentError, positive_int
 from eqprop._core.precision import full_precision
 from eqprop._core.state import State, Units, repeat
-from eqprop.estimators.base import FreePhaseCallback, as_loss
+from eqprop.estimators.base import OnFreePhase, as_loss
 from eqprop.estimators.ep import NudgedEstimator, Nudging, nudging_strengths, strength_per_sample
 from eqprop.models.model import Model
 from eqprop.network import Activities, Contrast, Drive
@@ -90,7 +90,7 @@ class ContinualEP(ContinualEstimator):
     nudging: Nudging = "one-sided"
 
     def _losses(
-        self, model: Model, x: Tensor, y: Tensor, on_free_phase: FreePhaseCallback | None, generator: Generator | None
+        self, model: Model, x: Tensor, y: Tensor, on_free_phase: OnFreePhase, generator: Generator | None
     ) -> Iterator[Tensor]:
         x = check_static_input(model, x)
         betas = nudging_strengths(self.nudging, self.beta, generator)
@@ -139,7 +139,7 @@ class ContinualPhase:
         y: Tensor,
         steps: int | Settle,
         betas: tuple[float, ...],
-        on_free_phase: FreePhaseCallback | None,
+        on_free_phase: OnFreePhase,
     ) -> "ContinualPhase":
         """Run the free phase and set up the nudged one."""
         phase, state, target = model.prepare_batch(x, y)

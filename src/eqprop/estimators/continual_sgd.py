@@ -20,7 +20,7 @@ from torch.optim import SGD, Optimizer
 
 from eqprop._core.checks import ArgumentError, non_negative
 from eqprop._core.precision import full_precision
-from eqprop.estimators.base import Estimator, FreePhaseCallback, as_loss
+from eqprop.estimators.base import Estimator, OnFreePhase, as_loss
 from eqprop.estimators.continual import (
     ContinualEP,
     ContinualEstimator,
@@ -117,12 +117,7 @@ class ContinualSGD(ContinualEstimator):
             )
 
         def bound(
-            model: Model,
-            x: Tensor,
-            y: Tensor,
-            *,
-            on_free_phase: FreePhaseCallback | None = None,
-            generator: Generator | None = None,
+            model: Model, x: Tensor, y: Tensor, *, on_free_phase: OnFreePhase = None, generator: Generator | None = None
         ) -> Iterator[Tensor]:
             self._check_grad_enabled()
             model.dynamics.check_beta(self.beta)
@@ -139,18 +134,12 @@ class ContinualSGD(ContinualEstimator):
         return rates_by_parameter(model, as_rates(self.rates, non_negative), "estimator")
 
     def _losses(
-        self, model: Model, x: Tensor, y: Tensor, on_free_phase: FreePhaseCallback | None, generator: Generator | None
+        self, model: Model, x: Tensor, y: Tensor, on_free_phase: OnFreePhase, generator: Generator | None
     ) -> Iterator[Tensor]:
         return self._losses_at(self._own_rates(model), model, x, y, on_free_phase, generator)
 
     def _losses_at(
-        self,
-        rates: Rates,
-        model: Model,
-        x: Tensor,
-        y: Tensor,
-        on_free_phase: FreePhaseCallback | None,
-        generator: Generator | None,
+        self, rates: Rates, model: Model, x: Tensor, y: Tensor, on_free_phase: OnFreePhase, generator: Generator | None
     ) -> Iterator[Tensor]:
         rates = {p: rate for p, rate in rates.items() if p.requires_grad}
         fast = model.dynamics.static_input and supports_fast_weights(model.network)
@@ -158,13 +147,7 @@ class ContinualSGD(ContinualEstimator):
         return losses(rates, model, x, y, on_free_phase, generator)
 
     def _fast_losses(
-        self,
-        rates: Rates,
-        model: Model,
-        x: Tensor,
-        y: Tensor,
-        on_free_phase: FreePhaseCallback | None,
-        generator: Generator | None,
+        self, rates: Rates, model: Model, x: Tensor, y: Tensor, on_free_phase: OnFreePhase, generator: Generator | None
     ) -> Iterator[Tensor]:
         betas = nudging_strengths(self.nudging, self.beta, generator)
         nudged = ContinualPhase.start(model, check_static_input(model, x), y, self.free_steps, betas, on_free_phase)
@@ -183,13 +166,7 @@ class ContinualSGD(ContinualEstimator):
         yield as_loss(nudged.cost(), summed_contrast(model.network, drive.input, nudged.contrast(first, before), steps))
 
     def _general_losses(
-        self,
-        rates: Rates,
-        model: Model,
-        x: Tensor,
-        y: Tensor,
-        on_free_phase: FreePhaseCallback | None,
-        generator: Generator | None,
+        self, rates: Rates, model: Model, x: Tensor, y: Tensor, on_free_phase: OnFreePhase, generator: Generator | None
     ) -> Iterator[Tensor]:
         """Train a private copy of any network by `ContinualEP`, and sum its increments."""
         private, free = copy.deepcopy(model), list[Solution]()

@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from eqprop._core.checks import nonzero, one_of
 from eqprop._core.state import State
 from eqprop.dynamics.base import Force
-from eqprop.estimators.base import EstimatorBase, FreePhaseCallback, as_loss
+from eqprop.estimators.base import EstimatorBase, OnFreePhase, as_loss
 from eqprop.models.model import Model, check_state
 from eqprop.network import Contrast
 from eqprop.solvers.phase import Phase
@@ -106,7 +106,7 @@ class EquilibriumProp(NudgedEstimator):
         y: Tensor,
         state: State,
         *,
-        on_free_phase: FreePhaseCallback | None = None,
+        on_free_phase: OnFreePhase = None,
         generator: Generator | None = None,
     ) -> Iterator[Tensor]:
         """Yield the loss of a free phase that starts from ``state``, to choose among several steady states.
@@ -123,7 +123,7 @@ class EquilibriumProp(NudgedEstimator):
         model: Model,
         x: Tensor,
         y: Tensor,
-        on_free_phase: FreePhaseCallback | None,
+        on_free_phase: OnFreePhase,
         generator: Generator | None,
         state: State | None = None,
     ) -> Iterator[Tensor]:

@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 
 from eqprop._core.precision import full_precision
 from eqprop._core.state import Units
-from eqprop.estimators.base import EstimatorBase, FreePhaseCallback, as_loss
+from eqprop.estimators.base import EstimatorBase, OnFreePhase, as_loss
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Settle, as_settle, finite, residual, settle
 
@@ -72,7 +72,7 @@ class ImplicitDiff(EstimatorBase):
         return "ImplicitDiff"
 
     def _losses(
-        self, model: Model, x: Tensor, y: Tensor, on_free_phase: FreePhaseCallback | None, generator: Generator | None
+        self, model: Model, x: Tensor, y: Tensor, on_free_phase: OnFreePhase, generator: Generator | None
     ) -> Iterator[Tensor]:
         free_steps, adjoint_steps = self.phases.values()
         model = model.rate_model()

@@ -1,7 +1,7 @@
-r"""Ready-made architectures: frozen specifications whose `build` draws the weights and returns a `Model`.
+r"""Fully connected architectures.
 
-Sizes are input-first. `mlp` and `toy` are the short way to a built model; their specifications `MLP` and `Toy` are what a
-recipe holds and a file can carry.
+An architecture is a frozen specification, such as `MLP`, which recipes hold and configuration files store. Its `build` draws the
+weights and returns a `Model`. A function such as `mlp` does both. Sizes are input-first.
 """
 
 import copy
@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from eqprop._core.checks import angle_in_degrees, non_negative, positive_int
+from eqprop._core.checks import ArgumentError, angle_in_degrees, non_negative, positive_int
 from eqprop.activations import Activation, as_activation
 from eqprop.connections.dense import Dense
 from eqprop.connections.mismatched import Mismatched
@@ -31,20 +31,20 @@ class MLP:
     """A chain of fully connected populations.
 
     Args:
-        sizes: units of each population, input first; with a readout, of the relaxing populations only.
-        activation: of every population, and of the input where the dynamics wants ``rho(x)``.
-        output_activation: of the last population, if it is to differ.
-        dynamics: how the populations move.
-        cost: of the last population. Every build gets a copy of its own, with readout weights newly drawn.
-        settle: how long ``model(x)`` settles; 30 steps if left out.
-        tied: False gives every connection between relaxing populations feedback weights of its own.
+        sizes: number of units of each population, input first. The classes of a readout are not a population.
+        activation: activation of every population, and of the input if the dynamics use ``rho(x)``.
+        output_activation: activation of the last population, if different.
+        dynamics: dynamics of the populations.
+        cost: cost of the last population. Every build copies it and draws new readout weights.
+        settle: steps or `Settle` of ``model(x)``; 30 steps if None.
+        tied: False adds separate feedback weights to every connection between relaxing populations.
         angle: initial angle between forward and feedback weights in degrees; needs ``tied=False``.
-        mismatch: standard deviation of each synapse's feedback, relative to what is written; drawn after all weights, which
-            are the same ones as without. See `Mismatched`.
+        mismatch: relative standard deviation of the feedback weights, see `Mismatched`. The deviations are drawn after all weights,
+            which do not depend on them.
 
     Raises:
-        ValueError: if there are fewer than two sizes, a size is not a positive whole number, an activation is unknown,
-            there is an angle between tied weights, or the mismatch is negative or not finite.
+        ArgumentError: if there are fewer than two sizes, a size is not a positive whole number, an activation is unknown, an
+            angle is given for tied weights, or the mismatch is negative or not finite.
 
     >>> len(list(MLP((4, 8, 3)).build().parameters()))
     4
@@ -62,36 +62,52 @@ class MLP:
 
     def __post_init__(self) -> None:
         if isinstance(self.sizes, int) or len(self.sizes) < 2:
-            raise ValueError(f"`sizes` must name the input and at least one more population, got {self.sizes!r}")
+            raise ArgumentError(
+                "sizes", f"`sizes` must name the input and at least one more population, got {self.sizes!r}"
+            )
         object.__setattr__(self, "sizes", tuple(positive_int("sizes", n) for n in self.sizes))
-        as_activation(self.activation)
-        as_activation(self.output_activation or self.activation)
-        if self.settle is not None:
-            as_settle("settle", self.settle)
-        angle_in_degrees("angle", self.angle)
-        if self.tied and self.angle != 0:
-            raise ValueError(f"`angle` is {self.angle!r}, but tied weights are their own feedback: add `tied=False`")
+        check_architecture(self.activation, self.output_activation, self.settle, self.tied, self.angle)
         non_negative("mismatch", self.mismatch)
 
     def build(self) -> Model:
-        """Draw the weights and put the model together."""
+        """Draw the weights and return the model."""
         rho = [self.activation] * (len(self.sizes) - 1) + [self.output_activation or self.activation]
         populations = [Population(n, r) for n, r in zip(self.sizes, rho, strict=True)]
-        written = [self._connection(n, *ends) for n, ends in enumerate(pairwise(self.sizes))]
-        cost = fresh(self.cost)
-        edges = [(n, n + 1, self._as_made(n, connection)) for n, connection in enumerate(written)]
+        connections = [self._connection(n, *ends) for n, ends in enumerate(pairwise(self.sizes))]
+        cost = copy_cost(self.cost)
+        edges = [(n, n + 1, self._with_mismatch(n, connection)) for n, connection in enumerate(connections)]
         return Model(Network(populations, edges), self.dynamics, cost, self.settle or 30)
 
     def _connection(self, pre: int, n_pre: int, n_post: int) -> Dense | Untied:
         forward = Dense(n_pre, n_post)
         return forward if self.tied or pre == 0 else Untied(forward, self.angle)
 
-    def _as_made(self, pre: int, written: Dense | Untied) -> Dense | Untied | Mismatched:
-        return Mismatched(written, self.mismatch) if self.mismatch and pre else written
+    def _with_mismatch(self, pre: int, connection: Dense | Untied) -> Dense | Untied | Mismatched:
+        return Mismatched(connection, self.mismatch) if self.mismatch and pre else connection
 
 
-def fresh(cost: Cost) -> Cost:
-    """A copy, with new weights where the cost has any."""
+def check_architecture(
+    activation: str | Activation,
+    output_activation: str | Activation | None,
+    settle: int | Settle | None,
+    tied: bool,
+    angle: float,
+) -> None:
+    """Check the arguments that all chains have in common.
+
+    Raises:
+        ArgumentError: if an activation is unknown, ``settle`` is invalid, or an angle is out of range or given for tied weights.
+    """
+    as_activation(activation)
+    as_activation(output_activation or activation)
+    if settle is not None:
+        as_settle("settle", settle)
+    if angle_in_degrees("angle", angle) != 0 and tied:
+        raise ArgumentError("angle", f"`angle` is {angle!r}, but tied weights are their own feedback: add `tied=False`")
+
+
+def copy_cost(cost: Cost) -> Cost:
+    """Return a copy of a cost; if it has weights, draw new ones."""
     cost = copy.deepcopy(cost)
     if isinstance(cost, nn.Module):
         for module in cost.modules():
@@ -112,9 +128,9 @@ def mlp(
     angle: float = 0.0,
     mismatch: float = 0.0,
 ) -> Model:
-    """``MLP(...).build()``: see `MLP` for the arguments and what they raise.
+    """Return ``MLP(...).build()``; see `MLP` for the arguments.
 
-    A readout given as ``cost`` is copied and newly drawn; put a `Model` together to keep one that was trained.
+    A readout given as ``cost`` is copied and its weights are drawn anew. To keep trained readout weights, construct a `Model`.
 
     >>> import eqprop as ep
     >>> model = ep.mlp([784, 512, 10], activation="sigmoid", settle=30)

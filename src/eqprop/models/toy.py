@@ -1,4 +1,12 @@
-r"""The toy network of Ernoult et al. 2019, figure 1."""
+r"""The toy network of figure 1 of Ernoult et al. (2019).
+
+The input ``x`` feeds the output population ``s^2`` and the hidden population ``s^1``, which feed each other:
+
+    Phi(x, s) = <s^1, W_01 x + b_01> + <s^2, W_02 x + b_02> + <s^2, W_12 s^1 + b_12>.
+
+It is the smallest network with an input, a skip and a hidden population. The paper uses it to show the theorem: its figure plots
+the increments of EP against the gradients of BPTT, for energy-based dynamics with dt = 0.08.
+"""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +16,7 @@ from eqprop.connections.dense import Dense
 from eqprop.costs import Cost, SquaredError
 from eqprop.dynamics.base import Dynamics
 from eqprop.dynamics.energy import EnergyDescent
-from eqprop.models.mlp import fresh
+from eqprop.models.mlp import copy_cost
 from eqprop.models.model import Model
 from eqprop.network import Network, Population
 from eqprop.solvers.settle import Settle, as_settle
@@ -18,19 +26,19 @@ __all__ = ["Toy", "toy"]
 
 @dataclass(frozen=True)
 class Toy:
-    """The network of the first figure of Ernoult et al. (2019): the input feeds both populations, which feed each other.
+    """The toy network of Ernoult et al. (2019), figure 1: the input feeds both populations, which feed each other.
 
     Args:
-        inputs: units of the input.
-        hidden: units of the hidden population.
-        outputs: units of the output population.
-        activation: of every population.
-        dynamics: how they move; the figure's is `EnergyDescent` with ``dt=0.08`` and no clamp.
-        cost: of the output population.
-        settle: how long ``model(x)`` settles.
+        inputs: number of units of the input.
+        hidden: number of units of the hidden population.
+        outputs: number of units of the output population.
+        activation: activation of every population.
+        dynamics: dynamics of the populations; in the paper `EnergyDescent` with ``dt=0.08`` and no clamp.
+        cost: cost of the output population.
+        settle: steps or `Settle` of ``model(x)``.
 
     Raises:
-        ValueError: if a size is not a positive whole number or the activation is unknown.
+        ArgumentError: if a size is not a positive whole number, the activation is unknown or ``settle`` is invalid.
 
     >>> [c.weight.shape[0] for c in Toy().build().network.connections]
     [50, 10, 10]
@@ -51,13 +59,13 @@ class Toy:
         as_settle("settle", self.settle)
 
     def build(self) -> Model:
-        """Draw the weights and put the model together."""
+        """Draw the weights and return the model."""
         sizes = (self.inputs, self.hidden, self.outputs)
         edges = [(i, j, Dense(sizes[i], sizes[j])) for i, j in ((0, 1), (0, 2), (1, 2))]
         return Model(
             Network([Population(n, self.activation) for n in sizes], edges),
             self.dynamics,
-            fresh(self.cost),
+            copy_cost(self.cost),
             self.settle,
         )
 
@@ -72,7 +80,7 @@ def toy(
     cost: Cost | None = None,
     settle: int | Settle = 5000,
 ) -> Model:
-    """``Toy(...).build()``: see `Toy` for the arguments and what they raise.
+    """Return ``Toy(...).build()``; see `Toy` for the arguments.
 
     >>> toy(hidden=20).network.populations[1].shape
     (20,)

@@ -1,7 +1,7 @@
-"""Recipes, published figures and reproductions, one folder a paper."""
+"""Recipes, published results and reproductions, one folder for each paper."""
 
-from eqprop.papers.published_results import Published, baseline, surrogate
-from eqprop.papers.registry import CONTINUAL, EXPERIMENTS, PUBLISHED, RECIPES, experiment, published, recipe
+from eqprop.papers.published_results import Published, baseline, surrogate_baseline
+from eqprop.papers.registry import CONTINUAL, EXPERIMENTS, PUBLISHED, RECIPES, experiment, published_errors, recipe
 
 __all__ = [
     "CONTINUAL",
@@ -11,7 +11,7 @@ __all__ = [
     "Published",
     "baseline",
     "experiment",
-    "published",
+    "published_errors",
     "recipe",
-    "surrogate",
+    "surrogate_baseline",
 ]

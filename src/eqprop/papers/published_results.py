@@ -1,28 +1,29 @@
-"""Published figures as data, and what a paper compares a recipe with."""
+"""Published errors and angles as data, and the BPTT baselines that the papers compare a recipe with."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from eqprop._core.checks import ArgumentError
 from eqprop.estimators import BPTT
 from eqprop.training.config.run import Run
 
-__all__ = ["Published", "PublishedAngle", "baseline", "surrogate"]
+__all__ = ["Published", "PublishedAngle", "baseline", "surrogate_baseline"]
 
 
 @dataclass(frozen=True)
 class Published:
-    """One line of a paper's table, in percent.
+    """Errors of one line of a published table, in percent.
 
     Attributes:
-        recipe: the recipe's name.
-        method: `Run.method`: "EP", "C-EP", "VF", "C-VF" or "BPTT".
+        recipe: name of the recipe that repeats the training.
+        method: training method, as in `Run.method`.
         test: mean test error.
-        spread: standard deviation of the test error over runs, if given.
-        train: mean training error, if given.
+        spread: standard deviation of the test error over runs; None if not given.
+        train: mean training error; None if not given.
         source: paper and table.
-        remark: what the figure leaves open.
+        remark: known difference between the published setting and the recipe.
         angle: initial angle between forward and feedback weights, in degrees.
-        recalled: True while the number was not checked against the paper itself; it is shown with that remark.
+        recalled: whether the numbers were written down from memory and not yet checked against the paper.
     """
 
     recipe: str
@@ -37,20 +38,20 @@ class Published:
 
     @property
     def text(self) -> str:
-        """The test error as a table has it, in percent."""
+        """The test error as shown in tables, in percent: ``"2.00 ± 0.13"``."""
         return f"{self.test:.2f}" if self.spread is None else f"{self.test:.2f} ± {self.spread:.2f}"
 
 
 @dataclass(frozen=True)
 class PublishedAngle:
-    """The angle of a rule's first update of the weights to BPTT's gradient, t = 0 left out of both, in degrees.
+    """Angle between a rule's first weight update and BPTT's gradient, both without t = 0, in degrees.
 
     Attributes:
-        recipe: name of the recipe of the rule's training.
-        mean: over runs.
-        spread: standard deviation over runs, where its bar could be read.
-        source: paper and figure, off which it was read.
-        remark: what the figure leaves open.
+        recipe: name of the recipe that trains by this rule.
+        mean: mean over runs.
+        spread: standard deviation over runs; None where the error bar could not be read.
+        source: paper and figure from which the angle was read.
+        remark: known uncertainty of the reading.
         angle: initial angle between forward and feedback weights, in degrees.
     """
 
@@ -63,22 +64,26 @@ class PublishedAngle:
 
 
 def baseline(run: Run) -> Run:
-    """The same run by BPTT over the last K + 1 steps of the free phase, as the paper's code does for dense networks.
+    """Return the same run trained by BPTT over the last K + 1 steps of the free phase.
+
+    This is the baseline of Ernoult et al. (2019) for dense networks. K is the number of nudged steps of the run's estimator.
 
     Raises:
-        ValueError: if the run's estimator has no nudged phase to take K from.
+        ArgumentError: if the run's estimator has no nudged phase.
     """
     estimator = run.estimator
     if not estimator.nudges:
-        raise ValueError(f"the baseline of a run by {type(estimator).__name__} is not defined: start from one by EP")
+        raise ArgumentError(
+            "run", f"`run` must be trained by EP to have a BPTT baseline, got one trained by {type(estimator).__name__}"
+        )
     free, nudged = estimator.phases.values()
     return replace(run, estimator=BPTT(estimator.free_steps, min(nudged.steps + 1, free.steps)))
 
 
-def surrogate(run: Run) -> Run:
-    """The same run by BPTT through its spikes, over as many last ticks as its `baseline`.
+def surrogate_baseline(run: Run) -> Run:
+    """Return the same run trained by BPTT through its spikes, over as many steps as `baseline`.
 
     Raises:
-        ValueError: as `baseline`.
+        ArgumentError: if the run's estimator has no nudged phase.
     """
     return replace(run, estimator=replace(baseline(run).estimator, surrogate=True))

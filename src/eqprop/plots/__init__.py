@@ -1,46 +1,64 @@
-"""Pictures, as PNG and SVG; they need matplotlib, the extra ``eqprop[plot]``.
+"""Figures as PNG and SVG files; they need matplotlib, the extra ``eqprop[plot]``.
 
-Every function takes data, draws on a figure of its own, and writes ``path`` twice, with the endings ``.png`` and ``.svg``; the same
-data give the same bytes.
+Each function takes data, draws one figure and writes it to ``path`` with the suffixes ``.png`` and ``.svg``. The same data give the
+same bytes.
 """
 
-from eqprop.plots.angles import angle_curves, angled
-from eqprop.plots.by_angle import error_by_angle
+from typing import Any
+from warnings import warn
+
 from eqprop.plots.columns import side_by_side
 from eqprop.plots.curves import increments
-from eqprop.plots.distances import distances, over_length
-from eqprop.plots.dots import dots
 from eqprop.plots.errors import against_beta, relative_errors
 from eqprop.plots.layer_bars import layer_bars
-from eqprop.plots.phases import Course, courses
-from eqprop.plots.spikes import approach, decoding, firing, raster
-from eqprop.plots.sweeps import beside_published, proportional, sweep
-from eqprop.plots.training import activities, error_curves, settling
+from eqprop.plots.logarithmic import dot_plot, over_length, proportional
+from eqprop.plots.phases import ResidualCurve, activities, distances, residual_curves, settling
+from eqprop.plots.published import beside_published, error_by_angle, sweep
+from eqprop.plots.spikes import decoded_values, firing_rates, raster, steady_state_distance
+from eqprop.plots.training import angle_curves, error_curves, has_angles
 from eqprop.plots.tuning import agreement_map
 
 __all__ = [
-    "Course",
+    "ResidualCurve",
     "activities",
     "against_beta",
     "agreement_map",
     "angle_curves",
-    "angled",
-    "approach",
     "beside_published",
-    "courses",
-    "decoding",
+    "decoded_values",
     "distances",
-    "dots",
+    "dot_plot",
     "error_by_angle",
     "error_curves",
-    "firing",
+    "firing_rates",
+    "has_angles",
     "increments",
     "layer_bars",
     "over_length",
     "proportional",
     "raster",
     "relative_errors",
+    "residual_curves",
     "settling",
     "side_by_side",
+    "steady_state_distance",
     "sweep",
 ]
+
+_RENAMED = {
+    "Course": "ResidualCurve",
+    "angled": "has_angles",
+    "approach": "steady_state_distance",
+    "courses": "residual_curves",
+    "decoding": "decoded_values",
+    "dots": "dot_plot",
+    "firing": "firing_rates",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Return a renamed function under its old name, for one release."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warn(f"`eqprop.plots.{name}` is deprecated: use `{_RENAMED[name]}`", DeprecationWarning, stacklevel=2)
+    return globals()[_RENAMED[name]]

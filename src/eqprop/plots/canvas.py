@@ -1,4 +1,4 @@
-"""What all pictures share: an empty figure, its files, colors, axes and the names of things in mathtext."""
+"""Shared by all figures: an empty figure, output files, colors, axes, and names in mathtext."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -36,13 +36,13 @@ SIZE = (6.4, 4.0)
 """Inches."""
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Colors that the color-blind tell apart (Okabe and Ito, 2008)."""
+"""Colors for color-blind readers (Okabe and Ito, 2008)."""
 
-MISSING = "pictures need matplotlib: pip install 'eqprop[plot]'"
+MISSING = "plots need matplotlib: pip install 'eqprop[plot]'"
 
 
 def canvas(width: float = SIZE[0], height: float = SIZE[1]) -> "Figure":
-    """An empty figure that no window knows of."""
+    """Return an empty figure without a window; sizes in inches."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -52,7 +52,7 @@ def canvas(width: float = SIZE[0], height: float = SIZE[1]) -> "Figure":
 
 @contextmanager
 def small_print() -> Iterator[None]:
-    """Within it pictures have the letters and lines of a paper's column: 8 points where they are printed in their own size."""
+    """Use the font sizes and line widths of a paper's column: 8 points at the figure's own size."""
     try:
         from matplotlib import rc_context
     except ImportError:
@@ -75,33 +75,33 @@ def small_print() -> Iterator[None]:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write both formats; the same data give the same bytes."""
+    """Write the figure as PNG and SVG; the same data give the same bytes."""
     from matplotlib import rc_context
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with rc_context({"svg.hashsalt": "eqprop"}):
         png, svg = BytesIO(), BytesIO()
         figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
-        figure.set_layout_engine("none")  # all is in its place now
+        figure.set_layout_engine("none")  # keep the layout of the first format
         figure.savefig(svg, format="svg", metadata={"Date": None})
     write_atomic(path.with_name(f"{path.name}.png"), png.getvalue())
     write_atomic(path.with_name(f"{path.name}.svg"), svg.getvalue())
 
 
 def positive(values: Tensor) -> Tensor:
-    """The values, and gaps in the place of zeros, which a logarithm does not have."""
+    """Replace values that are not positive by NaN, which leaves a gap on a logarithmic axis."""
     return values.where(values > 0, torch.nan)
 
 
 def whole_numbers(axes: Any, most: int = 10) -> None:
-    """There is no epoch 2.5, and no such step; at most so many intervals."""
+    """Put ticks at integers only, with at most ``most`` intervals: there is no epoch 2.5."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(most, integer=True))
 
 
 def plain_numbers(axes: Any) -> None:
-    """2 and 50, not 2 x 10^0, on a logarithmic axis."""
+    """Write 2 and 50 instead of powers of ten on a logarithmic axis."""
     from matplotlib.ticker import FuncFormatter, LogLocator
 
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -110,7 +110,7 @@ def plain_numbers(axes: Any) -> None:
 
 
 def scientific(value: float) -> str:
-    r"""A number for mathtext.
+    r"""Format a number for mathtext.
 
     >>> scientific(0.02), scientific(1e-5), scientific(2.5e-6)
     ('0.02', '10^{-5}', '2.5 \\times 10^{-6}')
@@ -121,7 +121,7 @@ def scientific(value: float) -> str:
 
 
 def wrapped(panels: Sequence[T], most: int = 4) -> list[Sequence[T]]:
-    """Rows of at most so many panels, as even as can be.
+    """Split panels into rows of at most ``most``, as even as possible.
 
     >>> wrapped("abcde"), wrapped("abcde", most=2)
     (['abc', 'de'], ['ab', 'cd', 'e'])
@@ -131,7 +131,7 @@ def wrapped(panels: Sequence[T], most: int = 4) -> list[Sequence[T]]:
 
 
 def placed(figure: "Figure", rows: Sequence[Sequence[T]], **options: Any) -> list[list[tuple[Any, T]]]:
-    """Axes for every panel; places that are left over stay empty. Options are those of ``subplots``."""
+    """Return rows of ``(axes, panel)``; unused places stay empty. Options are passed to ``subplots``."""
     grid = figure.subplots(len(rows), max(map(len, rows)), squeeze=False, **options)
     for line, row in zip(grid, rows, strict=True):
         for axes in line[len(row) :]:
@@ -143,7 +143,7 @@ LETTERS = {"weight": "W", "upward.weight": "W", "bias": "b", "upward.bias": "b",
 
 
 def symbol(name: str) -> str:
-    r"""A population's or a parameter's short name as a symbol; the name itself where there is none.
+    r"""Return the symbol of a population or parameter, or the name itself if it has none.
 
     >>> symbol("s2"), symbol("0→1 weight"), symbol("1→2 feedback"), symbol("readout.weight")
     ('$s^{2}$', '$W_{0\\to1}$', '$W_{2\\to1}$', 'readout.weight')

@@ -1,13 +1,12 @@
-"""Several reports side by side: how the match of increments and gradients changes from one rule to the next."""
+"""Increments and gradients of several reports in columns, to compare learning rules."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eqprop._core.checks import non_negative_int, positive_int
 from eqprop.plots.canvas import canvas, save, small_print
 from eqprop.plots.curves import Panel, choose, draw_panel, keys
-from eqprop.theorem.report import GDUReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,17 +15,17 @@ __all__ = ["side_by_side"]
 
 
 def side_by_side(
-    reports: Mapping[str, GDUReport], path: Path, *, components: int = 5, seed: int = 0, title: str = ""
+    reports: Mapping[str, Any], path: Path, *, components: int = 5, seed: int = 0, title: str = ""
 ) -> None:
-    """EP's increments (dashed) on minus BPTT's gradients (solid), a column for each report (Ernoult et al. 2020, Figure 5b).
+    """Plot EP's increments (dashed) and minus BPTT's gradients (solid), a column for each report (Ernoult et al. 2020, Fig. 5b).
 
     Args:
-        reports: by the heads of their columns; of networks with the same populations. Weights that a network does not have, as
-            feedback weights of tied ones, leave a gap.
-        path: where to write, without an ending.
-        components: how many components to draw at random in each panel, the same ones in every column.
-        seed: of the random choice.
-        title: of the picture.
+        reports: reports by column title, of networks with the same populations. Weights that a network lacks, such as
+            feedback weights, leave a gap.
+        path: output path without suffix.
+        components: number of random components in each panel, the same ones in every column.
+        seed: seed of the random choice.
+        title: title of the figure.
 
     Raises:
         ValueError: if there is no report.
@@ -43,12 +42,12 @@ def side_by_side(
 
 
 def flat(panels: Sequence[Sequence[Panel]]) -> dict[str, Panel]:
-    """All panels of a report by title."""
+    """Return all panels of a report by title."""
     return {panel.title: panel for kind in panels for panel in kind}
 
 
 def draw_columns(columns: Mapping[str, Mapping[str, Panel]], title: str) -> "Figure":
-    """A row for each population and each weight that any report has."""
+    """Draw a row for each population and weight of any report."""
     rows = list(dict.fromkeys(name for panels in columns.values() for name in panels))
     figure = canvas(0.4 + 2.1 * len(columns), 0.9 + 1.25 * len(rows))
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
@@ -63,6 +62,6 @@ def draw_columns(columns: Mapping[str, Mapping[str, Panel]], title: str) -> "Fig
             if line == max(n for n, row in enumerate(rows) if row in panels):
                 axes.set_xlabel("step $t$")
     figure.suptitle(title)
-    steps = len(next(iter(next(iter(columns.values())).values())).process.ep)
+    steps = len(next(iter(next(iter(columns.values())).values())).ep)
     figure.legend(handles=keys(steps), loc="outside lower center", ncols=2, frameon=False)
     return figure

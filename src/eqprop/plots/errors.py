@@ -1,4 +1,4 @@
-"""How far increments and gradients are apart: by layer, and against beta."""
+"""Relative errors between increments and gradients: by layer, and over beta."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ POPULATION, WEIGHT, BIAS = "#0072B2", "#E69F00", "#999999"
 
 
 def relative_errors(errors: Mapping[str, Mapping[str, float]], path: Path, title: str = "") -> None:
-    """Relative errors as bars on a logarithmic axis, each with its number: a panel for each experiment, a bar for each name.
+    """Plot relative errors as bars with their values on a logarithmic axis: a panel for each experiment, a bar for each layer.
 
     Args:
-        errors: for each experiment ("EB-1h") the error of each population ("s1") and parameter ("0→1 weight"), by short name.
-        path: where to write, without an ending.
-        title: of the picture.
+        errors: error by experiment ("EB-1h") and short name of the population ("s1") or parameter ("0→1 weight").
+        path: output path without suffix.
+        title: title of the figure.
 
     Raises:
         ValueError: if there is no experiment.
@@ -31,41 +31,43 @@ def relative_errors(errors: Mapping[str, Mapping[str, float]], path: Path, title
     if not errors:
         raise ValueError("`errors` must hold at least one experiment")
     with small_print():
-        save(draw_errors(errors, title), path)
+        save(_draw_errors(errors, title), path)
 
 
-def draw_errors(errors: Mapping[str, Mapping[str, float]], title: str) -> "Figure":
-    """All panels on the same axis, all bars of the same thickness."""
+def _draw_errors(errors: Mapping[str, Mapping[str, float]], title: str) -> "Figure":
+    """All panels share the axis and the thickness of bars."""
     rows = wrapped(list(errors.items()))
     tallest = [max(len(bars) for _, bars in row) for row in rows]
     figure = canvas(0.3 + max(1.75 * len(rows[0]), 2.6), 0.5 + sum(0.4 + 0.17 * n for n in tallest))
     grid = placed(figure, rows, height_ratios=[0.8 + n for n in tallest])
-    limits = decades([value for bars in errors.values() for value in bars.values()])
+    limits = _axis_exponents([value for bars in errors.values() for value in bars.values()])
     for n, line in zip(tallest, grid, strict=True):
         for axes, (label, bars) in line:
-            draw_bars(axes, label, bars, n, limits)
+            _draw_bars(axes, label, bars, n, limits)
     for axes, _ in grid[-1]:
         axes.set_xlabel("relative error")
     figure.suptitle(title)
-    figure.legend(handles=kinds(errors), loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(handles=_legend_handles(errors), loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
-def decades(values: Sequence[float]) -> tuple[int, int]:
-    """Powers of ten for the ends of the axis: low enough to leave a bar for the smallest value that is not zero, and at least 1."""
+def _axis_exponents(values: Sequence[float]) -> tuple[int, int]:
+    """Return the exponents of the axis limits, so that the smallest positive value has a bar and 1 is inside."""
     found = [value for value in values if value > 0] or [1.0]
     return min(-2, floor(log10(min(found) / 1.5))), max(0, ceil(log10(max(found) / 3)))
 
 
-def draw_bars(axes: Any, label: str, bars: Mapping[str, float], tallest: int, limits: tuple[int, int]) -> None:
-    """The first name on top; the numbers stand behind the bars."""
+def _draw_bars(axes: Any, label: str, bars: Mapping[str, float], tallest: int, limits: tuple[int, int]) -> None:
+    """Draw the bars, the first name on top, each followed by its value."""
     low, high = limits
     places = range(len(bars))
     axes.set(xscale="log", xlim=(10.0**low, 10.0 ** (high + 0.35 * (high - low))), title=label)
-    axes.barh(places, list(bars.values()), height=0.72, color=[color(name) for name in bars])
+    axes.barh(places, list(bars.values()), height=0.72, color=[_kind_color(name) for name in bars])
     for place, value in zip(places, bars.values(), strict=True):
         start = max(value, 10.0**low)
-        axes.annotate(digits(value), (start, place), (2, 0), textcoords="offset points", va="center", fontsize=6.5)
+        axes.annotate(
+            _format_value(value), (start, place), (2, 0), textcoords="offset points", va="center", fontsize=6.5
+        )
     axes.set_xticks([10.0**n for n in range(low, high + 1)])
     axes.set_xticks([], minor=True)
     axes.grid(axis="x", alpha=0.25, linewidth=0.5)
@@ -77,35 +79,34 @@ def draw_bars(axes: Any, label: str, bars: Mapping[str, float], tallest: int, li
     axes.set_ylim(tallest - 0.5, -0.5)
 
 
-def digits(value: float) -> str:
-    """Two digits that count."""
+def _format_value(value: float) -> str:
+    """Format with two significant digits."""
     return f"{value:#.2g}" if abs(value) >= 1e-4 else f"${scientific(float(f'{value:.2g}'))}$"
 
 
-def color(name: str) -> str:
-    """By kind: population, bias, or weight."""
+def _kind_color(name: str) -> str:
+    """Return the color of a population, bias or weight."""
     return POPULATION if re.fullmatch(r"s\d+", name) else BIAS if name.endswith("bias") else WEIGHT
 
 
-def kinds(errors: Mapping[str, Mapping[str, float]]) -> list[Any]:
-    """What the colors mean, of those that occur."""
+def _legend_handles(errors: Mapping[str, Mapping[str, float]]) -> list[Any]:
+    """Return legend entries of the colors in use."""
     from matplotlib.patches import Patch
 
-    found = {color(name) for bars in errors.values() for name in bars}
+    found = {_kind_color(name) for bars in errors.values() for name in bars}
     named = {POPULATION: "population", WEIGHT: "weight", BIAS: "bias"}
     return [Patch(color=kind, label=name) for kind, name in named.items() if kind in found]
 
 
 def against_beta(points: Mapping[float, Mapping[str, Any]], path: Path, title: str = "") -> None:
-    """Relative errors of every population and weight against beta, and the angle between EP's total update and BPTT's.
+    """Plot the relative error of each population and weight over beta, and the angle between EP's total update and BPTT's.
 
-    A thin line shows the order that theory gives the error: that of beta, or of beta squared if all were centred. Zeros, of which
-    there is no logarithm, are gaps.
+    A thin line shows the order of the error in theory: beta, or beta squared if all reports are centred. Zeros leave gaps.
 
     Args:
-        points: for each beta the ``summary()`` of its report; of a negative one the size counts.
-        path: where to write, without an ending.
-        title: of the picture.
+        points: ``summary()`` of a report by beta; of a negative beta the absolute value is used.
+        path: output path without suffix.
+        title: title of the figure.
 
     Raises:
         ValueError: if there is no point.
@@ -114,21 +115,21 @@ def against_beta(points: Mapping[float, Mapping[str, Any]], path: Path, title: s
     if not points:
         raise ValueError("`points` must hold at least one beta")
     with small_print():
-        save(draw_against_beta(points, title), path)
+        save(_draw_against_beta(points, title), path)
 
 
-def draw_against_beta(points: Mapping[float, Mapping[str, Any]], title: str) -> "Figure":
+def _draw_against_beta(points: Mapping[float, Mapping[str, Any]], title: str) -> "Figure":
     """Errors on the left, the angle on the right."""
     ordered = sorted(points.items(), key=lambda item: abs(item[0]))
     betas, summaries = [abs(beta) for beta, _ in ordered], [summary for _, summary in ordered]
     figure = canvas(6.6, 2.7)
     left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.08})
-    populations, weights = of_layers(summaries)
-    draw_curves(left, betas, populations, marker="o", linestyle="-")
-    draw_curves(left, betas, weights, marker="s", linestyle="--")
+    populations, weights = _layer_curves(summaries)
+    _draw_curves(left, betas, populations, marker="o", linestyle="-")
+    _draw_curves(left, betas, weights, marker="s", linestyle="--")
     centred = all(summary["nudging"] == "centred" for summary in summaries)
-    draw_order(left, betas, [*populations, *weights], 2 if centred else 1)
-    draw_angle(right, betas, [summary["angle"] for summary in summaries])
+    _draw_order(left, betas, [*populations, *weights], 2 if centred else 1)
+    _draw_angle(right, betas, [summary["angle"] for summary in summaries])
     left.set_ylabel("relative error")
     for axes in (left, right):
         axes.set_xlabel(r"nudging strength $\beta$")
@@ -142,8 +143,8 @@ Curve = tuple[str, list[float]]
 """A symbol, and the relative error at every beta."""
 
 
-def of_layers(summaries: Sequence[Mapping[str, Any]]) -> tuple[list[Curve], list[Curve]]:
-    """The curves of the populations, and those of the weights."""
+def _layer_curves(summaries: Sequence[Mapping[str, Any]]) -> tuple[list[Curve], list[Curve]]:
+    """Return the curves of the populations, and those of the weights."""
 
     def curve(kind: str, name: str, label: str) -> Curve:
         return symbol(label), [summary[kind][name]["relative_error"] for summary in summaries]
@@ -153,17 +154,17 @@ def of_layers(summaries: Sequence[Mapping[str, Any]]) -> tuple[list[Curve], list
     return populations, [curve("parameters", name, label) for name, label in weights.items()]
 
 
-def draw_curves(axes: Any, betas: Sequence[float], curves: Sequence[Curve], **look: Any) -> None:
-    """A line with a mark at every point."""
+def _draw_curves(axes: Any, betas: Sequence[float], curves: Sequence[Curve], **look: Any) -> None:
+    """Draw each curve with markers; zeros leave gaps."""
     for n, (label, values) in enumerate(curves):
         heights = [value or nan for value in values]
         axes.plot(betas, heights, color=PALETTE[n % len(PALETTE)], label=label, markersize=3.5, linewidth=1, **look)
 
 
-def draw_order(axes: Any, betas: Sequence[float], curves: Sequence[Curve], order: int) -> None:
-    """Logarithmic axes around the curves, and below all of them a line of the slope ``order``."""
+def _draw_order(axes: Any, betas: Sequence[float], curves: Sequence[Curve], order: int) -> None:
+    """Set logarithmic axes, and draw a line of slope ``order`` below all curves."""
     points = [(beta, value) for _, values in curves for beta, value in zip(betas, values, strict=True) if value > 0]
-    ends = around(betas)
+    ends = _axis_limits(betas)
     axes.set(xscale="log", xlim=ends)
     if not points:
         axes.set(ylim=(-1, 1), yticks=[0])
@@ -175,17 +176,17 @@ def draw_order(axes: Any, betas: Sequence[float], curves: Sequence[Curve], order
     axes.plot(ends, [factor * beta**order for beta in ends], color="grey", linewidth=0.7, label=label, zorder=1)
 
 
-def around(betas: Sequence[float]) -> tuple[float, float]:
-    """Limits with some space, and at least two orders of magnitude apart."""
+def _axis_limits(betas: Sequence[float]) -> tuple[float, float]:
+    """Return axis limits with a margin, at least two orders of magnitude apart."""
     margin = max(1.5, (100 * betas[0] / betas[-1]) ** 0.5)
     return betas[0] / margin, betas[-1] * margin
 
 
-def draw_angle(axes: Any, betas: Sequence[float], angles: Sequence[float]) -> None:
-    """From zero, or on a logarithmic axis where there are several orders of magnitude."""
+def _draw_angle(axes: Any, betas: Sequence[float], angles: Sequence[float]) -> None:
+    """Draw angles on an axis from zero, or on a logarithmic one if they span more than one order of magnitude."""
     wide = 0 < 10 * min(angles) < max(angles)
     axes.plot(betas, angles, color="black", marker="o", markersize=3.5, linewidth=1)
-    axes.set(xscale="log", xlim=around(betas), ylabel="angle of total update (degrees)")
+    axes.set(xscale="log", xlim=_axis_limits(betas), ylabel="angle of total update (degrees)")
     if wide:
         axes.set_yscale("log")
     else:

@@ -1,6 +1,6 @@
-"""Pictures of spikes: rasters, what is decoded of one unit, firing rates, and how near the steady state of the rate twin one comes.
+"""Spikes: rasters, values sent and decoded, firing rates, and distances to the steady state of the rate model.
 
-Their phases are recordings (`eqprop.spiking.record`), one after another, a free one first; time is in ticks.
+Phases are recordings (`eqprop.spiking.record`) in their order, the free phase first. Time is in ticks.
 """
 
 from collections.abc import Sequence
@@ -19,69 +19,69 @@ from eqprop.spiking import Recording
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["approach", "decoding", "firing", "raster"]
+__all__ = ["decoded_values", "firing_rates", "raster", "steady_state_distance"]
 
 GREY = "0.55"
 
 
 def raster(phases: Sequence[Recording], path: Path, *, sample: int = 0, title: str = "") -> None:
-    """Every spike of the units that were kept, a row a unit, a panel a population, the input at the bottom; the nudge is shaded.
+    """Plot every spike of the recorded units: a row for each unit, a panel for each population, nudged ticks shaded.
 
     Args:
-        phases: in their order, with the same units.
-        path: where to write, without an ending.
-        sample: whose spikes, by its place in the batch.
-        title: of the picture.
+        phases: recordings of the same units, in order.
+        path: output path without suffix.
+        sample: index of the sample in the batch.
+        title: title of the figure.
 
     Raises:
-        ValueError: if no unit was kept.
+        ValueError: if no unit was recorded.
         ModuleNotFoundError: if matplotlib is not installed.
     """
-    numbers = kept(phases)
+    numbers = _recorded_populations(phases)
     with small_print():
         rows = [len(phases[0].traces[n].units) for n in numbers]
         figure = canvas(5.4, 1.1 + 0.11 * sum(rows) + 0.3 * len(rows))
         grid = figure.subplots(len(numbers), 1, sharex=True, squeeze=False, height_ratios=rows)[:, 0]
         for axes, n in zip(grid, numbers, strict=True):
-            spikes = joined(phases, n, "spike", sample)
+            spikes = _join_traces(phases, n, "spike", sample)
             at = [
                 (spikes[:, unit].nonzero().flatten() + phases[0].ticks[0]).tolist() for unit in range(spikes.shape[1])
             ]
-            axes.eventplot(at, colors=color_of(n), linelengths=0.75, linewidths=1.0)
+            axes.eventplot(at, colors=_population_color(n), linelengths=0.75, linewidths=1.0)
             axes.set(yticks=[], ylim=(-0.7, len(at) - 0.3))
             if n == phases[0].populations[-1]:  # a unit a class
                 axes.set_yticks(range(len(at)), [str(unit) for unit in phases[0].traces[n].units], fontsize=6)
-            axes.set_ylabel(name_of(n, phases), rotation=0, ha="right", va="center")
-            mark_nudges(axes, phases)
-        finish(figure, list(grid), phases, title)
+            axes.set_ylabel(_population_name(n, phases), rotation=0, ha="right", va="center")
+            _shade_nudges(axes, phases)
+        _finish_figure(figure, list(grid), phases, title)
         save(figure, path)
 
 
-def decoding(phases: Sequence[Recording], path: Path, *, sample: int = 0, title: str = "") -> None:
-    r"""Of one unit of every population the value that it sends, its spikes, and what is decoded of them, in a band of ``± lambda``.
+def decoded_values(phases: Sequence[Recording], path: Path, *, sample: int = 0, title: str = "") -> None:
+    r"""Plot, for one unit of each population, the value sent, the spikes, the decoded value, and the band ``± lambda``.
 
-    Of the units that were kept it is the one that fires most nearly at every other tick.
+    The unit is the recorded one whose firing rate is closest to 1/2.
 
     Args:
-        phases: in their order, with the same units.
-        path: where to write, without an ending.
-        sample: whose units, by its place in the batch.
-        title: of the picture.
+        phases: recordings of the same units, in order.
+        path: output path without suffix.
+        sample: index of the sample in the batch.
+        title: title of the figure.
 
     Raises:
-        ValueError: if no unit was kept.
+        ValueError: if no unit was recorded.
         ModuleNotFoundError: if matplotlib is not installed.
     """
-    numbers, ticks = kept(phases), span(phases)
+    numbers, ticks = _recorded_populations(phases), _ticks(phases)
     lam = torch.tensor([each for phase in phases for each in phase.lam])
     with small_print():
         figure = canvas(5.4, 0.9 + 1.25 * len(numbers))
         grid = figure.subplots(len(numbers), 1, sharex=True, squeeze=False)[:, 0]
         for axes, n in zip(grid, numbers, strict=True):
-            spike, value, decoded = (joined(phases, n, what, sample) for what in ("spike", "value", "decoded"))
+            spike, value, decoded = (_join_traces(phases, n, what, sample) for what in ("spike", "value", "decoded"))
             rate = spike.double().mean(0)
             unit = int((rate - 0.5).abs().where(rate > 0, 1.0).argmin())
-            s, color = value[:, unit], color_of(n)
+            s, color = value[:, unit], _population_color(n)
             axes.fill_between(ticks, s - lam, s + lam, color=color, alpha=0.15, linewidth=0)
             axes.plot(ticks, s, color=color, linewidth=1.6)
             axes.plot(ticks, decoded[:, unit], color="black", linewidth=0.8)
@@ -89,39 +89,42 @@ def decoding(phases: Sequence[Recording], path: Path, *, sample: int = 0, title:
             axes.eventplot([fired], colors="black", lineoffsets=-0.2, linelengths=0.14, linewidths=0.8)
             axes.set(ylim=(-0.3, 1.12), yticks=[0, 0.5, 1])
             axes.set_ylabel(
-                f"{name_of(n, phases)}\nunit {phases[0].traces[n].units[unit]}", rotation=0, ha="right", va="center"
+                f"{_population_name(n, phases)}\nunit {phases[0].traces[n].units[unit]}",
+                rotation=0,
+                ha="right",
+                va="center",
             )
-            mark_nudges(axes, phases)
-        figure.legend(handles=keys(), loc="outside lower center", ncols=4, frameon=False)
-        finish(figure, list(grid), phases, title)
+            _shade_nudges(axes, phases)
+        figure.legend(handles=_legend_handles(), loc="outside lower center", ncols=4, frameon=False)
+        _finish_figure(figure, list(grid), phases, title)
         save(figure, path)
 
 
-def firing(phases: Sequence[Recording], path: Path, title: str = "") -> None:
-    """Spikes per unit at each tick, by population, and how the rates of units are spread over the first phase.
+def firing_rates(phases: Sequence[Recording], path: Path, title: str = "") -> None:
+    """Plot spikes per unit over ticks for each population, and a histogram of the units' rates in the first phase.
 
     Args:
-        phases: in their order.
-        path: where to write, without an ending.
-        title: of the picture.
+        phases: recordings, in order.
+        path: output path without suffix.
+        title: title of the figure.
 
     Raises:
         ModuleNotFoundError: if matplotlib is not installed.
     """
-    ticks = span(phases)
+    ticks = _ticks(phases)
     with small_print():
         figure = canvas(6.4, 2.9)
         left, right = figure.subplots(1, 2)
         for place, n in enumerate(phases[0].populations):
             activity = torch.cat([phase.activity[place] for phase in phases])
-            left.plot(ticks, activity, color=color_of(n), linewidth=1.2, label=name_of(n, phases))
+            left.plot(ticks, activity, color=_population_color(n), linewidth=1.2, label=_population_name(n, phases))
             rates = phases[0].rates[place].flatten().cpu()
             weights = torch.full_like(rates, 1 / len(rates))
-            look = {"color": color_of(n), "histtype": "step", "linewidth": 1.2}
+            look = {"color": _population_color(n), "histtype": "step", "linewidth": 1.2}
             right.hist(rates.numpy(), bins=20, range=(0, 1), weights=weights.numpy(), **look)
-        mark_nudges(left, phases)
-        say_nudges(left, phases)
-        in_ticks(left, phases)
+        _shade_nudges(left, phases)
+        _label_nudges(left, phases)
+        _set_tick_axis(left, phases)
         left.set(ylabel="spikes per unit", ylim=(0, None))
         right.set(xlabel="rate of a unit (spikes per tick)", ylabel="fraction of units", xlim=(0, 1), yscale="log")
         for axes in (left, right):
@@ -131,17 +134,17 @@ def firing(phases: Sequence[Recording], path: Path, title: str = "") -> None:
         save(figure, path)
 
 
-def approach(model: Model, x: Tensor, path: Path, title: str = "") -> None:
-    """Mean distance ``|u - s*|`` of potentials to the rate twin's steady state over the ticks of a free phase; the twin beside it.
+def steady_state_distance(model: Model, x: Tensor, path: Path, title: str = "") -> None:
+    """Plot the mean distance ``|u - s*|`` of potentials to a steady state of the rate model over the ticks of a free phase.
 
-    The steady state is that which the twin finds from where the spiking network is at last: with several of them, a network that
-    came to another one is not taken for one that did not come to rest.
+    The rate model finds the steady state s* from the last state of the spiking network. If there are several steady states, this
+    distinguishes a network that settled to another one from a network that did not settle.
 
     Args:
-        model: a spiking one; watched for twice as long as it settles in a test.
-        x: inputs ``(B, *shape)``.
-        path: where to write, without an ending.
-        title: of the picture.
+        model: spiking model; it runs for twice the length of its free phase.
+        x: inputs, ``(B, *shape)``.
+        path: output path without suffix.
+        title: title of the figure.
 
     Raises:
         ModuleNotFoundError: if matplotlib is not installed.
@@ -149,12 +152,12 @@ def approach(model: Model, x: Tensor, path: Path, title: str = "") -> None:
     steps = 2 * model.settle.steps
     last = model.dynamics.units(relax(model, x, steps).state)
     rest = relax(model.rate_model(), x, AT_REST, state=last).state
-    curves = {"spiking network": model, "rate twin": model.rate_model()}
+    curves = {"spiking network": model, "rate model": model.rate_model()}
     with small_print():
         figure = canvas(4.8, 3.0)
         axes = figure.subplots()
         for (label, which), look in zip(curves.items(), ("-", "--"), strict=True):
-            gaps = positive(distances(which, x, steps, rest))
+            gaps = positive(_distances(which, x, steps, rest))
             axes.plot(range(1, steps + 1), gaps, look, linewidth=1.2, color=PALETTE[look == "--"], label=label)
         axes.axvline(model.settle.steps, color=GREY, linewidth=0.8, label="length of the free phase")
         axes.set(xlabel="tick", ylabel="mean $|u - s^*|$", yscale="log", title=title)
@@ -163,8 +166,8 @@ def approach(model: Model, x: Tensor, path: Path, title: str = "") -> None:
         save(figure, path)
 
 
-def distances(model: Model, x: Tensor, steps: int, rest: Units) -> Tensor:
-    """Mean distance of all units to ``rest`` after each of so many steps of a free phase: ``(steps,)``."""
+def _distances(model: Model, x: Tensor, steps: int, rest: Units) -> Tensor:
+    """Return the mean distance of all units to ``rest`` after each free step: ``(steps,)``."""
     found: list[float] = []
     relax(
         model,
@@ -175,47 +178,40 @@ def distances(model: Model, x: Tensor, steps: int, rest: Units) -> Tensor:
     return torch.tensor(found)
 
 
-def kept(phases: Sequence[Recording]) -> list[int]:
-    """Populations with units that were kept, the output first.
-
-    Raises:
-        ValueError: if there is none.
-    """
+def _recorded_populations(phases: Sequence[Recording]) -> list[int]:
+    """Return the populations with recorded units, the output first."""
     numbers = [n for n, traces in phases[0].traces.items() if traces.units]
     if not numbers:
-        raise ValueError("no unit was kept whole: record with `units`")
+        raise ValueError("`phases` holds no recorded unit: pass `units` to `eqprop.spiking.record`")
     return sorted(numbers, reverse=True)
 
 
-def joined(phases: Sequence[Recording], n: int, what: str, sample: int) -> Tensor:
-    """Of one population's units and one sample, over all phases: ``(T, k)``."""
+def _join_traces(phases: Sequence[Recording], n: int, what: str, sample: int) -> Tensor:
+    """Return a trace of one population's k recorded units and one sample over all phases: ``(T, k)``."""
     return torch.cat([getattr(phase.traces[n], what)[:, sample] for phase in phases])
 
 
-def span(phases: Sequence[Recording]) -> list[int]:
-    """All ticks."""
+def _ticks(phases: Sequence[Recording]) -> list[int]:
     return [tick for phase in phases for tick in phase.ticks]
 
 
-def name_of(n: int, phases: Sequence[Recording]) -> str:
-    """What a population is called."""
+def _population_name(n: int, phases: Sequence[Recording]) -> str:
     return "input" if n == 0 else "output" if n == phases[0].populations[-1] else f"population {n}"
 
 
-def color_of(n: int) -> str:
-    """Of a population."""
+def _population_color(n: int) -> str:
     return PALETTE[n % len(PALETTE)]
 
 
-def mark_nudges(axes: Any, phases: Sequence[Recording]) -> None:
-    """Shade the ticks with a nudge."""
+def _shade_nudges(axes: Any, phases: Sequence[Recording]) -> None:
+    """Shade the nudged ticks."""
     for phase in phases:
         if phase.beta:
             axes.axvspan(phase.ticks[0] - 0.5, phase.ticks[-1] + 0.5, color="0.92", zorder=0, linewidth=0)
 
 
-def say_nudges(axes: Any, phases: Sequence[Recording]) -> None:
-    """What the shade is, above it."""
+def _label_nudges(axes: Any, phases: Sequence[Recording]) -> None:
+    """Label the shaded ticks."""
     for phase in phases:
         if phase.beta:
             axes.annotate(
@@ -230,25 +226,23 @@ def say_nudges(axes: Any, phases: Sequence[Recording]) -> None:
             )
 
 
-def in_ticks(axes: Any, phases: Sequence[Recording]) -> None:
-    """An axis of all ticks, in tens or their like."""
+def _set_tick_axis(axes: Any, phases: Sequence[Recording]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.set(xlabel="tick", xlim=(phases[0].ticks[0] - 0.5, phases[-1].ticks[-1] + 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
 
 
-def finish(figure: "Figure", grid: Sequence[Any], phases: Sequence[Recording], title: str) -> None:
-    """One axis of ticks for all panels, what is shaded, and the title."""
+def _finish_figure(figure: "Figure", grid: Sequence[Any], phases: Sequence[Recording], title: str) -> None:
+    """Add the shared axis of ticks, the labels of nudged phases, and the title."""
     for axes in grid[:-1]:
         axes.tick_params(bottom=False)
-    in_ticks(grid[-1], phases)
-    say_nudges(grid[0], phases)
+    _set_tick_axis(grid[-1], phases)
+    _label_nudges(grid[0], phases)
     figure.suptitle(title)
 
 
-def keys() -> list[Any]:
-    """What the lines of a decoded train mean."""
+def _legend_handles() -> list[Any]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

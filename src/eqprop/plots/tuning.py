@@ -1,4 +1,4 @@
-"""A map of T, K and beta: where EP's estimate agrees with the whole gradient of BPTT."""
+"""A map over T, K and beta of the agreement between EP's estimate and the full gradient of BPTT."""
 
 from collections.abc import Sequence
 from math import floor, nan
@@ -10,30 +10,26 @@ from eqprop.plots.canvas import canvas, placed, save, scientific, small_print, w
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from eqprop.theorem.tuning import Cell
-
 __all__ = ["agreement_map"]
 
 WIDTH = 6.0
-"""Of all panels in a row, in inches."""
+"""Width of a row of panels, in inches."""
 
 COLOURS = "cividis"
-"""Read alike by the color-blind, and in grey."""
+"""Readable for color-blind readers, and in gray."""
 
 FRAME = "#D55E00"
 
 
-def agreement_map(
-    cells: Sequence["Cell"], path: Path, *, wanted: float, chosen: "Cell | None" = None, title: str = ""
-) -> None:
-    """The cosine between EP's and BPTT's gradient over K and beta, a panel for each T; bold where enough signs agree.
+def agreement_map(cells: Sequence[Any], path: Path, *, wanted: float, chosen: Any = None, title: str = "") -> None:
+    """Plot the cosine of EP's and BPTT's gradients over K and beta, a panel for each T; bold if enough signs agree.
 
     Args:
-        cells: the settings that were tried, see `eqprop.theorem.tuning`; what is missing (K > T) is left blank.
-        path: where to write, without an ending.
-        wanted: fraction of equal signs from which on a number is bold.
-        chosen: the setting to frame.
-        title: of the picture.
+        cells: measured settings, see `eqprop.theorem.tuning`; missing ones (K > T) are left blank.
+        path: output path without suffix.
+        wanted: smallest fraction of equal signs that is printed in bold.
+        chosen: setting to frame.
+        title: title of the figure.
 
     Raises:
         ValueError: if there is no cell, or the chosen one is not among them.
@@ -47,7 +43,7 @@ def agreement_map(
         save(draw_map(cells, wanted, chosen, title), path)
 
 
-def draw_map(cells: Sequence["Cell"], wanted: float, chosen: "Cell | None", title: str) -> "Figure":
+def draw_map(cells: Sequence[Any], wanted: float, chosen: Any, title: str) -> "Figure":
     """A panel for each T, one scale of colors for all."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -74,15 +70,15 @@ def draw_map(cells: Sequence["Cell"], wanted: float, chosen: "Cell | None", titl
     return figure
 
 
-def lowest(cells: Sequence["Cell"]) -> float:
+def lowest(cells: Sequence[Any]) -> float:
     """Where the scale of colors begins: the lowest cosine, rounded down to a tenth."""
     return min(0.9, floor(10 * min(cell.cosine for cell in cells)) / 10)
 
 
 def draw_cells(
-    axes: Any, cells: Sequence["Cell"], grid: tuple[Sequence[int], Sequence[float]], scale: Any, wanted: float
+    axes: Any, cells: Sequence[Any], grid: tuple[Sequence[int], Sequence[float]], scale: Any, wanted: float
 ) -> None:
-    """A colored square with its number for each cell, K to the right and beta upwards."""
+    """Draw a colored square with its cosine for each cell, K to the right and beta upwards."""
     steps, betas = grid
     colors = [[nan] * len(steps) for _ in betas]
     for cell in cells:
@@ -108,7 +104,7 @@ def draw_cells(
 
 
 def frame(axes: Any, x: int, y: int) -> None:
-    """Around one cell."""
+    """Draw a frame around one cell."""
     from matplotlib.patches import Rectangle
 
     axes.add_patch(
@@ -116,8 +112,8 @@ def frame(axes: Any, x: int, y: int) -> None:
     )
 
 
-def explain(figure: "Figure", wanted: float, chosen: "Cell | None") -> None:
-    """What bold letters and the frame mean."""
+def explain(figure: "Figure", wanted: float, chosen: Any) -> None:
+    """Add the legend of bold numbers and of the frame."""
     from matplotlib.patches import Patch
 
     handles = [Patch(fill=False, linewidth=0, label=f"bold: at least {100 * wanted:g} % of the signs agree")]

@@ -1,11 +1,14 @@
-"""Spiking convergent networks: coders, step sizes, dynamics; what their units do, and what that costs; export to NIR."""
+"""Spiking convergent networks: coders, step sizes, dynamics, recordings, operation counts, and export to NIR."""
+
+from typing import Any
+from warnings import warn
 
 from eqprop.spiking.coders import Bernoulli, Coder, SigmaDelta
 from eqprop.spiking.dynamics import Spiking, SpikingState
 from eqprop.spiking.nir import input_spikes, to_nir, write_nir
 from eqprop.spiking.operations import Operations, fan_out, operations
 from eqprop.spiking.recording import Recording, record
-from eqprop.spiking.saturation import Saturation, late, saturation
+from eqprop.spiking.saturation import Saturation, lagging, saturation
 from eqprop.spiking.step_sizes import OSA, Decay
 
 __all__ = [
@@ -21,10 +24,19 @@ __all__ = [
     "SpikingState",
     "fan_out",
     "input_spikes",
-    "late",
+    "lagging",
     "operations",
     "record",
     "saturation",
     "to_nir",
     "write_nir",
 ]
+
+_RENAMED = {"WoundUp": "Saturation", "wound_up": "saturation", "late": "lagging"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warn(f"`{__name__}.{name}` was renamed: use `{_RENAMED[name]}`", DeprecationWarning, stacklevel=2)
+    return globals()[_RENAMED[name]]

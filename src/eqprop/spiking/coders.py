@@ -1,64 +1,70 @@
-r"""Coders: how a value in [0, 1] becomes one bit a tick, such that a leaky decoder finds the value again.
+r"""Coders: convert a value in [0, 1] to one bit per tick, from which a leaky decoder recovers the value.
 
-The decoder is ``z_t = (1 - lambda) z_{t-1} + lambda q_t``. *Sigma-delta* (O'Connor, Gavves & Welling 2019) sends what the decoder
-does not know yet, its exact inverse, and keeps the error of rounding for the next tick:
+The decoder is ``z_t = (1 - lambda) z_{t-1} + lambda q_t``. *Sigma-delta* (O'Connor, Gavves & Welling 2019) encodes the input that
+the decoder needs to reproduce s exactly, and carries the rounding error phi, the residual, to the next tick:
 
     a    =  (s_t - (1 - lambda) s_{t-1}) / lambda            predictive code
     phi <-  phi + a,      q = [phi > 1/2],      phi <- phi - q
 
-As long as ``|phi| <= 1/2``, the decoded value differs from the sent one by at most lambda, once ``(1 - lambda)^n`` has vanished.
-A jump of s by d puts ``d / lambda`` into phi at once, which drains by at most one a tick: the coder is *wound up* meanwhile, and
-the bound does not hold (`eqprop.spiking.wound_up`).
+While ``|phi| <= 1/2``, the decoded value differs from s by at most lambda, once ``(1 - lambda)^n`` has vanished. A jump of s by
+d adds ``d / lambda`` to phi in one tick, and phi decreases by at most one per tick. Until then the coder is *saturated*, and the
+bound does not hold (`eqprop.spiking.saturation`).
 
-*Bernoulli*: ``q = 1`` with probability s, without memory. Its decoded value errs by ``sqrt(s (1 - s) lambda / (2 - lambda))``, of
-order sqrt(lambda) in the place of lambda.
+*Bernoulli*: ``q = 1`` with probability s, without memory. The standard deviation of the decoded value is
+``sqrt(s (1 - s) lambda / (2 - lambda))``, of order sqrt(lambda) instead of lambda.
 
-The coder at tick t takes the lambda with which the decoder will read its spike, that of tick t + 1.
+At tick t the coder uses the lambda with which the decoder will read its spike, that of tick t + 1.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+from warnings import warn
 
 import torch
 from torch import Tensor
 
 from eqprop._core.state import State
-from eqprop.spiking.surrogates import above, differentiable
+from eqprop.spiking.surrogates import heaviside, records_gradient
 
 __all__ = ["Bernoulli", "Coder", "SigmaDelta"]
 
 
 class Coder(ABC):
-    """From values to spikes, all populations of a network at once; every method is pure."""
+    """Converts the values of all populations of a network to spikes; every method is pure."""
 
     @abstractmethod
-    def begin(self, values: Sequence[Tensor]) -> State:
-        """What it remembers before the first tick, for values of these shapes, ``(B, *shape)`` each."""
+    def init(self, values: Sequence[Tensor]) -> State:
+        """Return the memory before the first tick, for values of these shapes, ``(B, *shape)`` each."""
 
     @abstractmethod
     def encode(
         self, now: Sequence[Tensor], before: Sequence[Tensor], memory: State, lam: float, tick: int
     ) -> tuple[list[Tensor], State]:
-        """Spikes, 0 or 1, and the new memory.
+        """Return spikes, 0 or 1, and the new memory.
 
         Args:
-            now: the values to be sent, within [0, 1].
-            before: those of the last tick.
-            memory: of the last tick.
-            lam: with which the decoder will read the spikes.
+            now: values to encode, in [0, 1], ``(B, *shape)`` for each population.
+            before: values of the previous tick.
+            memory: after the previous tick.
+            lam: lambda with which the decoder will read the spikes.
             tick: counted from 1.
         """
+
+    def begin(self, values: Sequence[Tensor]) -> State:
+        """Return `init`: a deprecated alias."""
+        warn("`Coder.begin` was renamed: call `Coder.init`", DeprecationWarning, stacklevel=2)
+        return self.init(values)
 
 
 @dataclass(frozen=True)
 class SigmaDelta(Coder):
-    """First-order sigma-delta modulation of the predictive code; its memory is phi, one tensor a population.
+    """First-order sigma-delta modulation of the predictive code; the memory is phi, one tensor for each population.
 
     >>> import torch
     >>> coder, x = SigmaDelta(), torch.tensor([[0.3]])
-    >>> memory, sent = coder.begin([x]), []
+    >>> memory, sent = coder.init([x]), []
     >>> for tick in range(1, 11):
     ...     (spike,), memory = coder.encode([x], [x], memory, 0.2, tick)
     ...     sent.append(int(spike))
@@ -66,72 +72,73 @@ class SigmaDelta(Coder):
     [0, 1, 0, 0, 0, 1, 0, 0, 1, 0]
     """
 
-    def begin(self, values: Sequence[Tensor]) -> State:
-        """Nothing owed."""
+    def init(self, values: Sequence[Tensor]) -> State:
+        """Return residuals of zero."""
         return tuple(torch.zeros_like(v) for v in values)
 
     def encode(
         self, now: Sequence[Tensor], before: Sequence[Tensor], memory: State, lam: float, tick: int
     ) -> tuple[list[Tensor], State]:
-        """See the module."""
-        pairs = [fire(owed(*each, lam)) for each in zip(now, before, memory, strict=True)]
+        """Return spikes and residuals; see the module for the rule."""
+        pairs = [_quantize(_add_code(*each, lam)) for each in zip(now, before, memory, strict=True)]
         return [q for q, _ in pairs], tuple(phi for _, phi in pairs)
 
 
-def owed(now: Tensor, before: Tensor, phi: Tensor, lam: float) -> Tensor:
-    """``phi + a``; the caller's own."""
+def _add_code(now: Tensor, before: Tensor, phi: Tensor, lam: float) -> Tensor:
+    """Return ``phi + a`` as a new tensor, which `_quantize` may overwrite."""
     return torch.add(phi, now, alpha=1 / lam).sub_(before, alpha=1 / lam - 1)
 
 
-def fire(phi: Tensor) -> tuple[Tensor, Tensor]:
-    """Spikes of what is above 1/2, and what is left of it, which may overwrite it."""
-    if differentiable(phi):
-        q = above(phi - 0.5)
+def _quantize(phi: Tensor) -> tuple[Tensor, Tensor]:
+    """Return spikes where phi is above 1/2, and the new residual; overwrites phi where no gradient is recorded."""
+    if records_gradient(phi):
+        q = heaviside(phi - 0.5)
         return q, phi - q
     q = phi.gt(0.5).to(phi.dtype)
     return q, phi.sub_(q)
 
 
-class Draws(NamedTuple):
-    """The source of chance of a batch: the same numbers again for whoever goes on from the same state.
+class RandomStreams(NamedTuple):
+    """Random numbers of a batch, reproducible from the state of a phase.
 
     Attributes:
-        seed: of everything that is drawn.
-        lanes: which of the batch's streams each sample has, ``(B,)``; samples that were repeated share theirs.
+        seed: of all numbers.
+        streams: stream of each sample, ``(B,)``; copies of a sample, as in centred nudging, share one.
         width: number of streams.
     """
 
     seed: int
-    lanes: Tensor
+    streams: Tensor
     width: int
 
 
 @dataclass(frozen=True)
 class Bernoulli(Coder):
-    """A spike with the probability that the value is; its memory is the source of chance.
+    """Spikes with a probability equal to the value; the memory is the source of random numbers.
 
-    The numbers come from the CPU, wherever the states are, and are a function of the tick and of a seed that is drawn from torch's
-    default generator once a batch: a phase that starts from the same state sees the same ones, and so do both phases of a centred
-    estimate, sample by sample.
+    The numbers are drawn on the CPU on every device. They depend on the tick and on a seed, which is drawn from torch's default
+    generator once a batch. Phases that start from the same state therefore see the same numbers, sample by sample, and so do both
+    phases of a centred estimate.
     """
 
-    def begin(self, values: Sequence[Tensor]) -> State:
-        """Draws the seed."""
+    def init(self, values: Sequence[Tensor]) -> State:
+        """Draw the seed."""
         first = values[0]
-        lanes = torch.arange(first.shape[0], device=first.device)
-        return Draws(int(torch.randint(2**62, ())), lanes, first.shape[0])
+        streams = torch.arange(first.shape[0], device=first.device)
+        return RandomStreams(int(torch.randint(2**62, ())), streams, first.shape[0])
 
     def encode(
         self, now: Sequence[Tensor], before: Sequence[Tensor], memory: State, lam: float, tick: int
     ) -> tuple[list[Tensor], State]:
-        """See the module."""
-        assert isinstance(memory, Draws)
+        """Return spikes, and the memory unchanged."""
+        assert isinstance(memory, RandomStreams)
+        # Multiples of 2^64 / golden ratio: the seeds of successive ticks lie far apart.
         generator = torch.Generator().manual_seed((memory.seed + tick * 0x9E3779B97F4A7C15) % 2**63)
-        return [chance(s, memory, generator) for s in now], memory
+        return [_sample(s, memory, generator) for s in now], memory
 
 
-def chance(s: Tensor, draws: Draws, generator: torch.Generator) -> Tensor:
-    """1 with probability ``s``, else 0."""
-    uniform = torch.rand(draws.width, *s.shape[1:], generator=generator, dtype=s.dtype).to(s.device)
-    uniform = uniform if draws.width == s.shape[0] else uniform[draws.lanes]
-    return above(s - uniform)
+def _sample(s: Tensor, random: RandomStreams, generator: torch.Generator) -> Tensor:
+    """Return 1 with probability ``s``, else 0."""
+    uniform = torch.rand(random.width, *s.shape[1:], generator=generator, dtype=s.dtype).to(s.device)
+    uniform = uniform if random.width == s.shape[0] else uniform[random.streams]
+    return heaviside(s - uniform)

@@ -1,12 +1,13 @@
-r"""What spikes cost: synaptic operations, beside the products that the rate twin takes.
+r"""Operation counts of a spiking network and of its rate model.
 
-A spike of a unit is added up, weight by weight, by every unit that it goes to, upwards and, since the network is recurrent,
-downwards: as many *synaptic operations* as the unit's fan-out. Of a convolution these are the pairs of units that the kernel joins.
-Average pooling is folded into it (`eqprop.connections.correlation`): a spike goes to every pooled unit whose window sees it, once. Units at a
-border, or in a row that fills no window, have fewer. Nothing flows into the input. Biases and units' own arithmetic do not count.
+Each spike adds one weight at every unit that receives it, in the layer above and, since the network is recurrent, in the layer
+below: as many *synaptic operations* as the unit's fan-out. For a convolution the fan-out counts the pairs of units that the kernel
+joins. Average pooling is folded into the kernel (`eqprop.connections.correlation`): a spike reaches every pooled unit whose window
+covers it once. Units at a border, or in a row that fills no window, have a smaller fan-out. The input receives nothing. Biases and
+the arithmetic of units do not count.
 
-The rate twin multiplies and adds at every pair, at every tick. If every unit fired at every tick the two counts would be the same;
-their ratio is the mean rate, weighted by fan-out. They are counts, and no energies: what an operation costs, a chip decides.
+The rate model multiplies and accumulates at every pair and every tick. With a spike of every unit at every tick the two counts
+would be equal; their ratio is the mean rate, weighted by fan-out. Energy also depends on the hardware and is not estimated.
 """
 
 from collections.abc import Sequence
@@ -15,22 +16,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from eqprop._core.checks import ArgumentError
 from eqprop.models.model import Model
 from eqprop.network import Network
-from eqprop.spiking.recording import Recording, spiking
+from eqprop.spiking.recording import Recording, spiking_dynamics
 
 __all__ = ["Operations", "fan_out", "operations"]
 
 
 @dataclass(frozen=True)
 class Operations:
-    """What one sample costs, on average over a batch.
+    """Operation counts of one sample, averaged over a batch.
 
     Attributes:
-        spikes: of all units, the input's included if it spikes.
+        spikes: spikes of all units, including a spiking input.
         synops: synaptic operations of these spikes.
-        macs: multiply-accumulates of the rate twin in as many steps, at every pair of units and every step.
-        macs_cached: the same if the current of the input, which stands still, is computed once, as this library does.
+        macs: multiply-accumulates of the rate model in as many steps, at every pair of units and every step.
+        macs_cached: ``macs`` with the constant current of the input computed once, as in this library.
     """
 
     spikes: float
@@ -40,14 +42,14 @@ class Operations:
 
 
 def operations(model: Model, *phases: Recording) -> Operations:
-    """What recorded phases of a model cost: an inference is the free one, a training step that and the nudged ones.
+    """Count the operations of recorded phases: the free one for an inference, free and nudged ones for a training step.
 
     Args:
-        model: the model, with spiking dynamics.
-        phases: recorded by `record`, the first from the start of a batch.
+        model: a spiking model.
+        phases: recordings by `record`; the first one starts from the initial state.
 
     Raises:
-        ValueError: if trains are decoded before the synapses, which then take no spikes, or a fan-out is not known or depends on
+        ValueError: if the model does not spike, decodes trains before the synapses, or has a fan-out that is unknown or depends on
             the state.
 
     >>> import torch, eqprop as ep
@@ -56,32 +58,32 @@ def operations(model: Model, *phases: Recording) -> Operations:
     >>> operations(model, record(model, torch.rand(5, 4), 20)).macs == 20 * (4 * 8 + 2 * 8 * 3)
     True
     """
-    if spiking(model).decode == "before":
-        raise ValueError(
-            'with decode="before" synapses take decoded values and no spikes: there are no operations to count'
+    if spiking_dynamics(model).decode == "before":
+        raise ArgumentError(
+            "model", 'synaptic operations need decode="after": with "before" synapses carry real values'
         )
     fans = fan_out(model.network)
     totals = [fan.sum().item() for fan in fans]
     ticks = sum(len(phase.ticks) for phase in phases)
     return Operations(
         sum(phase.spikes for phase in phases),
-        sum(synops(phase, fans) for phase in phases),
+        sum(_synops(phase, fans) for phase in phases),
         sum(totals) * ticks,
         sum(totals[1:]) * ticks + totals[0] * min(ticks, 1),
     )
 
 
-def synops(phase: Recording, fans: Sequence[Tensor]) -> float:
-    """Synaptic operations of one sample, on average."""
+def _synops(phase: Recording, fans: Sequence[Tensor]) -> float:
+    """Return the synaptic operations of one sample, averaged over the batch."""
     counts = zip(phase.populations, phase.counts, strict=True)
     return sum((count.double().sum(0).cpu() * fans[n]).sum().item() for n, count in counts) / phase.counts[0].shape[0]
 
 
 def fan_out(network: Network) -> tuple[Tensor, ...]:
-    """To how many units, counted once a connection, each unit's spikes go: of every population's shape, the input's first; float64.
+    """Return the fan-out of every unit over all connections, as a float64 tensor of each population's shape, input first.
 
     Raises:
-        ValueError: if a connection does not tell, or it depends on the state.
+        ValueError: if the fan-out of a connection is unknown or depends on the state.
 
     >>> import eqprop as ep
     >>> [fan.unique().tolist() for fan in fan_out(ep.mlp([4, 8, 3]).network)]

@@ -1,10 +1,10 @@
-r"""Step sizes by tick: how far a potential moves (eps), how much a decoder takes of what comes in (lambda).
+r"""Step sizes by tick, of potentials (eps) and decoders (lambda).
 
     constant       c
-    decaying       c / t^k                        k in (1/2, 1] meets the conditions of Robbins and Monro (1951)
-    OSA            George & Powell (2006): each unit weighs how noisy what it follows is against how fast it moves
+    decaying       c / t^k                        k in (1/2, 1] satisfies the conditions of Robbins and Monro (1951)
+    OSA            George & Powell (2006): per unit, from the noise and the drift of its input
 
-The tick t is counted from 1 over a whole sample, on into the nudged phase. A constant hits a floor of noise; 1/t forgets its start
+The tick t is counted from 1 over all phases of a sample. A constant size leaves a floor of noise, and 1/t forgets the initial state
 too slowly (O'Connor, Gavves & Welling 2019).
 """
 
@@ -14,12 +14,12 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import positive, positive_fraction
+from eqprop._core.checks import ArgumentError, positive, positive_fraction
 
 __all__ = ["OSA", "Decay", "StepSize", "check_step_size", "step_size_at"]
 
 TINY = 1e-15
-"""Keeps a quotient of two vanishing variances finite."""
+"""Keeps the quotient of two vanishing variances finite."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Decay:
     """``start / t^power`` at tick t.
 
     Args:
-        start: the size at the first tick, in (0, 1].
-        power: above 0; 0.75 goes well with many ticks.
+        start: size at the first tick, in (0, 1].
+        power: above 0; 0.75 works well with many ticks.
 
     Raises:
-        ValueError: if one is out of its range.
+        ValueError: if an argument is out of its range.
 
     >>> Decay(1.0, 0.75).at(16)
     0.125
@@ -45,19 +45,19 @@ class Decay:
         positive("power", self.power)
 
     def at(self, tick: int) -> float:
-        """The size at a tick, counted from 1."""
+        """Return the size at a tick, counted from 1."""
         return self.start / tick**self.power
 
 
-class Followed(NamedTuple):
-    """What OSA keeps of each unit.
+class OSAStatistics(NamedTuple):
+    """Running statistics of `OSA` for each unit of a population.
 
     Attributes:
-        nu: the weight of the newest error, the same for all units.
-        mean: of the signal, by its own step sizes.
+        nu: weight of the newest error, the same for all units.
+        mean: of the signal, with OSA's step sizes.
         bias: running mean of the errors.
         variance: running mean of their squares.
-        spread: how much of the signal's variance the mean has.
+        spread: variance of the mean, relative to that of the signal.
     """
 
     nu: float
@@ -72,7 +72,7 @@ class OSA:
     """Optimal stepsizes (George & Powell 2006, as O'Connor et al. 2019 use them), unit by unit.
 
     Args:
-        target: what the weight of the newest error comes down to, in (0, 1].
+        target: limit of the weight of the newest error, in (0, 1].
 
     Raises:
         ValueError: if it is out of its range.
@@ -86,37 +86,43 @@ class OSA:
     def __post_init__(self) -> None:
         positive_fraction("target", self.target)
 
-    def begin(self, like: Tensor) -> Followed:
-        """Nothing seen yet."""
+    def init(self, like: Tensor) -> OSAStatistics:
+        """Return the statistics before the first tick."""
         zero = torch.zeros_like(like)
-        return Followed(1.0, zero, zero, zero, zero)
+        return OSAStatistics(1.0, zero, zero, zero, zero)
 
-    def follow(self, signal: Tensor, seen: Followed, tick: int) -> tuple[Tensor, Followed]:
-        """The step size of each unit for the signal at this tick, and what is kept."""
-        error = signal - seen.mean
-        nu = seen.nu / (1 + seen.nu - self.target)
-        bias = (1 - nu) * seen.bias + nu * error
-        variance = (1 - nu) * seen.variance + nu * error.square()
-        noise = (variance - bias.square()) / (1 + seen.spread)
+    def update(self, signal: Tensor, stats: OSAStatistics, tick: int) -> tuple[Tensor, OSAStatistics]:
+        """Return the step size of each unit for the signal at this tick, and the new statistics."""
+        error = signal - stats.mean
+        nu = stats.nu / (1 + stats.nu - self.target)
+        bias = (1 - nu) * stats.bias + nu * error
+        variance = (1 - nu) * stats.variance + nu * error.square()
+        noise = (variance - bias.square()) / (1 + stats.spread)
         size = torch.ones_like(error) if tick == 1 else 1 - (noise + TINY) / (variance + TINY)
-        spread = (1 - size).square() * seen.spread + size.square()
-        return size, Followed(nu, seen.mean + size * error, bias, variance, spread)
+        spread = (1 - size).square() * stats.spread + size.square()
+        return size, OSAStatistics(nu, stats.mean + size * error, bias, variance, spread)
 
 
 StepSize: TypeAlias = float | Decay | OSA
-"""A constant or a rule."""
+"""A constant, or a rule that gives the size at each tick."""
 
 
 def check_step_size(name: str, value: object, *kinds: type) -> None:
-    """Raise ValueError unless it is a number in (0, 1] or one of the rules."""
+    """Check that a step size is a number in (0, 1] or of one of the given classes.
+
+    Raises:
+        ArgumentError: if it is not.
+    """
     if isinstance(value, kinds):
         return
     if isinstance(value, Decay | OSA):
         allowed = ", ".join(["a number in (0, 1]", *(f"`{kind.__name__}`" for kind in kinds)])
-        raise ValueError(f"`{name}` must be one of {allowed}, got {value!r}: coder and decoder must share it")
+        raise ArgumentError(
+            name, f"`{name}` must be one of {allowed}, got {value!r}: coder and decoder must have the same lambda"
+        )
     positive_fraction(name, value)
 
 
 def step_size_at(value: float | Decay, tick: int) -> float:
-    """The size at a tick, the same for all units."""
+    """Return the size at a tick, the same for all units."""
     return value.at(tick) if isinstance(value, Decay) else value

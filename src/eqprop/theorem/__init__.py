@@ -1,7 +1,7 @@
-"""The theorem of Ernoult et al. (2019), made visible: EP's increments against BPTT's gradients, step by step, for any model."""
+"""Step-by-step comparison of EP's increments with BPTT's gradients, for any model (Ernoult et al. 2019)."""
 
 from eqprop.theorem.gdu import gdu
 from eqprop.theorem.report import GDUReport
-from eqprop.theorem.series import Agreement, Series
+from eqprop.theorem.series import Series, SignAgreement
 
-__all__ = ["Agreement", "GDUReport", "Series", "gdu"]
+__all__ = ["GDUReport", "Series", "SignAgreement", "gdu"]

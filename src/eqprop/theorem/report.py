@@ -1,4 +1,4 @@
-"""The report of a comparison: both processes of every population and parameter, what is measured of them, what was assumed."""
+"""The report of `gdu`: EP's and BPTT's series of every population and parameter, their distances, and the theorem's assumptions."""
 
 import re
 from collections.abc import Mapping
@@ -10,33 +10,34 @@ from torch import Tensor
 
 from eqprop._core.angles import angle_between
 from eqprop.network import Network
-from eqprop.theorem.assumptions import Assumption, share
-from eqprop.theorem.series import Agreement, Series
+from eqprop.theorem.assumptions import Assumption, noise_share
+from eqprop.theorem.series import Series, SignAgreement
 
-__all__ = ["GDUReport", "distances", "labels", "layer_errors"]
+__all__ = ["GDUReport", "layer_errors", "output_distances", "parameter_labels"]
 
 
 @dataclass(frozen=True, eq=False)
 class GDUReport:
-    """EP's increments against BPTT's gradients, step by step; the theorem says ``ep = -bptt``.
+    """EP's increments and BPTT's gradients, step by step; the theorem states ``ep = -bptt``.
 
     Attributes:
-        neurons: a `Series` ``(K, B, *shape)`` for each relaxing population, input-first (index 0 is the first hidden one,
-            the last the output): ``Delta_s(t)``, and of each sample's own loss ``dL/ds_{T-t}`` or ``dL/du_{T-t}``, see ``against``.
-        parameters: a `Series` ``(K, *shape)`` for each parameter that wants a gradient, keyed as ``named_parameters()``:
-            ``Delta_theta(t)``, and the gradient of the batch-mean loss for the copy of theta that step T - t used. A readout's
-            plain gradient is at t = 0 in both.
-        free: motion without a nudge, ``(K, B, *shape)`` a population, over the last K free steps, scaled like ``Delta_s``.
+        neurons: a `Series` ``(K, B, *shape)`` for each relaxing population, input-first (index 0 is the first hidden
+            population, the last one the output): ``Delta_s(t)``, and ``dL/ds_{T-t}`` or ``dL/du_{T-t}`` of each sample's own loss,
+            see ``against``.
+        parameters: a `Series` ``(K, *shape)`` for each trainable parameter, keyed as ``named_parameters()``: ``Delta_theta(t)``,
+            and the gradient of the batch-mean loss for the copy of theta in step T - t. The gradient of
+            a readout, the same for EP and BPTT, is at t = 0 in both.
+        free: motion without a nudge, ``(K, B, *shape)`` for each population, over the last K free steps, scaled as ``Delta_s``.
         residual: ``max |s_T - s_{T-1}|``, ``(B,)``.
-        steps: T, the steps of the free phase that were taken.
+        steps: T, the number of free steps taken.
         beta: nudging strength.
         nudging: "one-sided" or "centred".
-        rates: at which the weights moved inside the nudged phase (continual EP); None if they were at rest.
+        rates: learning rates inside the nudged phase (continual EP); None for fixed weights.
         dt: duration of a step; ``Delta_s`` is divided by ``beta dt``, ``Delta_theta`` by ``beta``.
-        against: "dL/ds", or "dL/du" where the theorem is about pre-activations.
-        assumptions: what the theorem assumes, and whether it holds.
-        labels: a short name for each parameter, as tables and pictures use it.
-        distances: steps that the nudge takes from the output to each population.
+        against: "dL/ds", or "dL/du" where the theorem holds for pre-activations.
+        assumptions: the theorem's assumptions, and whether they hold.
+        labels: a short name for each parameter, for tables and plots.
+        distances: number of steps in which the nudge travels from the output to each population.
     """
 
     neurons: list[Series]
@@ -60,8 +61,13 @@ class GDUReport:
 
     @property
     def populations(self) -> dict[str, Series]:
-        """The neurons by name, "s1" the first hidden population."""
-        return {f"s{n}": process for n, process in enumerate(self.neurons, start=1)}
+        """The series of the neurons by name; "s1" is the first hidden population."""
+        return {f"s{n}": series for n, series in enumerate(self.neurons, start=1)}
+
+    @property
+    def weights(self) -> dict[str, Series]:
+        """The series of the network's weights: no biases and no readout."""
+        return {name: series for name, series in self.parameters.items() if _is_weight(name, series)}
 
     @property
     def broken(self) -> list[Assumption]:
@@ -71,53 +77,53 @@ class GDUReport:
     def relative_error(
         self, *, accumulated: bool = False, first: bool = True, mask: bool = False, floor: float = 0.0
     ) -> dict[str, float]:
-        """The papers' relative error of every population ("s1", …) and parameter: see `eqprop.theorem.series`.
+        """Return the papers' relative error of every population ("s1", …) and parameter: see `eqprop.theorem.series`.
 
-        Neurons are averaged over the batch first, as the papers do.
+        Neurons are first averaged over the batch, as in the papers.
 
         Args:
-            accumulated: of the sums up to t in the place of the single steps.
-            first: count t = 0; the code of both papers leaves it out for weights.
-            mask: leave out, of neurons, the steps before the nudge can have reached them, as that code does: what moves there
-                is a free phase that has not settled.
-            floor: norms below it count as that much, so that components without a gradient do not count as errors.
+            accumulated: compare the sums up to t instead of the single steps.
+            first: include t = 0; the code of both papers omits it for weights.
+            mask: omit, for neurons, the steps before the nudge can reach them, as the papers' code does. Motion in these steps
+                comes from an incomplete free phase.
+            floor: lower bound of the norm in the denominator, so that components with a tiny gradient do not count as errors.
         """
-        found = {}
-        for (name, process), distance in zip(self.populations.items(), self.distances, strict=True):
-            found[name] = process.batch_mean().since(max(int(not first), distance * mask))
-        found |= {name: process.since(int(not first)) for name, process in self.parameters.items()}
-        return {name: process.relative_error(floor, accumulated=accumulated) for name, process in found.items()}
+        series = {}
+        for (name, population), distance in zip(self.populations.items(), self.distances, strict=True):
+            series[name] = population.batch_mean().from_step(max(int(not first), distance * mask))
+        series |= {name: parameter.from_step(int(not first)) for name, parameter in self.parameters.items()}
+        return {name: one.relative_error(floor, accumulated=accumulated) for name, one in series.items()}
 
     def cosine(self) -> dict[str, float]:
-        """Cosine between increments and minus the gradients, all steps in one vector, by population and parameter."""
-        return {name: process.cosine() for name, process in (self.populations | self.parameters).items()}
+        """Return the cosine between increments and minus the gradients, flattened over steps, by population and parameter."""
+        return {name: series.cosine() for name, series in (self.populations | self.parameters).items()}
 
-    def sign_agreement(self) -> dict[str, Agreement]:
-        """How many components of each parameter's total update have the sign of BPTT's."""
-        return {name: process.sign_agreement() for name, process in self.parameters.items()}
+    def sign_agreement(self) -> dict[str, SignAgreement]:
+        """Compare the signs of EP's and BPTT's total update of each parameter."""
+        return {name: series.sign_agreement() for name, series in self.parameters.items()}
 
     def stuck(self) -> dict[str, float]:
-        """Fraction of units of each population that EP never moves although BPTT has a gradient for them."""
-        return {name: process.batch_mean().stuck() for name, process in self.populations.items()}
+        """Return the fraction of units in each population with a non-zero BPTT gradient that EP never moves."""
+        return {name: series.batch_mean().stuck() for name, series in self.populations.items()}
 
     def free_share(self) -> dict[str, float]:
-        """How much of each population's motion is there without a nudge: 0 at a steady state, at most 1."""
+        """Return the share of each population's motion that is present without a nudge: 0 at a steady state, at most 1."""
         return {
-            name: share(free, process.ep)
-            for (name, process), free in zip(self.populations.items(), self.free, strict=True)
+            name: noise_share(free, series.ep)
+            for (name, series), free in zip(self.populations.items(), self.free, strict=True)
         }
 
     def angle(self, *, first: bool = True) -> float:
-        """Angle in degrees between the total update of EP and that of BPTT: all weights of the network, no biases.
+        """Return the angle in degrees between EP's and BPTT's total update of all weights of the network, without biases.
 
         Args:
-            first: count t = 0; Ernoult et al. 2020, Figure 5a, leave it out.
+            first: include t = 0; Ernoult et al. 2020, Figure 5a, omit it.
         """
-        weights = [p.since(int(not first)) for n, p in self.parameters.items() if is_weight(n, p)]
-        return angle_between([p.ep.sum(0) for p in weights], [-p.bptt.sum(0) for p in weights])
+        weights = [series.from_step(int(not first)) for series in self.weights.values()]
+        return angle_between([w.ep.sum(0) for w in weights], [-w.bptt.sum(0) for w in weights])
 
     def summary(self) -> dict[str, Any]:
-        """All that was measured, as JSON takes it."""
+        """Return all measurements as JSON-serializable values."""
         errors = {
             "relative_error": self.relative_error(),
             "accumulated": self.relative_error(accumulated=True),
@@ -126,12 +132,13 @@ class GDUReport:
             "cosine": self.cosine(),
         }
         by_name: dict[str, dict[str, Any]] = {
-            name: {what: found[name] for what, found in errors.items()} for name in errors["cosine"]
+            name: {measure: values[name] for measure, values in errors.items()} for name in errors["cosine"]
         }
+        stuck, free_share, weights = self.stuck(), self.free_share(), self.weights
         for name in self.populations:
-            by_name[name] |= {"stuck": self.stuck()[name], "free_share": self.free_share()[name]}
+            by_name[name] |= {"stuck": stuck[name], "free_share": free_share[name]}
         for name, agreement in self.sign_agreement().items():
-            by_name[name] |= {"label": self.labels[name], "weight": is_weight(name, self.parameters[name])}
+            by_name[name] |= {"label": self.labels[name], "weight": name in weights}
             by_name[name] |= {"same_sign": agreement.same, "both_zero": agreement.zero}
         return {
             "free_steps": self.steps,
@@ -152,7 +159,7 @@ class GDUReport:
         }
 
     def plot(self, path: str | Path) -> None:
-        """Draw increments against gradients as ``path`` with the endings ``.png`` and ``.svg``.
+        """Plot increments and gradients over t, as ``path`` with the suffixes ``.png`` and ``.svg``; see `eqprop.plots.increments`.
 
         Raises:
             ModuleNotFoundError: if matplotlib is not installed.
@@ -163,35 +170,33 @@ class GDUReport:
 
 
 def layer_errors(summary: Mapping[str, Any]) -> dict[str, float]:
-    """The relative error of each population and each weight of the network in a summary, by short names."""
+    """Return the relative errors of the populations and the network's weights in a `GDUReport.summary`, by short name."""
     weights = [facts for facts in summary["parameters"].values() if facts["weight"]]
-    found = {name: facts["relative_error"] for name, facts in summary["populations"].items()}
-    return found | {facts["label"]: facts["relative_error"] for facts in weights}
+    errors = {name: facts["relative_error"] for name, facts in summary["populations"].items()}
+    return errors | {facts["label"]: facts["relative_error"] for facts in weights}
 
 
-def is_weight(name: str, process: Series) -> bool:
-    """Whether a parameter is a weight of the network, and no bias or readout."""
-    return name.startswith("network.") and process.ep.dim() > 2
+def _is_weight(name: str, series: Series) -> bool:
+    return name.startswith("network.") and series.ep.dim() > 2
 
 
-def labels(network: Network, names: list[str]) -> dict[str, str]:
-    """``network.connections.0.weight`` is "0→1 weight"; of parallel edges the number is added."""
-    return {name: label(network, name) for name in names}
+def parameter_labels(network: Network, names: list[str]) -> dict[str, str]:
+    """Return a short name for each parameter: "0→1 weight" for ``network.connections.0.weight``; parallel edges are numbered."""
+    return {name: _parameter_label(network, name) for name in names}
 
 
-def label(network: Network, name: str) -> str:
-    """The short name of one parameter; its own where it is not a connection's."""
-    found = re.fullmatch(r"network\.connections\.(\d+)\.(.+)", name)
-    return name if found is None else f"{network.edge_names()[int(found[1])]} {found[2]}"
+def _parameter_label(network: Network, name: str) -> str:
+    match = re.fullmatch(r"network\.connections\.(\d+)\.(.+)", name)
+    return name if match is None else f"{network.edge_names()[int(match[1])]} {match[2]}"
 
 
-def distances(network: Network) -> list[int]:
-    """Edges between the output and each relaxing population, along which the nudge travels one a step."""
+def output_distances(network: Network) -> list[int]:
+    """Return the number of edges between the output and each relaxing population; the nudge travels one edge a step."""
     last = len(network.relaxing)
-    found, front, steps = {last: 0}, {last}, 0
+    distances, front, steps = {last: 0}, {last}, 0
     while front:
         steps += 1
-        near = {n for ends in network.ends for n in ends if 0 not in ends and front & set(ends)}
-        front = near - set(found)
-        found |= dict.fromkeys(front, steps)
-    return [found.get(n, steps) for n in range(1, last + 1)]
+        neighbors = {n for ends in network.ends for n in ends if 0 not in ends and front & set(ends)}
+        front = neighbors - set(distances)
+        distances |= dict.fromkeys(front, steps)
+    return [distances.get(n, steps) for n in range(1, last + 1)]

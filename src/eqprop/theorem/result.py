@@ -1,7 +1,7 @@
-"""What an experiment found, in a folder.
+"""The result of an experiment, and its folder.
 
-experiment.json    everything that decided it
-report.json        what was measured, how long it took
+experiment.json    the experiment
+report.json        measurements and run time
 environment.json   versions and hardware; no host name, user or path
 plots/
 """
@@ -17,28 +17,34 @@ import torch
 from eqprop._core.files import DamagedError, write_atomic
 from eqprop.models.model import Model
 from eqprop.theorem.experiment import Experiment
-from eqprop.theorem.gdu import Progress, admit, compare
+from eqprop.theorem.gdu import Progress, check_betas, compare
 from eqprop.theorem.report import GDUReport
 from eqprop.training.environment import environment
 from eqprop.training.session import threads
 
-__all__ = ["INITIAL", "Result", "conduct", "read", "write"]
+__all__ = ["INITIAL", "Result", "read_result", "run_experiment", "write_result"]
 
 INITIAL = "initial"
-"""Weights as drawn."""
+"""Name of weights as drawn from the seed."""
+
+SUMMARY_KEYS = {"beta", "residual", "angle", "assumptions", "populations", "parameters"}
+"""Keys of a summary that other modules read."""
+
+ENVIRONMENT_KEYS = {"cpu", "gpu", "threads"}
+"""Keys of an environment that other modules read."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a folder holds of an experiment.
+    """The stored result of an experiment.
 
     Attributes:
-        experiment: what was done.
+        experiment: the experiment.
         summary: `GDUReport.summary`.
         betas: summaries at further nudging strengths.
-        weights: "initial", or where trained ones came from.
-        seconds: how long it took.
-        environment: what it ran on.
+        weights: "initial", or the source of trained weights.
+        seconds: run time.
+        environment: versions and hardware.
     """
 
     experiment: Experiment
@@ -49,7 +55,7 @@ class Result:
     environment: dict[str, Any]
 
 
-def conduct(
+def run_experiment(
     experiment: Experiment,
     model: Model,
     batch: tuple[torch.Tensor, torch.Tensor],
@@ -58,25 +64,33 @@ def conduct(
     weights: str = INITIAL,
     progress: Progress | None = None,
 ) -> tuple[GDUReport, Result]:
-    """Carry an experiment out; at further strengths only the nudged phases are done again.
+    """Run an experiment.
+
+    Args:
+        experiment: the experiment.
+        model: its model, from `Experiment.build` or trained.
+        batch: inputs and targets, from `Experiment.batch`.
+        betas: further nudging strengths, for which only the nudged phases run again.
+        weights: source of the model's weights.
+        progress: called as ``progress(done, total)``, in free steps.
 
     Raises:
-        ValueError: if the dynamics do not bear a beta.
+        ValueError: if the dynamics are unstable at a beta.
         FloatingPointError: if the input, a weight or a state is not finite.
     """
-    admit(model, betas)
-    begun = time.monotonic()
+    check_betas(model, betas)
+    started = time.monotonic()
     with threads(experiment.threads):
-        back = experiment.backward(model, *batch, progress)
+        back = experiment.run_backward(model, *batch, progress)
         report = compare(model, back, experiment.estimator.beta, experiment.nudging, experiment.rates)
         summary = report.summary()
         further = [compare(model, back, beta, experiment.nudging, experiment.rates).summary() for beta in betas]
-        found = environment(batch[0].device)
-    return report, Result(experiment, summary, further, weights, time.monotonic() - begun, found)
+        machine = environment(batch[0].device)
+    return report, Result(experiment, summary, further, weights, time.monotonic() - started, machine)
 
 
-def write(result: Result, folder: Path) -> None:
-    """Put a result into a folder; ``report.json`` comes last, so that where it is all is.
+def write_result(result: Result, folder: Path) -> None:
+    """Write a result; ``report.json`` comes last, so that its presence marks a complete folder.
 
     Raises:
         OSError: if a file cannot be written.
@@ -88,32 +102,22 @@ def write(result: Result, folder: Path) -> None:
     write_atomic(folder / "report.json", json.dumps(facts, indent=2, allow_nan=False) + "\n")
 
 
-def read(folder: Path) -> Result | None:
-    """The result in a folder; None if there is none, or not all of it.
+def read_result(folder: Path) -> Result | None:
+    """Read the result in a folder; None if a file is missing.
 
     Raises:
-        DamagedError: if a file is not what was written.
+        DamagedError: if a file is not in the form that `write_result` gives it.
     """
     files = [folder / f"{name}.json" for name in ("experiment", "report", "environment")]
     if not all(file.is_file() for file in files):
         return None
     try:
-        experiment, report, facts = (file.read_text() for file in files)
-        result = Result(Experiment.from_json(experiment), environment=json.loads(facts), **json.loads(report))
-        if not whole(result):
-            raise ValueError("entries are missing")
+        experiment, report, machine = (file.read_text() for file in files)
+        result = Result(Experiment.from_json(experiment), environment=json.loads(machine), **json.loads(report))
+        if not result.environment.keys() >= ENVIRONMENT_KEYS:
+            raise ValueError("entries of the environment are missing")
+        if not all(summary.keys() >= SUMMARY_KEYS for summary in (result.summary, *result.betas)):
+            raise ValueError("entries of a summary are missing")
         return result
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DamagedError(f"{folder} does not hold the result of a check: {error}") from None
-
-
-SUMMARY = {"beta", "residual", "angle", "assumptions", "populations", "parameters"}
-"""What is read of a summary, beside other things …"""
-
-MACHINE = {"cpu", "gpu", "threads"}
-"""… and of an environment."""
-
-
-def whole(result: Result) -> bool:
-    """Whether everything is there that others read."""
-    return result.environment.keys() >= MACHINE and all(s.keys() >= SUMMARY for s in (result.summary, *result.betas))

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from eqprop._core.angles import angle_between
-from eqprop.connections.mismatched import both_ways
+from eqprop.connections.mismatched import forward_and_feedback
 from eqprop.estimators import BPTT
 from eqprop.estimators.base import Estimator
 from eqprop.estimators.ep import NudgedEstimator, nudging_strengths
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Settle
-from eqprop.spiking import Recording, Spiking, late, operations, record, saturation
-from eqprop.spiking.recording import Choice, spiking
+from eqprop.spiking import Recording, Spiking, lagging, operations, record, saturation
+from eqprop.spiking.recording import UnitChoice, spiking_dynamics
 from eqprop.training.config.run import EstimatorSpec, Run
 from eqprop.training.rng import ESTIMATOR, REST, generator, seeded
 
@@ -54,7 +54,7 @@ def diagnostics_of(run: Run, model: Model, x: Tensor, y: Tensor) -> Diagnostics 
         synops_per_inference: synaptic operations of the free phase; None where they are not defined (`eqprop.spiking.operations`).
         synops_per_step: the same of the free and the nudged phases; None without nudged phases.
         wound_up: fraction of all coders with ``|phi| > 1/2`` at the end of the free phase.
-        late: per population, the fraction of active units whose decoded value is off by more than lambda (`eqprop.spiking.late`).
+        late: per population, the fraction of active units whose decoded value is off by more than lambda (`eqprop.spiking.lagging`).
 
     Args:
         run: the run.
@@ -90,14 +90,14 @@ def _angles_of(estimator: EstimatorSpec, model: Model, x: Tensor, y: Tensor) -> 
 
 def weight_angles(model: Model) -> list[float]:
     """Return the angle in degrees between effective forward and feedback weights of each connection where they differ."""
-    pairs = (both_ways(c) for c in model.network.connections)
+    pairs = (forward_and_feedback(c) for c in model.network.connections)
     return [angle_between([pair[0].detach()], [pair[1].detach()]) for pair in pairs if pair is not None]
 
 
 def names_of_angles(model: Model) -> list[str]:
     """Return the names of the connections of `weight_angles`, such as ``"1→2"`` by the numbers of their populations."""
     names = zip(model.network.edge_names(), model.network.connections, strict=True)
-    return [name for name, connection in names if both_ways(connection) is not None]
+    return [name for name, connection in names if forward_and_feedback(connection) is not None]
 
 
 def update_angle(model: Model, estimator: Estimator, bptt: BPTT, x: Tensor, y: Tensor) -> float:
@@ -134,7 +134,7 @@ def _spikes_of(run: Run, model: Model, x: Tensor, y: Tensor) -> Diagnostics | No
 
 
 def phases(
-    model: Model, estimator: Estimator, free_steps: int | Settle, x: Tensor, y: Tensor, units: Choice = 0
+    model: Model, estimator: Estimator, free_steps: int | Settle, x: Tensor, y: Tensor, units: UnitChoice = 0
 ) -> tuple[Recording, ...]:
     """Record the free phase and, for EP, each nudged phase from the end of the free one; the weights stay fixed."""
     free = record(model, x, free_steps, units=units)
@@ -153,7 +153,7 @@ def _spike_columns(model: Model, recordings: Sequence[Recording], x: Tensor) -> 
         _synops(model, free),
         _synops(model, *recordings) if nudged else None,
         saturation(free.state).total,
-        list(late(spiking(model), free.state, model.dynamics.encode(model.network, x))),
+        list(lagging(spiking_dynamics(model), free.state, model.dynamics.encode(model.network, x))),
     )
     return dict(zip(SPIKE_COLUMNS, values, strict=True))
 

@@ -89,7 +89,7 @@ def warn_if_stuck(rows: Sequence[Row], classes: int, samples: int) -> None:
 
 
 def warn_if_saturated(rows: Sequence[Row]) -> None:
-    """Warn in the first epoch in which many coders of a population are saturated (`eqprop.spiking.late`)."""
+    """Warn in the first epoch in which many coders of a population are saturated (`eqprop.spiking.lagging`)."""
     saturated = [max(row.get("late") or [0.0]) > SATURATED for row in rows]
     if not saturated or not saturated[-1] or any(saturated[:-1]):
         return

@@ -62,7 +62,7 @@ class PreparedRun:
         """Return the trainer of this run; it trains `model` itself."""
         optimizer = self.run.optimizer.build(self.model)
         size = self.run.data.batch_size  # diagnostics use the first training samples, the same in every epoch
-        first = self.train.shaped(self.train.x[:size]), self.train.y[:size]
+        first = self.train.reshape(self.train.x[:size]), self.train.y[:size]
         return Trainer(
             self.model,
             self.run.estimator,
@@ -105,7 +105,7 @@ def prepare_run(
         steps.check_dynamics(model.network, model.dynamics)
     train, validation, test = load_splits(run.data, progress) if splits is None else splits
     batches = training_batches(run.data, run.seed, train, model, device)
-    check_classes(run.data.name, model, batches.shaped(batches.x[:1]), batches.y)
+    check_classes(run.data.name, model, batches.reshape(batches.x[:1]), batches.y)
     return PreparedRun(
         run,
         model,

@@ -1,1 +1,1 @@
-"""The commands, one module each; none is imported before it is called."""
+"""The commands, one module each, imported when called."""

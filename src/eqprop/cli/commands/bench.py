@@ -1,4 +1,4 @@
-"""``eqprop bench [RECIPE …] [OPTIONS]``: what training steps and free phases cost, as tables, a picture and JSON."""
+"""``eqprop bench [RECIPE …] [OPTIONS]``: measure time and memory of training steps and free phases."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -10,14 +10,13 @@ import tyro
 from eqprop import plots
 from eqprop._core.checks import positive, positive_int
 from eqprop._core.files import write_atomic
-from eqprop.bench.candidates import Task, phases_of
-from eqprop.bench.measuring import Measured, measure
-from eqprop.bench.tables import as_json, notes, setting, tables
-from eqprop.cli.commands.train import LeftOut
-from eqprop.cli.console import counting, echo, table
-from eqprop.cli.errors import Failed
-from eqprop.cli.options import parse, refusing
-from eqprop.cli.targets import can_draw, new_folder, vacant, writing
+from eqprop.bench.candidates import Task, extract_phases
+from eqprop.bench.measuring import Measurement, measure
+from eqprop.bench.tables import MIB, as_json, describe_setting, list_absent, make_tables
+from eqprop.cli.console import echo, progress_counter, table
+from eqprop.cli.errors import CommandFailedError, report_full_disk
+from eqprop.cli.options import HIDE_DEFAULT, name_options, parse
+from eqprop.cli.targets import can_draw, check_vacant, new_folder
 from eqprop.papers.registry import recipe
 from eqprop.report import markdown_table
 from eqprop.training.environment import environment
@@ -26,36 +25,37 @@ __all__ = ["Bench", "main"]
 
 PROG = "eqprop bench"
 
-QUICK = ("p-1h", "p-2h", "p-conv-small")
-"""Recipes that are measured where none is named."""
+DEFAULT_RECIPES = ("p-1h", "p-2h", "p-conv-small")
+"""Quick to measure."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Time a training step by EP, continual EP, BPTT, implicit differentiation and backpropagation in a feedforward network of the
-    same sizes, beside the bare products and convolutions that EP cannot avoid, in one run, in turn; and free phases by steps and
-    sweeps, plain and accelerated, down to a residual. Leave tables, a picture and JSON in a new folder. Samples are random.
+    """Measure time and memory of a training step by EP, continual EP, BPTT, implicit differentiation, and backpropagation in a
+    feedforward network of the same size, together with the bare products and convolutions that EP cannot avoid; then free phases
+    by synchronous steps and asynchronous sweeps, plain and accelerated, to a residual. All are timed in one run, in alternating
+    order, on random samples. Tables, JSON and a figure are saved in a new folder.
 
     Args:
-        recipes: whose networks and phases; `eqprop recipes` lists them.
-        batch: samples, one or more numbers; the recipe's where left out.
-        threads: of the CPU, one or more numbers; the recipe's where left out.
-        free_steps: another T than the recipe's.
-        nudged_steps: another K than the recipe's.
-        rounds: that are counted; figures are medians over them.
-        residual: down to which free phases settle.
-        out: folder of the results; runs/bench, or the next free number of it, where left out.
-        plots: draw the picture (needs the extra eqprop[plot]).
+        recipes: recipes to measure; `eqprop recipes` lists them.
+        batch: one or more batch sizes (default: the recipe's).
+        threads: one or more numbers of CPU threads (default: the recipe's).
+        free_steps: free steps T (default: the recipe's).
+        nudged_steps: nudged steps K (default: the recipe's).
+        rounds: timed rounds; times are medians over the rounds.
+        residual: residual that free phases must reach.
+        out: folder for the results (default: runs/bench, numbered if it exists).
+        plots: draw the figure (needs the extra eqprop[plot]).
     """
 
-    recipes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE ...")] = QUICK
-    batch: Annotated[Sequence[int], LeftOut] = ()
-    threads: Annotated[Sequence[int], LeftOut] = ()
-    free_steps: Annotated[int | None, LeftOut] = None
-    nudged_steps: Annotated[int | None, LeftOut] = None
+    recipes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE ...")] = DEFAULT_RECIPES
+    batch: Annotated[Sequence[int], HIDE_DEFAULT] = ()
+    threads: Annotated[Sequence[int], HIDE_DEFAULT] = ()
+    free_steps: Annotated[int | None, HIDE_DEFAULT] = None
+    nudged_steps: Annotated[int | None, HIDE_DEFAULT] = None
     rounds: int = 5
     residual: float = 1e-4
-    out: Annotated[Path | None, LeftOut] = None
+    out: Annotated[Path | None, HIDE_DEFAULT] = None
     plots: bool = True
 
     def __post_init__(self) -> None:
@@ -70,85 +70,74 @@ class Bench:
 
 
 def main(words: list[str]) -> int:
-    """Measure, tell, and keep."""
+    """Measure all settings, print the tables and save the results; return the exit code."""
     options = parse(Bench, words, PROG)
-    vacant(options.out)
-    with refusing(Bench, PROG):
-        found = [one(task, number, options) for task, number in settings(options)]
-    show(found, options)
-    keep(found, options)
+    check_vacant(options.out)
+    with name_options(options):
+        found = [_measure(task, threads, options) for task, threads in list_settings(options)]
+    _print_tables(found, options)
+    _save(found, options)
     return 0
 
 
-def settings(options: Bench) -> list[tuple[Task, int]]:
-    """What is measured, and on how many threads; no setting twice."""
+def list_settings(options: Bench) -> list[tuple[Task, int]]:
+    """Return each task with its number of threads, without repetitions."""
     runs = [recipe(name) for name in dict.fromkeys(options.recipes)]
     return [
-        (Task(run, phases_of(run, options.free_steps, options.nudged_steps), batch), number)
+        (Task(run, extract_phases(run, options.free_steps, options.nudged_steps), batch), threads)
         for run in runs
         for batch in dict.fromkeys(options.batch or (run.data.batch_size,))
-        for number in dict.fromkeys(options.threads or (run.threads,))
+        for threads in dict.fromkeys(options.threads or (run.threads,))
     ]
 
 
-def one(task: Task, number: int, options: Bench) -> Measured:
-    """Measure a setting.
-
-    Raises:
-        Failed: if a number is not finite.
-    """
-    title = f"{task.run.name}, batch {task.batch}, {number} thread{'s' * (number > 1)}"
+def _measure(task: Task, threads: int, options: Bench) -> Measurement:
+    title = f"{task.run.name}, batch {task.batch}, {threads} thread{'s' * (threads > 1)}"
     try:
-        with counting(title) as tell:
-            return measure(task, number, options.rounds, options.residual, tell)
+        with progress_counter(title) as progress:
+            return measure(task, threads, options.rounds, options.residual, progress)
     except FloatingPointError as error:
-        raise Failed(f"{title}: {error}") from None
+        raise CommandFailedError(f"{title}: {error}") from None
 
 
-def show(found: Sequence[Measured], options: Bench) -> None:
-    """The tables, and what is not in them."""
-    for legend, grid in tables(found, options.residual).items():
+def _print_tables(found: Sequence[Measurement], options: Bench) -> None:
+    for caption, grid in make_tables(found, options.residual).items():
         table(grid.head, grid.rows)
-        echo(f"{legend}\n")
-    for line in notes(found):
+        echo(f"{caption}\n")
+    for line in list_absent(found):
         echo(line)
 
 
-def keep(found: Sequence[Measured], options: Bench) -> None:
-    """Write all of it.
-
-    Raises:
-        Failed: if the disk is full.
-        OSError: if the folder cannot be made.
-    """
+def _save(found: Sequence[Measurement], options: Bench) -> None:
     folder = new_folder(options.out, "bench")
     choices = {"rounds": options.rounds, "residual": options.residual}
-    with writing(folder):
-        parts = [f"{markdown_table(g.head, g.rows)}\n\n{text}" for text, g in tables(found, options.residual).items()]
-        write_atomic(folder / "report.md", "\n\n".join(["# What it costs", *parts, *notes(found)]) + "\n")
+    with report_full_disk(folder):
+        tables = make_tables(found, options.residual)
+        parts = [f"{markdown_table(grid.head, grid.rows)}\n\n{caption}" for caption, grid in tables.items()]
+        write_atomic(folder / "report.md", "\n\n".join(["# Time and memory", *parts, *list_absent(found)]) + "\n")
         write_atomic(folder / "bench.json", as_json(command(options), environment(), choices, found))
         if can_draw(options.plots):
-            plots.dots(panels(found, options.residual), folder / "plots" / "bench")
+            plots.dot_plot(_panels(found, options.residual), folder / "plots" / "bench")
     echo(f"results in {folder}")
 
 
-def panels(found: Sequence[Measured], residual: float) -> dict[str, dict[str, dict[str, float]]]:
-    """What is drawn: time of a training step, time to the residual, memory."""
+def _panels(found: Sequence[Measurement], residual: float) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the values to draw by axis label, setting, and candidate or method."""
     return {
-        "a training step (ms)": {setting(m): {n: t.milliseconds for n, t in m.training.items()} for m in found},
+        "training step (ms)": {describe_setting(m): {n: t.milliseconds for n, t in m.training.items()} for m in found},
         f"free phase to {residual:g} (ms)": {
-            setting(m): {n: s.milliseconds_to for n, s in m.settling.items() if s.milliseconds_to is not None}
+            describe_setting(m): {n: s.milliseconds_to for n, s in m.settling.items() if s.milliseconds_to is not None}
             for m in found
         },
-        "memory of a step (MiB)": {
-            setting(m): {n: t.peak_bytes / 2**20 for n, t in m.training.items() if t.peak_bytes is not None}
+        "memory of a training step (MiB)": {
+            describe_setting(m): {n: t.peak_bytes / MIB for n, t in m.training.items() if t.peak_bytes is not None}
             for m in found
         },
     }
 
 
 def command(options: Bench) -> str:
-    """What to type to measure again; folders are left out."""
+    """Return the command that repeats the measurement, without output options."""
     words = [PROG, *options.recipes]
     for field in fields(Bench):
         value = getattr(options, field.name)

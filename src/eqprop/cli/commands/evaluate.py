@@ -7,66 +7,66 @@ from typing import Annotated, Literal
 import tyro
 
 from eqprop.cli.console import table
-from eqprop.cli.devices import as_device
 from eqprop.cli.errors import UsageError
-from eqprop.cli.options import parse
-from eqprop.cli.runs import runs_in
+from eqprop.cli.options import DATA_ROOT, DEVICE, parse
+from eqprop.cli.parsers import as_device
+from eqprop.cli.runs import find_runs
 from eqprop.training.metrics import Score, evaluate
 from eqprop.training.rng import REST, seeded
 from eqprop.training.session import load, prepare_run, read_run, threads
 
-__all__ = ["Evaluate", "main"]
+__all__ = ["Evaluate", "main", "one_run"]
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Test the model of a run folder on its data: cost, error, residual and steps of the free phase.
+    """Test the model of a run folder: cost, error, and residual and steps of the free phase, on each part of its data.
 
     Args:
         folder: a run folder.
-        which: the weights of the last epoch or batch, or of the best epoch by validation, else training, error.
-        device: where to settle: "cpu", "cuda" or "cuda:1".
-        root: a folder to look for the data in first.
+        which: the last weights, or those of the epoch with the lowest validation error (training error without a validation
+            set).
+        device: device to compute on: "cpu", "cuda" or "cuda:1".
+        root: folder to look for the data in first.
     """
 
     folder: Annotated[Path, tyro.conf.Positional]
     which: Literal["last", "best"] = "last"
-    device: str = "cpu"
-    root: Annotated[str | None, tyro.conf.arg(name="data.root", help_behavior_hint="")] = None
+    device: Annotated[str, DEVICE] = "cpu"
+    root: Annotated[str | None, DATA_ROOT] = None
 
     def __post_init__(self) -> None:
         as_device(self.device)
 
 
 def main(words: list[str]) -> int:
-    """Test and print a table."""
+    """Test a model and print a table."""
     options = parse(Evaluate, words, "eqprop evaluate")
     folder = one_run(options.folder)
     run = read_run(folder)
     model = load(folder, options.which).to(options.device)
-    data = replace(run.data, root=options.root, augment=None)  # training samples are judged as they are
+    data = replace(run.data, root=options.root, augment=None)  # training samples too are tested without augmentation
     session = prepare_run(replace(run, data=data), options.device)
     parts = {"train": session.train, "validation": session.validation, "test": session.test}
     with threads(run.threads), seeded(run.seed, REST):
-        lines = [line(part, evaluate(model, batches)) for part, batches in parts.items() if batches is not None]
+        lines = [_line(part, evaluate(model, batches)) for part, batches in parts.items() if batches is not None]
     table(("part", "samples", "cost", "error", "residual", "steps"), lines)
     return 0
 
 
 def one_run(folder: Path) -> Path:
-    """The folder itself.
+    """Return the folder itself if it is a run folder.
 
     Raises:
-        FileNotFoundError: if it holds no run.
-        UsageError: if it is not a run's, but holds several.
+        FileNotFoundError: if it contains no run.
+        UsageError: if it contains several runs.
     """
-    found = runs_in(folder)
+    found = find_runs(folder)
     if folder not in found:
-        raise UsageError(f"{folder} is no run but holds {len(found)}: name one of them, such as {found[0]}")
+        raise UsageError(f"{folder} contains {len(found)} runs: name one of them, such as {found[0]}")
     return folder
 
 
-def line(part: str, score: Score) -> list[str]:
-    """A part's row of the table."""
+def _line(part: str, score: Score) -> list[str]:
     formats = (score.cost, ".5f"), (score.error, ".2%"), (score.residual, ".1e"), (score.steps, "g")
     return [part, str(score.samples), *("–" if value is None else f"{value:{form}}" for value, form in formats)]

@@ -1,4 +1,4 @@
-"""``eqprop export FOLDER --to FILE.nir``: write a trained spiking model for neuromorphic hardware and its simulators."""
+"""``eqprop export FOLDER --to FILE.nir``: export a trained spiking model for neuromorphic hardware and simulators."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +9,9 @@ import tyro
 from eqprop._core.checks import positive
 from eqprop.cli.commands.evaluate import one_run
 from eqprop.cli.console import echo
+from eqprop.cli.errors import report_full_disk
 from eqprop.cli.options import parse
-from eqprop.cli.targets import writing
-from eqprop.spiking.nir import installed, write_nir
+from eqprop.spiking.nir import import_nir, write_nir
 from eqprop.training.session import load
 
 __all__ = ["Export", "main"]
@@ -23,9 +23,10 @@ class Export:
 
     Args:
         folder: a run folder.
-        to: the file to write, such as model.nir; nothing may be there.
-        which: the weights of the last epoch or batch, or of the best epoch by validation, else training, error.
-        tick: how long a tick is in NIR's unit of time, which many take for seconds.
+        to: the file to write, such as model.nir; it must not exist.
+        which: weights of the last checkpoint, or of the epoch with the lowest validation error (training error without a
+            validation set).
+        tick: duration of a tick in NIR's unit of time, often seconds.
     """
 
     folder: Annotated[Path, tyro.conf.Positional]
@@ -38,25 +39,25 @@ class Export:
 
 
 def main(words: list[str]) -> int:
-    """Write the file, and say so."""
+    """Write the file and print how to run it."""
     options = parse(Export, words, "eqprop export")
-    installed()
-    free(options.to)
+    import_nir()
+    _check_target(options.to)
     model = load(one_run(options.folder), options.which)
-    with writing(options.to, "export again"):
+    with report_full_disk(options.to, "export again"):
         write_nir(model, options.to, options.tick)
-    echo(f"{options.to}: a NIR graph to be stepped for {model.settle.steps} ticks of {options.tick:g}, from zero")
+    echo(f"{options.to}: a NIR graph; run it for {model.settle.steps} ticks of {options.tick:g} from the zero state")
     return 0
 
 
-def free(path: Path) -> None:
-    """See that a file can go there.
+def _check_target(path: Path) -> None:
+    """Check that a new file can be written to the path.
 
     Raises:
-        FileExistsError: if there is something.
-        FileNotFoundError: if there is no folder for it.
+        FileExistsError: if the path exists.
+        FileNotFoundError: if its folder does not exist.
     """
     if path.is_symlink() or path.exists():
-        raise FileExistsError(f"{path} is there already: name another file")
+        raise FileExistsError(f"{path} already exists: name another file")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no folder {path.parent}: make it, or name another file")
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist: create it, or name another file")

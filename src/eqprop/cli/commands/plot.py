@@ -1,4 +1,4 @@
-"""``eqprop plot FOLDER``: draw the pictures of a run, or of all runs in a folder."""
+"""``eqprop plot FOLDER``: draw the figures of a run, or of all runs in a folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from typing import Annotated
 import tyro
 
 from eqprop.cli.console import echo
-from eqprop.cli.devices import as_device
 from eqprop.cli.figures import draw_run
 from eqprop.cli.options import parse
-from eqprop.cli.runs import runs_in
-from eqprop.cli.summary import group
+from eqprop.cli.parsers import as_device
+from eqprop.cli.runs import find_runs
+from eqprop.cli.summary import group_runs
 from eqprop.plots import error_curves
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.session import load, read_history, read_run
@@ -22,13 +22,13 @@ __all__ = ["Plot", "main"]
 
 @dataclass(frozen=True)
 class Plot:
-    """Draw errors, angles and spikes where a run has any, activities, and the residual against steps; of several runs also all
-    errors in one.
+    """Draw errors over epochs, activities, and the residual over steps of each run, and its angles and spikes if it has any. For
+    several runs, also draw all errors in one figure.
 
     Args:
-        folder: a run folder, or one that holds several.
-        device: where to settle: "cpu", "cuda" or "cuda:1".
-        root: a folder to look for the data in first.
+        folder: a run folder, or a folder of run folders.
+        device: device to settle on: "cpu", "cuda" or "cuda:1".
+        root: folder to search first for the data.
     """
 
     folder: Annotated[Path, tyro.conf.Positional]
@@ -40,27 +40,27 @@ class Plot:
 
 
 def main(words: list[str]) -> int:
-    """Draw, and say where."""
+    """Draw the figures of all runs; return the exit code."""
     options = parse(Plot, words, "eqprop plot")
-    found = runs_in(options.folder)
-    folders = begun(found)
-    for folder in folders:  # nothing is drawn before all is known to be sound
+    found = find_runs(options.folder)
+    folders = _started_runs(found)
+    for folder in folders:  # check every run before drawing the first
         load(folder)
         read_history(folder)
     for folder in folders:
         draw_run(folder, options.device, options.root)
-        echo(f"pictures in {folder / 'plots'}")
-    if len(folders) > 1 and (groups := group(folders)):
+        echo(f"plots in {folder / 'plots'}")
+    if len(folders) > 1 and (groups := group_runs(folders)):
         curves = {label: [rows for _, rows in members] for label, members in groups.items()}
         error_curves(curves, options.folder / "plots" / "errors", read_run(folders[0]).name)
-        echo(f"pictures in {options.folder / 'plots'}")
+        echo(f"plots in {options.folder / 'plots'}")
     for folder in found:
         if folder not in folders:
-            echo(f"{folder} has not begun")
+            echo(f"{folder} has not started")
     return 0
 
 
-def begun(folders: Sequence[Path]) -> Sequence[Path]:
-    """Without those of several whose turn has not come yet: there is nothing to draw of them."""
+def _started_runs(folders: Sequence[Path]) -> Sequence[Path]:
+    """Leave out runs without a checkpoint, unless no run has one."""
     places = {folder: RunFolder(folder) for folder in folders if read_run(folder)}
     return [folder for folder, place in places.items() if place.has_started] or folders

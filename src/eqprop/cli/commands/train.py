@@ -3,26 +3,26 @@
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from eqprop._core.checks import positive_int
-from eqprop.cli.distributed import together
+from eqprop.cli.distributed import join_processes
 from eqprop.cli.errors import UsageError, unknown
-from eqprop.cli.options import parse, refusing
-from eqprop.cli.overrides import swapped
-from eqprop.cli.runs import ExecutionOptions, at_once, carry_out, lay_out, runs_in
-from eqprop.cli.summary import tell
+from eqprop.cli.options import DATA_ROOT, HIDE_DEFAULT, name_options, parse
+from eqprop.cli.overrides import DynamicsName, EstimatorName, OptimizerName, ScheduleName, apply_overrides
+from eqprop.cli.runs import ExecutionOptions, create_runs, find_runs, group_seeds, train_runs
+from eqprop.cli.summary import print_summary
+from eqprop.cli.targets import check_folder_name
 from eqprop.papers.registry import RECIPES, recipe
 from eqprop.training.config.run import Run
 from eqprop.training.distributed.processes import Processes
 
-__all__ = ["LeftOut", "Resume", "Train", "folder_name", "main", "resume", "split", "usage", "wants_resume"]
+__all__ = ["Resume", "Train", "is_resume", "main", "resume", "split_recipe"]
 
-Flat = tyro.conf.arg(name="")
-LeftOut = tyro.conf.arg(help_behavior_hint="")
-"""Of an option that has no value where it is left out."""
+FLAT = tyro.conf.arg(name="")
+"""Marks an object whose options have no prefix."""
 
 
 @dataclass(frozen=True)
@@ -31,119 +31,105 @@ class Train:
 
     Args:
         run: what is trained.
-        means: how it is carried out.
-        out: folder of the run; runs/RECIPE, or the next free number of it, where left out.
-        seeds: train so many seeds, from --seed on, each in a folder of its own below that.
-        estimator: another estimator than the recipe's, with its T and K; bptt and surrogate-bptt go over the last K + 1 steps.
-        dynamics: other dynamics than the recipe's; energy, of a spiking recipe, is its rate twin.
-        optimizer: another optimizer than the recipe's.
-        schedule: another schedule of the learning rates than the recipe's.
+        execution: how it is executed.
+        out: folder of the run; default: the first of runs/RECIPE, runs/RECIPE-2, … that does not exist.
+        seeds: number of seeds to train, from --seed on, each in its own folder below --out.
+        estimator: replace the recipe's estimator, with the same T and K; bptt and surrogate-bptt unroll the last K + 1 steps.
+        dynamics: replace the recipe's dynamics; for a spiking recipe, energy is the equivalent network of rates.
+        optimizer: replace the recipe's optimizer.
+        schedule: replace the recipe's schedule of the learning rates.
     """
 
-    run: Annotated[Run, Flat]
-    means: Annotated[ExecutionOptions, Flat] = field(default_factory=ExecutionOptions)
-    out: Annotated[Path | None, LeftOut] = None
+    run: Annotated[Run, FLAT]
+    execution: Annotated[ExecutionOptions, FLAT] = field(default_factory=ExecutionOptions)
+    out: Annotated[Path | None, HIDE_DEFAULT] = None
     seeds: int = 1
-    estimator: Annotated[
-        Literal["ep", "continual-ep", "continual-sgd", "bptt", "surrogate-bptt", "implicit"] | None, LeftOut
-    ] = None
-    dynamics: Annotated[Literal["prototypical", "energy", "spiking"] | None, LeftOut] = None
-    optimizer: Annotated[Literal["sgd", "adam", "adamw", "quantized"] | None, LeftOut] = None
-    schedule: Annotated[Literal["constant", "cosine", "step"] | None, LeftOut] = None
+    estimator: Annotated[EstimatorName | None, HIDE_DEFAULT] = None
+    dynamics: Annotated[DynamicsName | None, HIDE_DEFAULT] = None
+    optimizer: Annotated[OptimizerName | None, HIDE_DEFAULT] = None
+    schedule: Annotated[ScheduleName | None, HIDE_DEFAULT] = None
 
     def __post_init__(self) -> None:
         positive_int("seeds", self.seeds)
-        folder_name(self.run.name)
+        check_folder_name(self.run.name)
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with the runs of a folder, to the same result as if they had never stopped.
+    """Resume the runs of a folder. The results are the same as without the interruption.
 
     Args:
-        resume: a folder that train or compare made.
-        means: how they are carried out.
-        root: a folder to look for the data in first.
+        resume: a folder that train or compare created.
+        execution: how the runs are executed.
+        root: folder to look for the data in first.
     """
 
     resume: Path
-    means: Annotated[ExecutionOptions, Flat] = field(default_factory=ExecutionOptions)
-    root: Annotated[str | None, tyro.conf.arg(name="data.root", help_behavior_hint="")] = None
-
-
-def folder_name(name: str) -> str:
-    """The name of a run, after which its folder is called.
-
-    Raises:
-        ValueError: if it is not the name of a folder.
-    """
-    if name.strip() in ("", ".", "..") or "/" in name or not name.isprintable():
-        raise ValueError(f"`name` must be a plain name, without a /, got {name!r}")
-    return name
+    execution: Annotated[ExecutionOptions, FLAT] = field(default_factory=ExecutionOptions)
+    root: Annotated[str | None, DATA_ROOT] = None
 
 
 def main(words: list[str]) -> int:
-    """Train, or go on with a training."""
-    with together() as processes:
-        return resume(words, "eqprop train", processes) if wants_resume(words) else train(words, processes)
+    """Train a recipe, or resume a training."""
+    with join_processes() as processes:
+        return resume(words, "eqprop train", processes) if is_resume(words) else _train(words, processes)
 
 
-def train(words: list[str], processes: Processes) -> int:
-    """Train in a new folder."""
-    name, rest = split(words, "train")
-    prog, default = f"eqprop train {name}", Train(recipe(name))
-    with refusing(Train, prog, default):
-        default = Train(swapped(recipe(name), rest))
-    options = parse(Train, rest, prog, default)
+def _train(words: list[str], processes: Processes) -> int:
+    name, rest = split_recipe(words, "train")
+    default = Train(recipe(name))
+    with name_options(default):
+        default = Train(apply_overrides(recipe(name), rest))
+    options = parse(Train, rest, f"eqprop train {name}", default)
     seeds = range(options.run.seed, options.run.seed + options.seeds)
     runs = {f"seed-{seed}" if len(seeds) > 1 else ".": replace(options.run, seed=seed) for seed in seeds}
-    with refusing(Train, prog, default):
-        top = lay_out(runs, options.out, options.run.name, options.means, processes)
+    with name_options(options):
+        top = create_runs(runs, options.out, options.run.name, options.execution, processes)
     folders = [top / part for part in runs]
-    carry_out(at_once(folders, processes), options.means, options.run.data.root, top, processes)
-    return tell(top, folders, plots=options.means.plots) if processes.is_rank0 else 0
+    train_runs(group_seeds(folders, processes), options.execution, options.run.data.root, top, processes)
+    return print_summary(top, folders, plots=options.execution.plots) if processes.is_rank0 else 0
 
 
-def wants_resume(words: list[str]) -> bool:
-    """Whether ``--resume`` is among the words."""
+def is_resume(words: list[str]) -> bool:
+    """Return whether ``--resume`` is among the words."""
     return any(word.split("=")[0] == "--resume" for word in words)
 
 
 def resume(words: list[str], prog: str, processes: Processes) -> int:
-    """Go on with every unfinished run of a folder."""
+    """Resume every unfinished run of a folder."""
     if {"-h", "--help"} & set(words):
         words = ["--help"]
     elif not words[0].startswith("-"):
-        raise UsageError(f"--resume takes the run from its folder: leave {words[0]!r} out\nsee `{prog} --help`")
+        raise UsageError(f"--resume takes the run from its folder: leave {words[0]!r} out (see `{prog} --help`)")
     options = parse(Resume, words, prog)
-    folders = runs_in(options.resume)
-    carry_out(at_once(folders, processes), options.means, options.root, options.resume, processes)
-    return tell(options.resume, folders, plots=options.means.plots) if processes.is_rank0 else 0
+    folders = find_runs(options.resume)
+    train_runs(group_seeds(folders, processes), options.execution, options.root, options.resume, processes)
+    return print_summary(options.resume, folders, plots=options.execution.plots) if processes.is_rank0 else 0
 
 
-def split(words: list[str], command: str) -> tuple[str, list[str]]:
-    """The recipe's name and the rest.
+def split_recipe(words: list[str], command: str) -> tuple[str, list[str]]:
+    """Return the name of the recipe and the remaining words.
 
     Raises:
         UsageError: if there is no such recipe.
         SystemExit: after ``--help``.
     """
     if not words or words[0] in ("-h", "--help"):
-        sys.stdout.write(usage(command))
+        sys.stdout.write(_usage(command))
         raise SystemExit(0 if words else 2)
     if words[0].startswith("-"):
         raise UsageError(f"the recipe comes first: `eqprop {command} RECIPE [OPTIONS]`, got {words[0]!r}")
     if words[0] not in RECIPES:
-        raise unknown("recipe", words[0], list(RECIPES), "`eqprop recipes` lists them")
+        raise unknown("recipe", words[0], list(RECIPES), "`eqprop recipes` lists the recipes")
     return words[0], words[1:]
 
 
-def usage(command: str) -> str:
-    """What ``--help`` says before a recipe is named."""
+def _usage(command: str) -> str:
+    """Return the help that is shown when no recipe is named."""
     return (
         f"usage: eqprop {command} RECIPE [OPTIONS]\n       eqprop {command} --resume FOLDER [OPTIONS]\n\n"
         f"recipes: {', '.join(RECIPES)}\n\n"
         f"`eqprop {command} RECIPE --help` lists the options, with that recipe's values\n"
-        f"`eqprop {command} --resume --help` lists those of a run that goes on: --device,\n"
+        f"`eqprop {command} --resume --help` lists the options of a resumed run: --device,\n"
         "  --checkpoint-every, --tensorboard, --no-plots, --data.root\n"
     )

@@ -1,1 +1,1 @@
-"""The demo: 8x8 digits that ship with the package."""
+"""The demo recipe on 8x8 digits."""

@@ -1,4 +1,4 @@
-"""The demo: 8x8 digits that travel with the package, learned in seconds. Nothing of it is published elsewhere."""
+"""The demo recipe on the 8x8 digits that come with the package; it trains in seconds and repeats no publication."""
 
 from eqprop.dynamics.prototypical import Prototypical
 from eqprop.estimators import EquilibriumProp
@@ -7,11 +7,11 @@ from eqprop.training.config.optimizers import SGD
 from eqprop.training.config.run import Data, Run
 from eqprop.training.config.schedules import Cosine
 
-__all__ = ["digits"]
+__all__ = ["RECIPES"]
 
 
 def digits() -> Run:
-    """64-128-10, prototypical, nudged inside and centred."""
+    """64-128-10, prototypical dynamics nudged inside the activation, centred EP."""
     return Run(
         name="digits",
         data=Data("digits"),
@@ -21,3 +21,6 @@ def digits() -> Run:
         schedule=Cosine(),
         epochs=20,
     )
+
+
+RECIPES = {"digits": digits}

@@ -1,1 +1,1 @@
-"""Ernoult et al. 2019: discrete-time EP equals BPTT."""
+"""Ernoult et al. 2019: the updates of discrete-time EP match the gradients of BPTT."""

@@ -1,13 +1,13 @@
-"""Checks of the theorem in Ernoult et al. (2019): one experiment for each of its figures, batches of 20, tanh but for P-conv.
+"""Theorem experiments of Ernoult et al. (2019), one for each figure; batches of 20, tanh except for P-conv.
 
-The energy-based ones leave ``rho'`` out at the output, as the code of the paper does, and the prototypical ones are nudged outside
-of the activation, as in the paper: both break an assumption of the theorem a little. Those named ``-exact`` do not: the first have
-the ``rho'``, the second are nudged inside, where neurons answer to ``dL/du``, and all are in double precision.
+The energy-based experiments leave ``rho'`` out at the output, as the paper's code does, and the prototypical ones are nudged
+outside the activation, as in the paper. Both slightly violate an assumption of the theorem. The variants named ``NAME-exact`` keep
+``rho'``, or nudge inside the activation (neurons are then compared with ``dL/du``), and use double precision.
 """
 
 from dataclasses import replace
+from functools import partial
 
-from eqprop.dynamics.base import Dynamics
 from eqprop.dynamics.energy import EnergyDescent
 from eqprop.dynamics.prototypical import Prototypical
 from eqprop.estimators import EquilibriumProp
@@ -17,64 +17,48 @@ from eqprop.models.toy import Toy
 from eqprop.theorem.experiment import RANDOM, Experiment
 from eqprop.training.config.run import Data
 
-__all__ = ["eb_1h", "eb_2h", "eb_3h", "exact", "p_1h", "p_2h", "p_3h", "p_conv", "toy"]
+__all__ = ["EXPERIMENTS", "exact"]
 
-BATCH = 20
-"""Of the relative errors; the curves of the paper are of one sample."""
-
-
-def mnist(name: str, hidden: int, dynamics: Dynamics, estimator: EquilibriumProp) -> Experiment:
-    """A chain of ``hidden`` populations of 512 units between 784 pixels and 10 classes."""
-    return Experiment(name, Data("mnist", BATCH), MLP((784, *[512] * hidden, 10), "tanh", dynamics=dynamics), estimator)
+_BATCH = 20  # for the relative errors; the paper's curves show one sample
 
 
-def energy(output_derivative: bool = False) -> EnergyDescent:
-    """The energy-based dynamics of the figures."""
-    return EnergyDescent(dt=0.08, clamp=False, output_derivative=output_derivative)
+_ENERGY = EnergyDescent(dt=0.08, clamp=False, output_derivative=False)
+
+_DENSE = {  # hidden layers of 512 units, dynamics, T, K, beta
+    "eb-1h": (1, _ENERGY, 800, 80, 0.001),
+    "eb-2h": (2, _ENERGY, 5000, 150, 0.01),
+    "eb-3h": (3, _ENERGY, 30000, 200, 0.02),
+    "p-1h": (1, Prototypical(), 150, 10, 0.01),
+    "p-2h": (2, Prototypical(), 1500, 40, 0.01),
+    "p-3h": (3, Prototypical(), 5000, 40, 0.015),
+}
+
+
+def _dense(name: str) -> Experiment:
+    hidden, dynamics, T, K, beta = _DENSE[name]
+    model = MLP((784, *[512] * hidden, 10), "tanh", dynamics=dynamics)
+    return Experiment(name, Data("mnist", _BATCH), model, EquilibriumProp(T, K, beta))
 
 
 def toy() -> Experiment:
-    """Figure 2: 5-50-10, the input feeds both populations; T 5000, K 80, beta 0.01, one random sample."""
+    """Figure 2: 5-50-10, the input feeds both layers, one random sample."""
     return Experiment("toy", Data(RANDOM, 1), Toy(), EquilibriumProp(5000, 80, 0.01))
 
 
-def eb_1h() -> Experiment:
-    """EB-1h, Figures 3 and 8: T 800, K 80, beta 0.001."""
-    return mnist("eb-1h", 1, energy(), EquilibriumProp(800, 80, 0.001))
-
-
-def eb_2h() -> Experiment:
-    """EB-2h, Figures 3 and 9: T 5000, K 150, beta 0.01."""
-    return mnist("eb-2h", 2, energy(), EquilibriumProp(5000, 150, 0.01))
-
-
-def eb_3h() -> Experiment:
-    """EB-3h, Figures 3 and 10: T 30000, K 200, beta 0.02."""
-    return mnist("eb-3h", 3, energy(), EquilibriumProp(30000, 200, 0.02))
-
-
-def p_1h() -> Experiment:
-    """P-1h, Figures 3 and 11: T 150, K 10, beta 0.01."""
-    return mnist("p-1h", 1, Prototypical(), EquilibriumProp(150, 10, 0.01))
-
-
-def p_2h() -> Experiment:
-    """P-2h, Figures 3 and 12: T 1500, K 40, beta 0.01."""
-    return mnist("p-2h", 2, Prototypical(), EquilibriumProp(1500, 40, 0.01))
-
-
-def p_3h() -> Experiment:
-    """P-3h, Figures 3 and 13: T 5000, K 40, beta 0.015."""
-    return mnist("p-3h", 3, Prototypical(), EquilibriumProp(5000, 40, 0.015))
-
-
 def p_conv() -> Experiment:
-    """P-conv, Figures 4 and 16: hard sigmoid; T 5000, K 10, beta 0.02."""
-    return Experiment("p-conv", Data("mnist", BATCH), ConvNet((1, 28, 28), (32, 64)), EquilibriumProp(5000, 10, 0.02))
+    """Figures 4 and 16: hard sigmoid."""
+    return Experiment("p-conv", Data("mnist", _BATCH), ConvNet((1, 28, 28), (32, 64)), EquilibriumProp(5000, 10, 0.02))
+
+
+EXPERIMENTS = {"toy": toy, **{name: partial(_dense, name) for name in _DENSE}, "p-conv": p_conv}
+"""One experiment for each figure; the figures are listed in `eqprop.papers.ernoult2019.reproduction`."""
 
 
 def exact(experiment: Experiment) -> Experiment:
-    """The same with the output's derivative, or the inner nudge, in double precision; whether it settles is another matter."""
+    """Return the experiment under the theorem's assumptions on gradients, nudging and precision, named ``NAME-exact``.
+
+    Whether the free phase reaches a steady state still depends on T.
+    """
     model = experiment.model
     dynamics = (
         replace(model.dynamics, output_derivative=True)

@@ -1,1 +1,1 @@
-"""Ernoult et al. 2020: continual EP and untied weights."""
+"""Ernoult et al. 2020: EP with continual weight updates, and untied weights."""

@@ -1,13 +1,12 @@
-"""Checks of the theorem in Ernoult et al. (2020): EP, continual EP (C-EP) and its vector-field form (C-VF) on one hidden
-population, 784-512-10, tanh, one sample; in discrete time (``p``) and in real time (``eb``).
+"""Theorem experiments of Ernoult et al. (2020): EP, continual EP (C-EP) and continual vector-field EP (C-VF).
 
-The weights of C-EP and C-VF move at a rate of 2e-5 inside the nudged phase. In real time the paper's C-VF leaves ``rho'`` out of
-the dynamics; here it is there.
+One hidden layer, 784-512-10, tanh, one sample; in discrete time (``NAME-p-1h``) and in real time (``NAME-eb-1h``). The weights of
+C-EP and C-VF move at a rate of 2e-5 inside the nudged phase. In real time, the paper's C-VF leaves ``rho'`` out of the dynamics;
+here it is kept.
 """
 
-from dataclasses import replace
+from functools import partial
 
-from eqprop.dynamics.base import Dynamics
 from eqprop.dynamics.energy import EnergyDescent
 from eqprop.dynamics.prototypical import Prototypical
 from eqprop.estimators import ContinualSGD, EquilibriumProp
@@ -15,55 +14,27 @@ from eqprop.models.mlp import MLP
 from eqprop.theorem.experiment import Experiment
 from eqprop.training.config.run import Data
 
-__all__ = ["cep_eb_1h", "cep_p_1h", "cvf_eb_1h", "cvf_p_1h", "ep_eb_1h", "ep_p_1h"]
+__all__ = ["EXPERIMENTS"]
 
-RATE = 2e-5
-"""Table of the appendix: both layers."""
+_RATE = 2e-5  # of both layers; table of the appendix
+_REAL_TIME = EnergyDescent(dt=0.08, clamp=False, output_derivative=False), (800, 80, 0.005)
+_DISCRETE = Prototypical(), (150, 10, 0.01)
 
-REAL_TIME, DISCRETE = (800, 80, 0.005), (150, 10, 0.01)
-"""T, K and beta."""
+_SETTINGS = {  # dynamics and (T, K, beta), rate inside the nudged phase (None: EP), initial angle (None: tied)
+    "ep-p-1h": (_DISCRETE, None, None),  # Figures 8 and 9, left
+    "cep-p-1h": (_DISCRETE, _RATE, None),  # Figures 8 and 9, right
+    "cvf-p-1h": (_DISCRETE, _RATE, 0.0),  # Figures 12 and 13, right
+    "ep-eb-1h": (_REAL_TIME, None, None),  # Figures 5b, 10 and 11, left
+    "cep-eb-1h": (_REAL_TIME, _RATE, None),  # Figures 5b, 10 and 11, right
+    "cvf-eb-1h": (_REAL_TIME, _RATE, 45.0),  # Figure 5b; `--model.angle 0` gives Figures 14 and 15
+}
 
 
-def check(
-    name: str, dynamics: Dynamics, phases: tuple[int, int, float], rate: float | None, *, tied: bool
-) -> Experiment:
-    """One hidden population; no rate leaves the weights at rest."""
-    model = MLP((784, 512, 10), "tanh", dynamics=dynamics, tied=tied)
+def _build(name: str) -> Experiment:
+    (dynamics, phases), rate, angle = _SETTINGS[name]
+    model = MLP((784, 512, 10), "tanh", dynamics=dynamics, tied=angle is None, angle=angle or 0.0)
     estimator = EquilibriumProp(*phases) if rate is None else ContinualSGD(*phases, rates=rate)
     return Experiment(name, Data("mnist", 1), model, estimator)
 
 
-def real_time() -> EnergyDescent:
-    """The dynamics of the figures."""
-    return EnergyDescent(dt=0.08, clamp=False, output_derivative=False)
-
-
-def ep_p_1h() -> Experiment:
-    """EP in discrete time, Figures 8 and 9, left: T 150, K 10, beta 0.01."""
-    return check("ep-p-1h", Prototypical(), DISCRETE, None, tied=True)
-
-
-def cep_p_1h() -> Experiment:
-    """C-EP in discrete time, Figures 8 and 9, right."""
-    return check("cep-p-1h", Prototypical(), DISCRETE, RATE, tied=True)
-
-
-def cvf_p_1h() -> Experiment:
-    """C-VF in discrete time from an angle of 0, Figures 12 and 13, right."""
-    return check("cvf-p-1h", Prototypical(), DISCRETE, RATE, tied=False)
-
-
-def ep_eb_1h() -> Experiment:
-    """EP in real time, Figures 5b, 10 and 11, left: T 800, K 80, beta 0.005."""
-    return check("ep-eb-1h", real_time(), REAL_TIME, None, tied=True)
-
-
-def cep_eb_1h() -> Experiment:
-    """C-EP in real time, Figures 5b, 10 and 11, right."""
-    return check("cep-eb-1h", real_time(), REAL_TIME, RATE, tied=True)
-
-
-def cvf_eb_1h() -> Experiment:
-    """C-VF in real time from an angle of 45 degrees, Figure 5b; ``--model.angle 0`` gives Figures 14 and 15."""
-    found = check("cvf-eb-1h", real_time(), REAL_TIME, RATE, tied=False)
-    return replace(found, model=replace(found.model, angle=45.0))
+EXPERIMENTS = {name: partial(_build, name) for name in _SETTINGS}

@@ -1,1 +1,1 @@
-"""Analog imperfections: noise, device mismatch, few bits."""
+"""Beyond the papers: EP on simulated analog hardware with noise, device mismatch and few bits."""

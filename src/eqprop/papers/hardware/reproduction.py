@@ -1,4 +1,4 @@
-"""Beyond the paper: what imperfect analog hardware does to EP, centred EP, C-EP and C-VF at one budget."""
+"""Sweeps beyond the papers: test errors of EP, centred EP, C-EP and C-VF on imperfect analog hardware, at one training budget."""
 
 from collections.abc import Callable
 
@@ -7,69 +7,62 @@ from eqprop.papers.registry import recipe
 from eqprop.papers.reproduction.paper import Row, Sweep
 from eqprop.training.config.run import Run
 
-__all__ = ["imperfections"]
+__all__ = ["hardware_sweeps"]
 
-RULES = {"EP": "hardware-ep", "EP, centred": "hardware-centred", "C-EP": "hardware-cep", "C-VF": "hardware-cvf"}
+_RULES = {"EP": "hardware-ep", "EP, centred": "hardware-centred", "C-EP": "hardware-cep", "C-VF": "hardware-cvf"}
 
-COMMON = (
-    "Beyond the paper: 8x8 digits, 64-128-10, T 20, K 8, beta 0.5, 20 epochs for every rule; one seed. The rates are each rule's "
-    "own, those of C-EP and C-VF up to ten times smaller, which in itself makes a rule more robust; C-VF is centred, as EP in the "
-    "second curve is. "
+_COMMON = (
+    "Not in the paper: 8x8 digits, 64-128-10, T 20, K 8, beta 0.5, 20 epochs for every rule; one seed. The rates were chosen for "
+    "each rule. Those of C-EP and C-VF are up to ten times smaller, which alone makes a rule more robust. C-VF is centred, like EP "
+    "in the second curve. "
 )
 
 
-def imperfections() -> tuple[Sweep, ...]:
-    """Noise on the states, mismatch of the feedback, few bits."""
+def hardware_sweeps() -> tuple[Sweep, ...]:
+    """Return the sweeps over noise on the states, mismatch of the feedback, and number of bits."""
     return (
-        swept(
+        _sweep(
             "hardware-noise",
             "Analog hardware: noise on the states",
-            "standard deviation of the noise that a step adds",
+            "standard deviation of the noise added at a step",
             "Gaussian noise on every unit at every step of every phase, in training and in tests.",
             with_noise,
             {std: f"--model.dynamics.std {std:g}" for std in NOISE},
         ),
-        swept(
+        _sweep(
             "hardware-mismatch",
-            "Analog hardware: feedback that is not the forward weights",
-            "relative standard deviation of each synapse's feedback",
-            "Each synapse sends back by its weight times a factor of its own, drawn once; the rule does not know of it.",
+            "Analog hardware: feedback weights that differ from the forward weights",
+            "relative standard deviation of a synapse's feedback weight",
+            "The feedback weight of each synapse is its forward weight times a factor, drawn once; the rule ignores it.",
             with_mismatch,
             {std: f"--model.mismatch {std:g}" for std in MISMATCH},
         ),
-        swept(
+        _sweep(
             "hardware-bits",
-            "Analog hardware: weights and updates of few bits",
+            "Analog hardware: weights and updates with few bits",
             "bits of weights and of updates",
-            "Weights of so many bits, moved by updates of as many; C-EP and C-VF move and round at every nudged step.",
-            few_bits,
-            {bits: words(bits) for bits in BITS if bits is not None},
+            "Weights and updates have the same number of bits; C-EP and C-VF update and round at every nudged step.",
+            lambda run, bits: with_bits(run, int(bits)),
+            {
+                bits: f"--optimizer quantized --optimizer.weight-bits {bits} --optimizer.update-bits {bits}"
+                for bits in BITS
+                if bits is not None
+            },
         ),
     )
 
 
-def few_bits(run: Run, bits: float) -> Run:
-    """The run with weights and updates of so many bits."""
-    return with_bits(run, int(bits))
-
-
-def words(bits: int) -> str:
-    """The options for so many bits."""
-    return f"--optimizer quantized --optimizer.weight-bits {bits} --optimizer.update-bits {bits}"
-
-
-def swept(
+def _sweep(
     name: str, title: str, axis: str, text: str, change: Callable[[Run, float], Run], options: dict[float, str]
 ) -> Sweep:
-    """One imperfection at its levels, a curve for each rule."""
     curves = {
-        label: {level: row(recipe(rule), change, level, given) for level, given in options.items()}
-        for label, rule in RULES.items()
+        label: {level: _row(recipe(rule), change, level, words) for level, words in options.items()}
+        for label, rule in _RULES.items()
     }
-    return Sweep(name, title, axis, COMMON + text, curves)
+    return Sweep(name, title, axis, _COMMON + text, curves)
 
 
-def row(run: Run, change: Callable[[Run, float], Run], level: float, given: str) -> Row:
-    """A rule's training at one level; the ideal one is the recipe itself, in whatever figure it stands."""
-    made = change(run, level)
-    return Row(made, f"eqprop train {run.name}" + f" {given}" * (made != run))
+def _row(run: Run, change: Callable[[Run, float], Run], level: float, options: str) -> Row:
+    # The ideal level is the recipe itself, without options, so that all sweeps share its training.
+    changed = change(run, level)
+    return Row(changed, f"eqprop train {run.name}" + f" {options}" * (changed != run))

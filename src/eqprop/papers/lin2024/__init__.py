@@ -1,1 +1,1 @@
-"""Lin, Bal and Sengupta 2024: spiking convergent networks."""
+"""Lin, Bal and Sengupta 2024: EP in spiking convolutional networks."""

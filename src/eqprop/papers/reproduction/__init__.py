@@ -1,1 +1,1 @@
-"""Reproducing a paper: its rows, the records that answer them, and the report."""
+"""Machinery shared by the reproductions of papers: definitions, records of finished work, tables and the report."""

@@ -1,25 +1,26 @@
-"""What a reproduction of a paper consists of."""
+"""The parts of a paper that a reproduction repeats: theorem checks, trainings, figures and studies."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from eqprop.papers.registry import baseline, recipe
+from eqprop.papers.published_results import baseline
+from eqprop.papers.registry import recipe
 from eqprop.papers.reproduction.studies import Study
 from eqprop.report import Table
 from eqprop.theorem.experiment import Experiment
 from eqprop.training.config.run import Run
 
-__all__ = ["AnglePoint", "Check", "Columns", "ErrorByAngle", "Paper", "Row", "Sweep", "alone", "with_baseline"]
+__all__ = ["AnglePoint", "Check", "CheckFigure", "ErrorByAngle", "Paper", "Row", "Sweep", "recipe_row", "recipe_rows"]
 
 
 @dataclass(frozen=True)
 class Check:
-    """An experiment on the theorem, and where it stands in the paper.
+    """A theorem experiment.
 
     Attributes:
-        experiment: what is done.
-        place: figure of the paper.
-        betas: further nudging strengths.
+        experiment: the experiment.
+        place: figure of the paper; "–" if the experiment is not in the paper.
+        betas: further nudging strengths at which the error is measured.
     """
 
     experiment: Experiment
@@ -28,13 +29,13 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Columns:
-    """A picture of several checks side by side.
+class CheckFigure:
+    """A figure with one column for each of several checks.
 
     Attributes:
-        name: of the picture's file.
-        caption: what it shows.
-        checks: names of experiments by the heads of their columns.
+        name: name of the image files.
+        caption: caption.
+        checks: names of the experiments by column title.
     """
 
     name: str
@@ -44,13 +45,13 @@ class Columns:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table of trainings: one recipe by one method.
+    """A row of the table of trainings: one recipe trained by one method.
 
     Attributes:
-        run: the training, of seed 0.
-        command: what trains it.
-        reduced: whether this is less than was published.
-        label: what tells it from other rows of its recipe; its method where left out.
+        run: the training, with seed 0.
+        command: the command that trains it.
+        reduced: whether it trains less than was published.
+        label: label that distinguishes rows of one recipe; the method by default.
     """
 
     run: Run
@@ -59,33 +60,33 @@ class Row:
     label: str = ""
 
     @property
-    def by(self) -> str:
-        """The label, or the method: "EP", "EP, rates"."""
+    def method(self) -> str:
+        """The label, or the training method if there is none: "EP", "EP, rates"."""
         return self.label or self.run.method
 
     @property
     def folder(self) -> str:
-        """Where its run folders go: a name that tells it from other rows, and the method."""
+        """Relative path for the run folders, different for every row."""
         words = self.command.removeprefix("eqprop train ").removesuffix(" --estimator bptt").split()
         return f"{'-'.join(word.removeprefix('--').replace('.', '-') for word in words)}/{self.run.method.lower()}"
 
-    def seed(self, seed: int) -> Run:
-        """The same with another seed."""
+    def with_seed(self, seed: int) -> Run:
+        """Return the training with another seed."""
         return replace(self.run, seed=seed)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Trainings that differ in one number, and the figure whose axis is that number.
+    """A figure of test errors over one varied number.
 
     Attributes:
-        name: as the command line and files take it.
-        title: of section and picture.
-        axis: what the number is.
-        text: what is shown, in a paragraph.
-        curves: for each label the trainings by their number.
-        known: for each label what was published, mean and standard deviation of the test error in percent, by number.
-        seeds: how many of each.
+        name: name on the command line and of the image files.
+        title: title of section and figure.
+        axis: label of the horizontal axis.
+        text: explanation, in one paragraph.
+        curves: for each label, the trainings by the varied number.
+        published: for each label, published mean and standard deviation of the test error in percent, by the varied number.
+        seeds: number of seeds of each training.
     """
 
     name: str
@@ -93,23 +94,23 @@ class Sweep:
     axis: str
     text: str
     curves: Mapping[str, Mapping[float, Row]]
-    known: Mapping[str, Mapping[float, tuple[float, float]]] = field(default_factory=dict)
+    published: Mapping[str, Mapping[float, tuple[float, float]]] = field(default_factory=dict)
     seeds: int = 1
 
     def rows(self) -> list[Row]:
-        """Every training."""
+        """Return all trainings."""
         return [row for curve in self.curves.values() for row in curve.values()]
 
 
 @dataclass(frozen=True)
 class AnglePoint:
-    """A rule in a figure of errors against angles of first updates.
+    """A point of a figure of test errors over the angle of the first update to BPTT's gradient.
 
     Attributes:
-        name: of the rule, as the study of angles has it.
-        row: its whole training.
-        angle: published mean and deviation of the angle, in degrees; None where the deviation is not known.
-        error: published mean and deviation of the test error, in percent.
+        name: name of the rule in the study of angles; after a comma, the initial angle of the weights.
+        row: the training.
+        angle: published mean and standard deviation of the angle, in degrees; the latter None if unknown.
+        error: published mean and standard deviation of the test error, in percent.
     """
 
     name: str
@@ -119,20 +120,20 @@ class AnglePoint:
 
     @property
     def rule(self) -> str:
-        """The name without the initial angle of the weights: what has one color."""
+        """The name without the initial angle; points of one rule share a color."""
         return self.name.split(",")[0]
 
 
 @dataclass(frozen=True)
 class ErrorByAngle:
-    """A figure of test errors against the angles that a study found.
+    """A figure of test errors over the angles that a study found; one seed of each training.
 
     Attributes:
-        name: as the command line and files take it.
-        title: of section and picture.
-        text: what is shown, in a paragraph.
+        name: name on the command line and of the image files.
+        title: title of section and figure.
+        text: explanation, in one paragraph.
         study: name of the study of angles.
-        points: a rule each.
+        points: the points.
     """
 
     name: str
@@ -140,31 +141,32 @@ class ErrorByAngle:
     text: str
     study: str
     points: tuple[AnglePoint, ...]
+    seeds: int = 1
 
     def rows(self) -> list[Row]:
-        """Every training."""
+        """Return all trainings."""
         return [point.row for point in self.points]
 
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper as far as it is to be reproduced.
+    """A paper and what is to be reproduced of it.
 
     Attributes:
-        name: as the command line takes it.
+        name: name on the command line.
         title: authors, year and title.
-        claim: what it says, in a paragraph.
+        claim: what the paper claims, in one paragraph.
         checks: experiments on its theorem.
-        rows: lines of its table of trainings.
-        quick_checks: names of the checks of a reduced reproduction.
-        quick_rows: trainings of a reduced reproduction.
-        columns: pictures of several checks.
-        sweeps: figures of many trainings.
-        studies: computations that train nothing.
-        by_angle: figures of errors against angles of first updates.
-        quick_studies: computations of a reduced reproduction.
-        trainings: what is to be said of the table of trainings, where that is not the usual.
-        others: what others published, beside the table.
+        rows: rows of its table of trainings.
+        quick_checks: names of the experiments of the quick version.
+        quick_rows: trainings of the quick version.
+        check_figures: figures of several checks.
+        sweeps: figures of trainings over one varied number.
+        studies: computations that are neither checks nor trainings.
+        angle_figures: figures of test errors over angles of first updates.
+        quick_studies: studies of the quick version; `studies` if empty.
+        training_text: text above the table of trainings; a default if empty.
+        other_results: table of errors published by others.
     """
 
     name: str
@@ -174,40 +176,46 @@ class Paper:
     rows: tuple[Row, ...]
     quick_checks: tuple[str, ...]
     quick_rows: tuple[Row, ...] = ()
-    columns: tuple[Columns, ...] = ()
+    check_figures: tuple[CheckFigure, ...] = ()
     sweeps: tuple[Sweep, ...] = ()
     studies: tuple[Study, ...] = ()
-    by_angle: tuple[ErrorByAngle, ...] = ()
+    angle_figures: tuple[ErrorByAngle, ...] = ()
     quick_studies: tuple[Study, ...] = ()
-    trainings: str = ""
-    others: Table | None = None
+    training_text: str = ""
+    other_results: Table | None = None
 
     @property
-    def names(self) -> list[str]:
-        """Recipes of the table, and figures of trainings: what may be trained by name."""
-        figures = (figure.name for figure in (*self.sweeps, *self.by_angle))
-        return list(dict.fromkeys([*(row.run.name for row in self.rows), *figures]))
+    def training_figures(self) -> tuple[Sweep | ErrorByAngle, ...]:
+        """The figures for which networks are trained."""
+        return (*self.sweeps, *self.angle_figures)
 
-    def figured(self) -> list[Row]:
-        """The trainings of all figures."""
-        return [row for figure in (*self.sweeps, *self.by_angle) for row in figure.rows()]
+    @property
+    def trainable_names(self) -> list[str]:
+        """What ``--train`` takes: recipes of the table and names of figures."""
+        return list(dict.fromkeys([*(row.run.name for row in self.rows), *(f.name for f in self.training_figures)]))
 
-    def named(self, name: str, seeds: int) -> list[tuple[Row, int]]:
-        """The trainings of a recipe, so many seeds of each, or of a figure, which has its own number of seeds."""
-        swept = [(row, sweep.seeds) for sweep in self.sweeps if sweep.name == name for row in sweep.rows()]
-        by_angle = [(row, 1) for figure in self.by_angle if figure.name == name for row in figure.rows()]
-        return [*((row, seeds) for row in self.rows if row.run.name == name), *swept, *by_angle]
+    def figure_rows(self) -> list[Row]:
+        """Return the trainings of all figures."""
+        return [row for figure in self.training_figures for row in figure.rows()]
+
+    def rows_named(self, name: str, seeds: int) -> list[tuple[Row, int]]:
+        """Return the trainings of a recipe or of a figure, with the number of seeds.
+
+        ``seeds`` applies to recipes only: a figure has its own number of seeds.
+        """
+        figures = [(row, f.seeds) for f in self.training_figures if f.name == name for row in f.rows()]
+        return [*((row, seeds) for row in self.rows if row.run.name == name), *figures]
 
 
-def with_baseline(name: str, epochs: int | None = None) -> tuple[Row, Row]:
-    """A recipe by its own method and by BPTT; for fewer epochs, if so many are named."""
-    own = alone(name, epochs)
+def recipe_row(name: str, epochs: int | None = None) -> Row:
+    """Return the row of a recipe trained by its own method, with another number of epochs if given."""
+    run = recipe(name)
+    if epochs is None or epochs == run.epochs:
+        return Row(run, f"eqprop train {name}")
+    return Row(replace(run, epochs=epochs), f"eqprop train {name} --epochs {epochs}", epochs < run.epochs)
+
+
+def recipe_rows(name: str, epochs: int | None = None) -> tuple[Row, Row]:
+    """Return the rows of a recipe trained by its own method and by BPTT, with another number of epochs if given."""
+    own = recipe_row(name, epochs)
     return own, Row(baseline(own.run), f"{own.command} --estimator bptt", own.reduced)
-
-
-def alone(name: str, epochs: int | None = None) -> Row:
-    """A recipe by its own method; for fewer epochs, if so many are named."""
-    whole = recipe(name)
-    if epochs is None or epochs == whole.epochs:
-        return Row(whole, f"eqprop train {name}")
-    return Row(replace(whole, epochs=epochs), f"eqprop train {name} --epochs {epochs}", epochs < whole.epochs)

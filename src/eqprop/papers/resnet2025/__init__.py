@@ -1,1 +1,1 @@
-"""Vinayak and Srinivasan 2025: a residual network of 13 layers."""
+"""Vinayak and Srinivasan 2025: EP in a residual network of 13 layers."""

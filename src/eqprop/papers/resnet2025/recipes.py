@@ -1,9 +1,9 @@
-"""Hopfield-ResNet13 on CIFAR-10 (Vinayak and Srinivasan 2025, "Scaling Equilibrium Propagation to Deeper Neural Network
-Architectures"): eight convolutions of which every second one is strided, four skip connections, no pooling, ReLU6.
+"""Training recipe of Vinayak and Srinivasan (2025): Hopfield-ResNet13 on CIFAR-10.
 
-Synchronous updates: their even and odd groups both hold the two ends of skip connections, so that the energy may rise. Their
-gradients' norm is clipped at 1 and their momentum is Nesterov's; here neither is so. The gain of the weights is not published.
-``-small`` is for two cores and for tests.
+"Scaling Equilibrium Propagation to Deeper Neural Network Architectures": eight convolutions, every second one strided, four skip
+connections, no pooling, ReLU6. Updates are synchronous, because an even-odd schedule would update both ends of a skip connection in
+the same group, and the energy could rise. The paper clips the gradient norm at 1 and uses Nesterov momentum; the recipe does
+neither. The paper does not give the scale of the initial weights. ``resnet13-cifar10-small`` is for two cores and for tests.
 """
 
 from dataclasses import replace
@@ -17,12 +17,12 @@ from eqprop.training.config.optimizers import SGD
 from eqprop.training.config.run import Run
 from eqprop.training.config.schedules import Cosine
 
-__all__ = ["PUBLISHED", "resnet13_cifar10", "resnet13_cifar10_small"]
+__all__ = ["PUBLISHED", "RECIPES"]
 
-CLIPPED = "published with gradients clipped at norm 1 and Nesterov's momentum; the recipe has neither"
+_CLIPPED = "published with the gradient norm clipped at 1 and Nesterov momentum, which the recipe does not use"
 
-PUBLISHED = (Published("resnet13-cifar10", "EP", 6.08, None, None, "Vinayak and Srinivasan 2025", CLIPPED),)
-"""Error in percent, as recalled."""
+PUBLISHED = (Published("resnet13-cifar10", "EP", 6.08, None, None, "Vinayak and Srinivasan 2025", _CLIPPED),)
+"""Error on CIFAR-10."""
 
 
 def resnet13_cifar10() -> Run:
@@ -56,3 +56,6 @@ def resnet13_cifar10_small() -> Run:
     model = replace(full.model, channels=(16, 16, 32, 32, 64, 64, 64, 64))
     estimator = EquilibriumProp(40, 15, beta=0.1, nudging="centred")
     return replace(full, name="resnet13-cifar10-small", model=model, estimator=estimator, epochs=5)
+
+
+RECIPES = {"resnet13-cifar10": resnet13_cifar10, "resnet13-cifar10-small": resnet13_cifar10_small}

@@ -1,11 +1,13 @@
-"""Deep convolutional Hopfield networks of Scellier, Ernoult, Kendall and Kumar (2023), "Energy-Based Learning Algorithms for Analog
-Computing: A Comparative Study": four convolutions with max pooling, hard sigmoid, a linear output, squared error, centred.
+"""Training recipes of Scellier et al. (2023): deep convolutional Hopfield networks (DCHN).
 
-Populations are updated in two groups in turn. MNIST and Fashion-MNIST have the settings of the comparison, where images of 28 x 28
-grow to 32 x 32 by their border: here by the padding of the first convolution. CIFAR-10 has those of the best result. The code's
-weights begin uniform within ``gain / sqrt(inputs)``, as ours; its biases within half of that bound whatever the gain, ours within
-``gain`` of it. ``-small`` is for two cores and for tests; there the published gains, with which little of the input reaches the top
-at first, are 1.
+Scellier, Ernoult, Kendall and Kumar, "Energy-Based Learning Algorithms for Analog Computing: A Comparative Study": four
+convolutions with max pooling, hard sigmoid, a linear output, squared error, centred EP, asynchronous updates in two groups. MNIST
+and Fashion-MNIST have the settings of the paper's comparison, CIFAR-10 those of its best result. The paper pads images of 28 x 28
+to 32 x 32; here the first convolution has a larger padding. The initial weights are uniform within ``gain / sqrt(inputs)``, as in
+the paper's code. The initial biases are within half of ``1 / sqrt(inputs)`` there, and within ``gain / sqrt(inputs)`` here.
+
+``NAME-small`` is for two cores and for tests. Its gain is 1: with the published gains, little of the input reaches the last layer
+at first.
 """
 
 from dataclasses import replace
@@ -22,38 +24,29 @@ from eqprop.training.config.optimizers import SGD
 from eqprop.training.config.run import Data, Run
 from eqprop.training.config.schedules import Cosine
 
-__all__ = [
-    "PUBLISHED",
-    "dchn_cifar10",
-    "dchn_cifar10_small",
-    "dchn_fashion",
-    "dchn_fashion_small",
-    "dchn_mnist",
-    "dchn_mnist_small",
-]
+__all__ = ["PUBLISHED", "RECIPES"]
 
-TABLE = "Scellier et al. 2023"
-BIASES = "published with biases that begin within half of 1 / sqrt(inputs), whatever the gain"
+_SOURCE = "Scellier et al. 2023"
+_BIASES = "published with initial biases within half of 1 / sqrt(inputs), whatever the gain"
 
 PUBLISHED = (
-    Published("dchn-mnist", "EP", 0.44, None, None, TABLE, BIASES),
-    Published("dchn-mnist", "BPTT", 0.42, None, None, TABLE, BIASES),
-    Published("dchn-fashion", "EP", 6.47, None, None, TABLE, BIASES),
-    Published("dchn-fashion", "BPTT", 6.12, None, None, TABLE, BIASES),
-    Published("dchn-cifar10", "EP", 10.4, None, None, TABLE, BIASES),
+    Published("dchn-mnist", "EP", 0.44, None, None, _SOURCE, _BIASES),
+    Published("dchn-mnist", "BPTT", 0.42, None, None, _SOURCE, _BIASES),
+    Published("dchn-fashion", "EP", 6.47, None, None, _SOURCE, _BIASES),
+    Published("dchn-fashion", "BPTT", 6.12, None, None, _SOURCE, _BIASES),
+    Published("dchn-cifar10", "EP", 10.4, None, None, _SOURCE, _BIASES),
 )
-"""Errors in percent, as recalled."""
+"""Errors on MNIST, Fashion-MNIST and CIFAR-10."""
 
 
-def hopfield(name: str, data: Data, model: ConvNet, nudged: int, beta: float, optimizer: SGD) -> Run:
-    """100 epochs; T 60."""
+def _hopfield(name: str, data: Data, model: ConvNet, nudged: int, beta: float, optimizer: SGD) -> Run:
     free, steps = (Settle(n, schedule=Asynchronous()) for n in (60, nudged))
     estimator = EquilibriumProp(free, steps, beta, nudging="centred")
     return Run(name, data, model, estimator, optimizer, Cosine(floor=2e-6), epochs=100)
 
 
-def network(input_shape: tuple[int, int, int], first_padding: int, gain: float | tuple[float, ...]) -> ConvNet:
-    """128-256-512-512 channels of 3 x 3, pooled to 16, 8, 4 and 2 pixels a side."""
+def _network(input_shape: tuple[int, int, int], first_padding: int, gain: float | tuple[float, ...]) -> ConvNet:
+    # 3 x 3 filters; pooling leaves 16, 8, 4 and 2 pixels a side
     return ConvNet(
         input_shape,
         (128, 256, 512, 512),
@@ -66,14 +59,14 @@ def network(input_shape: tuple[int, int, int], first_padding: int, gain: float |
 
 
 def dchn_mnist() -> Run:
-    """K 15, beta 0.25; images moved by up to two pixels."""
+    """DCHN on MNIST: T 60, K 15, beta 0.25; images shifted by up to two pixels."""
     data = Data("mnist", 128, normalize=Normalize((0.1307,), (0.3081,)), augment=Augment(pad=2, flip=False))
     optimizer = SGD((0.0625, 0.0375, 0.025, 0.02, 0.0125), momentum=0.9, weight_decay=3e-4)
-    return hopfield("dchn-mnist", data, network((1, 28, 28), 3, 0.5), 15, 0.25, optimizer)
+    return _hopfield("dchn-mnist", data, _network((1, 28, 28), 3, 0.5), 15, 0.25, optimizer)
 
 
 def dchn_fashion() -> Run:
-    """The same, with mirrored images."""
+    """DCHN on Fashion-MNIST: as on MNIST, with mirrored images."""
     normalize, augment = Normalize((0.2860,), (0.3530,)), Augment(pad=2, flip=True)
     return replace(
         dchn_mnist(), name="dchn-fashion", data=Data("fashion-mnist", 128, normalize=normalize, augment=augment)
@@ -81,13 +74,13 @@ def dchn_fashion() -> Run:
 
 
 def dchn_cifar10() -> Run:
-    """K 20, beta 0.1."""
+    """DCHN on CIFAR-10: T 60, K 20, beta 0.1."""
     optimizer = SGD(0.03, momentum=0.9, weight_decay=2.5e-4)
-    return hopfield("dchn-cifar10", CIFAR_10, network((3, 32, 32), 1, (0.4, 0.7, 0.6, 0.3, 0.4)), 20, 0.1, optimizer)
+    return _hopfield("dchn-cifar10", CIFAR_10, _network((3, 32, 32), 1, (0.4, 0.7, 0.6, 0.3, 0.4)), 20, 0.1, optimizer)
 
 
-def small(run: Run) -> Run:
-    """An eighth of the channels, a third of the steps, five epochs; weights and rates with which learning starts at once."""
+def _small(run: Run) -> Run:
+    # an eighth of the channels, a third of the steps, five epochs
     free, nudged = (Settle(n, schedule=Asynchronous()) for n in (20, 8))
     estimator = EquilibriumProp(free, nudged, beta=0.25, nudging="centred")
     model = replace(run.model, channels=(16, 32, 64, 64), gain=1.0)
@@ -96,15 +89,25 @@ def small(run: Run) -> Run:
 
 
 def dchn_mnist_small() -> Run:
-    """DCHN on MNIST, small."""
-    return small(dchn_mnist())
+    """DCHN on MNIST for two cores."""
+    return _small(dchn_mnist())
 
 
 def dchn_fashion_small() -> Run:
-    """DCHN on Fashion-MNIST, small."""
-    return small(dchn_fashion())
+    """DCHN on Fashion-MNIST for two cores."""
+    return _small(dchn_fashion())
 
 
 def dchn_cifar10_small() -> Run:
-    """DCHN on CIFAR-10, small."""
-    return small(dchn_cifar10())
+    """DCHN on CIFAR-10 for two cores."""
+    return _small(dchn_cifar10())
+
+
+RECIPES = {
+    "dchn-mnist": dchn_mnist,
+    "dchn-mnist-small": dchn_mnist_small,
+    "dchn-fashion": dchn_fashion,
+    "dchn-fashion-small": dchn_fashion_small,
+    "dchn-cifar10": dchn_cifar10,
+    "dchn-cifar10-small": dchn_cifar10_small,
+}

@@ -7,8 +7,7 @@ from eqprop._core.checks import instance, non_negative_int, positive_int
 from eqprop._core.deprecation import renamed_arguments
 from eqprop._core.fields import LATER, LOCAL
 from eqprop.costs import CrossEntropyReadout, SquaredError
-from eqprop.data.augmentation import Augment
-from eqprop.data.normalize import Normalize
+from eqprop.data.augmentation import Augment, Normalize
 from eqprop.dynamics.energy import EnergyDescent
 from eqprop.dynamics.noisy import Noisy
 from eqprop.dynamics.prototypical import Prototypical

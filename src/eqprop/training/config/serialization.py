@@ -8,7 +8,7 @@ from inspect import signature
 from typing import Any
 
 from eqprop._core.fields import LATER, LOCAL
-from eqprop.activations import NAMED, Activation
+from eqprop.activations import ACTIVATIONS, Activation
 
 __all__ = ["decode", "encode", "from_json", "to_json"]
 
@@ -54,7 +54,7 @@ def encode(value: object, kinds: tuple[type, ...]) -> Any:
     Raises:
         ValueError: if it holds an object of a class that is not among ``kinds``.
     """
-    if isinstance(value, Activation) and NAMED.get(value.name) is value:
+    if isinstance(value, Activation) and ACTIVATIONS.get(value.name) is value:
         return value.name
     if type(value) in kinds:
         return {"type": type(value).__name__} | {name: encode(getattr(value, name), kinds) for name in written(value)}

@@ -1,4 +1,4 @@
-"""An experiment decides all that a check of the theorem finds, a file carries it whole, and a folder keeps what was found."""
+"""Specifications of checks of the theorem: JSON, weights, batches; and the folders of their results."""
 
 import getpass
 import json
@@ -19,7 +19,7 @@ from eqprop.models.mlp import MLP
 from eqprop.models.toy import Toy
 from eqprop.papers.registry import CONTINUAL, EXPERIMENTS, RECIPES, baseline, experiment, recipe
 from eqprop.theorem.experiment import RANDOM, Experiment
-from eqprop.theorem.result import INITIAL, conduct, read, write
+from eqprop.theorem.result import INITIAL, read_result, run_experiment, write_result
 from eqprop.training import Data, create_run
 from eqprop.training.rng import BATCH, ESTIMATOR, REST, WEIGHTS, generator
 from eqprop.training.session import prepare_run
@@ -28,7 +28,7 @@ INSIDE = ep.Prototypical(nudge="inside")
 
 
 def small(**options) -> Experiment:
-    """A network that settles at once, on digits."""
+    """Return an experiment with a small network on digits."""
     given = {
         "name": "small",
         "data": Data("digits", 7),
@@ -53,7 +53,7 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_a_file_carries_it_whole(name):
+def test_json_round_trip(name):
     one = EXAMPLES[name]
     text = one.to_json()
     other = Experiment.from_json(text)
@@ -66,21 +66,21 @@ def test_a_file_carries_it_whole(name):
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_named_experiment_comes_back(name):
+def test_every_named_experiment_round_trips(name):
     one = experiment(name)
     assert one.name == name
     assert Experiment.from_json(one.to_json()).to_json() == one.to_json()  # a readout is only itself
     assert experiment(name).to_json() == one.to_json()
 
 
-def test_paths_are_left_out():
+def test_json_omits_paths():
     text = small(data=Data("digits", 7, root="/somewhere/mine")).to_json()
     assert "somewhere" not in text
     assert text == small().to_json()
 
 
-def test_reading_one_draws_nothing_from_torchs_stream():
-    """Even if it names a readout, which has weights."""
+def test_reading_does_not_advance_the_global_rng():
+    """Not even for a readout, which draws weights."""
     text, before = EXAMPLES["readout"].to_json(), torch.get_rng_state()
     Experiment.from_json(text)
     assert torch.equal(torch.get_rng_state(), before)
@@ -98,7 +98,7 @@ def test_reading_one_draws_nothing_from_torchs_stream():
         (lambda text: text.replace('"nudged_steps": 4', '"nudged_steps": 40'), "at most the 12 free steps, got 40"),
     ],
 )
-def test_a_text_that_is_none(change, message):
+def test_invalid_json_raises(change, message):
     with pytest.raises(ValueError, match=message):
         Experiment.from_json(change(small().to_json()))
 
@@ -111,7 +111,7 @@ def test_a_text_that_is_none(change, message):
         ({"model": ep.mlp([64, 6, 10])}, r"`model` of a run must be an object of class MLP, ConvNet, Toy"),
         ({"model": MLP}, r"`model` of a run must be an object of class MLP, ConvNet, Toy"),
         ({"model": MLP((64, 10), ep.Activation(torch.atan, name="own"))}, r"a file cannot carry"),
-        ({"estimator": ep.BPTT(12, 4)}, r"`estimator` must be an EquilibriumProp or a ContinualSGD, got BPTT"),
+        ({"estimator": ep.BPTT(12, 4)}, r"`estimator` must be EquilibriumProp or ContinualSGD, got BPTT"),
         ({"estimator": ep.EquilibriumProp(12, 13, 0.1)}, r"`nudged_steps` must be at most the 12 free steps, got 13"),
         (
             {"estimator": ep.EquilibriumProp(ep.Settle(12, 1e-3), 13, 0.1)},
@@ -125,7 +125,7 @@ def test_a_text_that_is_none(change, message):
         ({"threads": 5000}, r"`threads` must be at most 1024, got 5000"),
     ],
 )
-def test_a_value_that_is_none(options, message):
+def test_invalid_values_raise(options, message):
     with pytest.raises(ValueError, match=message):
         small(**options)
 
@@ -135,14 +135,14 @@ def test_as_many_nudged_steps_as_free_ones():
 
 
 @pytest.mark.parametrize(("asked", "done"), [("one-sided",) * 2, ("centred",) * 2, ("random-sign", "one-sided")])
-def test_how_it_is_nudged(asked, done):
+def test_nudging_of_the_check(asked, done):
     assert small(estimator=ep.EquilibriumProp(12, 4, 0.1, asked)).nudging == done
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_check_of_a_training_is_on_its_own_model_and_phases(name):
+def test_from_run_keeps_model_and_phases(name):
     run = replace(recipe(name), seed=5, threads=2)
-    one = Experiment.of_run(run)
+    one = Experiment.from_run(run)
     estimator = run.estimator
     if not isinstance(estimator, ep.EquilibriumProp):  # a continual rule, whose rates are the optimizer's
         phases = (estimator.free_steps, estimator.nudged_steps, estimator.beta)
@@ -155,12 +155,12 @@ def test_the_check_of_a_training_is_on_its_own_model_and_phases(name):
     )  # fmt: skip
     assert one.dtype == "float32"
     named = experiment(f"{name}-training")
-    assert replace(named, name=name).to_json() == Experiment.of_run(recipe(name)).to_json()
+    assert replace(named, name=name).to_json() == Experiment.from_run(recipe(name)).to_json()
 
 
-def test_a_training_by_another_estimator_has_no_check():
-    with pytest.raises(ValueError, match=r"needs a run by EP, got one by BPTT"):
-        Experiment.of_run(baseline(recipe("digits")))
+def test_from_run_rejects_other_estimators():
+    with pytest.raises(ValueError, match=r"this run trains by BPTT"):
+        Experiment.from_run(baseline(recipe("digits")))
 
 
 def state(model) -> dict[str, torch.Tensor]:
@@ -168,9 +168,9 @@ def state(model) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("seed", [0, 4])
-def test_its_weights_are_those_of_a_training_with_that_seed(seed):
+def test_weights_match_a_training_with_the_same_seed(seed):
     run = replace(recipe("digits"), seed=seed)
-    ours, theirs = state(Experiment.of_run(run).build()), state(run.build())
+    ours, theirs = state(Experiment.from_run(run).build()), state(run.build())
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert all(tensor.dtype == torch.float32 for tensor in ours.values())
@@ -184,7 +184,7 @@ def test_both_precisions_have_the_same_weights(name):
         assert torch.equal(tensor, single[key].double())
 
 
-def test_a_seed_gives_weights_and_batch_and_another_seed_others():
+def test_the_seed_determines_weights_and_batch():
     for one in (small(), TINY_TOY):
         first, again, other = ((model := e.build(), e.batch(model)) for e in (one, one, replace(one, seed=1)))
         for same, pair in ((True, again), (False, other)):
@@ -195,7 +195,7 @@ def test_a_seed_gives_weights_and_batch_and_another_seed_others():
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_torchs_own_stream_neither_matters_nor_is_moved(name):
+def test_the_global_rng_is_neither_used_nor_advanced(name):
     one, found = EXAMPLES[name], []
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -220,17 +220,17 @@ def test_the_batch_is_the_first_training_batch_of_that_seed(seed):
 
 
 @pytest.mark.parametrize("validation", [0, 300])
-def test_it_is_the_batch_that_the_training_begins_with(validation):
+def test_the_batch_is_the_first_of_the_training(validation):
     """Held-out samples are not trained on."""
     run = replace(recipe("digits"), seed=2, data=Data("digits", 20, validation=validation))
-    one = Experiment.of_run(run)
+    one = Experiment.from_run(run)
     for found, wanted in zip(one.batch(one.build()), next(iter(prepare_run(run).train)), strict=True):
         assert torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("of", [small(), TINY_TOY], ids=["digits", "random"])
-def test_a_batch_has_the_models_precision(of, dtype):
+def test_a_batch_has_the_dtype_of_the_model(of, dtype):
     one = replace(of, dtype=dtype)
     x, y = one.batch(one.build())
     assert x.dtype == getattr(torch, dtype)
@@ -242,7 +242,7 @@ def test_a_batch_has_the_models_precision(of, dtype):
     assert torch.equal(y, single[1])
 
 
-def test_no_more_samples_than_there_are():
+def test_a_batch_has_at_most_the_available_samples():
     one = small(data=Data("digits", 5000))
     assert len(one.batch(one.build())[0]) == len(load("digits").train[0])
 
@@ -270,7 +270,7 @@ def test_the_classes_are_those_of_a_readout_if_there_is_one():
     assert found == {0, 1}
 
 
-def test_random_inputs_have_a_stream_of_their_own():
+def test_random_inputs_have_a_separate_rng_stream():
     x, _ = TINY_TOY.batch(TINY_TOY.build())
     assert torch.equal(x, torch.rand(x.shape, generator=generator(0, BATCH)))
     for purpose in (WEIGHTS, ESTIMATOR, REST):
@@ -286,13 +286,13 @@ def test_random_inputs_have_a_stream_of_their_own():
         ({"data": Data("digits", validation=5000)}, r"`count` must be below the number of samples"),
     ],
 )
-def test_data_that_do_not_fit(options, message):
+def test_mismatched_data_raise(options, message):
     one = small(**options)
     with pytest.raises(ValueError, match=message):
         one.batch(one.build())
 
 
-def test_a_strength_that_the_dynamics_do_not_bear():
+def test_an_unstable_beta_raises():
     one = small(model=MLP((64, 10)), estimator=ep.EquilibriumProp(12, 4, 1.5))
     with pytest.raises(ValueError, match=r"`beta` = 1.5"):
         one.build()
@@ -305,17 +305,17 @@ def test_a_strength_that_the_dynamics_do_not_bear():
 
 def carry_out(one: Experiment, **options):
     model = one.build()
-    return conduct(one, model, one.batch(model), **options)
+    return run_experiment(one, model, one.batch(model), **options)
 
 
 @pytest.fixture(scope="module")
 def found():
-    """An experiment with two more strengths."""
+    """A result with two further betas."""
     return carry_out(small(), betas=(0.2, -0.05), weights="trained, epoch 3")
 
 
 @pytest.mark.parametrize("name", ["small", "toy", "energy", "readout", "untied", "tolerance"])
-def test_what_is_found_is_what_gdu_finds(name):
+def test_run_experiment_agrees_with_gdu(name):
     one = EXAMPLES[name]
     model = one.build()
     report, result = carry_out(one, betas=(0.2,))
@@ -328,35 +328,35 @@ def test_what_is_found_is_what_gdu_finds(name):
     assert math.isfinite(result.seconds)
 
 
-def test_the_free_phase_is_done_once_for_all_strengths():
+def test_the_free_phase_runs_once_for_all_betas():
     told = []
     carry_out(small(), betas=(0.2, 0.3, 0.4), progress=lambda done, total: told.append((done, total)))
     assert told[-1][1] == 12
     assert sum(done == told[0][0] for done, _ in told) == 1
 
 
-def test_the_threads_are_those_that_were_asked_for_and_only_meanwhile():
+def test_the_number_of_threads_is_set_and_restored():
     _, result = carry_out(small(threads=2))
     assert result.environment["threads"] == 2
     assert torch.get_num_threads() == 1
     one = small(threads=2)
     model = one.build()
     with pytest.raises(FloatingPointError, match="input"):
-        conduct(one, model, (torch.full((2, 64), math.nan), torch.tensor([0, 1])))
+        run_experiment(one, model, (torch.full((2, 64), math.nan), torch.tensor([0, 1])))
     assert torch.get_num_threads() == 1
 
 
-def test_a_folder_keeps_it_whole(found, tmp_path):
-    write(found[1], tmp_path / "a" / "b")
-    assert read(tmp_path / "a" / "b") == found[1]
+def test_a_result_round_trips_through_a_folder(found, tmp_path):
+    write_result(found[1], tmp_path / "a" / "b")
+    assert read_result(tmp_path / "a" / "b") == found[1]
     assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == [
         "environment.json", "experiment.json", "report.json",
     ]  # fmt: skip
 
 
-def test_files_that_others_can_read(found, tmp_path):
+def test_files_are_plain_json(found, tmp_path):
     """Plain JSON, with the names that the library has."""
-    write(found[1], tmp_path)
+    write_result(found[1], tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report.keys() == {"summary", "betas", "weights", "seconds"}
     assert report["summary"] == found[0].summary()
@@ -365,33 +365,33 @@ def test_files_that_others_can_read(found, tmp_path):
     assert json.loads((tmp_path / "environment.json").read_text())["torch"] == torch.__version__
 
 
-def test_a_written_result_takes_the_place_of_another(found, tmp_path):
+def test_write_result_overwrites(found, tmp_path):
     _, other = carry_out(TINY_TOY)
-    write(other, tmp_path)
-    write(found[1], tmp_path)
-    assert read(tmp_path) == found[1]
+    write_result(other, tmp_path)
+    write_result(found[1], tmp_path)
+    assert read_result(tmp_path) == found[1]
 
 
 NAMES = ("experiment", "report", "environment")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_where_a_file_is_missing_there_is_no_result(name, found, tmp_path):
-    write(found[1], tmp_path)
+def test_read_result_returns_none_if_a_file_is_missing(name, found, tmp_path):
+    write_result(found[1], tmp_path)
     (tmp_path / f"{name}.json").unlink()
-    assert read(tmp_path) is None
+    assert read_result(tmp_path) is None
     (tmp_path / f"{name}.json").mkdir()
-    assert read(tmp_path) is None
+    assert read_result(tmp_path) is None
 
 
-def test_there_is_no_result_where_there_is_nothing(tmp_path):
-    assert read(tmp_path) is None
-    assert read(tmp_path / "nowhere") is None
+def test_read_result_returns_none_for_an_empty_folder(tmp_path):
+    assert read_result(tmp_path) is None
+    assert read_result(tmp_path / "nowhere") is None
 
 
-def test_nor_in_the_folder_of_a_training(tmp_path):
+def test_read_result_returns_none_for_a_run_folder(tmp_path):
     create_run(recipe("digits"), tmp_path / "run")
-    assert read(tmp_path / "run") is None
+    assert read_result(tmp_path / "run") is None
 
 
 DAMAGES = {
@@ -404,25 +404,25 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_damaged_file_is_an_error(name, damage, found, tmp_path):
-    write(found[1], tmp_path)
+def test_a_damaged_file_raises(name, damage, found, tmp_path):
+    write_result(found[1], tmp_path)
     file = tmp_path / f"{name}.json"
     file.write_bytes(DAMAGES[damage](file.read_bytes()))
     with pytest.raises(DamagedError, match=re.escape(f"{tmp_path} does not hold the result of a check")):
-        read(tmp_path)
+        read_result(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["null", "[]", "{}", '{"summary": {}}', '{"sumary": 3}'])
-def test_a_report_of_something_else_is_an_error(text, found, tmp_path):
-    write(found[1], tmp_path)
+def test_a_foreign_report_raises(text, found, tmp_path):
+    write_result(found[1], tmp_path)
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(DamagedError, match="does not hold the result of a check"):
-        read(tmp_path)
+        read_result(tmp_path)
 
 
 @pytest.mark.parametrize("last", [0, 1, 2])
-def test_a_kill_while_it_is_written_leaves_no_result(last, found, tmp_path, monkeypatch):
-    """Whichever file it was at: the report is not there before the others are."""
+def test_an_interrupted_write_leaves_no_result(last, found, tmp_path, monkeypatch):
+    """At every file: the report is written last."""
     from eqprop._core.files import write_atomic
 
     written = []
@@ -435,15 +435,15 @@ def test_a_kill_while_it_is_written_leaves_no_result(last, found, tmp_path, monk
 
     monkeypatch.setattr("eqprop.theorem.result.write_atomic", stops)
     with pytest.raises(KeyboardInterrupt):
-        write(found[1], tmp_path)
-    assert read(tmp_path) is None
+        write_result(found[1], tmp_path)
+    assert read_result(tmp_path) is None
     assert "report.json" not in written
 
 
-def test_what_is_written_names_nobody(tmp_path):
-    """Neither the root of the data, nor the person, nor the machine."""
+def test_files_contain_no_personal_data(tmp_path):
+    """No data folder, user or host name."""
     one = small(data=Data("digits", 7, root=str(tmp_path)))
-    write(carry_out(one)[1], tmp_path / "x")
+    write_result(carry_out(one)[1], tmp_path / "x")
     secrets = {
         str(tmp_path),
         platform.node(),
@@ -504,7 +504,7 @@ def test_an_experiment_has_the_numbers_of_its_figure(name):
         assert dynamics == ep.EnergyDescent(dt, clamp=False, output_derivative=exact or name == "toy")
 
 
-def test_the_name_of_a_figure_goes_before_that_of_a_training():
+def test_figure_names_take_precedence_over_recipe_names():
     assert experiment("p-1h").estimator.free_steps == 150
     assert experiment("p-1h-training").estimator.free_steps == 30
     assert experiment("digits") == experiment("digits-training")
@@ -533,13 +533,13 @@ def test_an_experiment_of_2020_has_the_numbers_of_its_figure(name, rule, phases,
     assert getattr(one.model.dynamics, "dt", 1.0) == dt
 
 
-def test_a_check_of_continual_ep_names_its_rates():
-    with pytest.raises(ValueError, match="`rates` is left out: a check has no optimizer to take it from"):
+def test_continual_ep_needs_rates():
+    with pytest.raises(ValueError, match="`rates` must be given: a check has no optimizer to take them from"):
         small(estimator=ep.ContinualSGD(12, 4, 0.1))
 
 
-def test_a_tolerance_of_the_nudged_phase_is_refused():
-    with pytest.raises(ValueError, match=r"`nudged_steps` must be a plain number of steps here, got 4:0\.1"):
+def test_a_tolerance_in_the_nudged_phase_raises():
+    with pytest.raises(ValueError, match=r"`nudged_steps` must have no tolerance, got 4:0\.1"):
         small(estimator=ep.EquilibriumProp(12, ep.Settle(4, 0.1), 0.1))
 
 
@@ -553,13 +553,13 @@ def test_a_tolerance_of_the_nudged_phase_is_refused():
         ("environment.json", {}),
     ],
 )
-def test_a_result_without_what_others_read_is_damaged(tmp_path, file, change):
+def test_a_result_with_missing_entries_is_damaged(tmp_path, file, change):
     one = small()
     model = one.build()
-    _, result = conduct(one, model, one.batch(model))
-    write(result, tmp_path)
+    _, result = run_experiment(one, model, one.batch(model))
+    write_result(result, tmp_path)
     path = tmp_path / file
     kept = json.loads(path.read_text()) if file == "report.json" else {}
     path.write_text(json.dumps(None if change is None else kept | change))
     with pytest.raises(DamagedError, match="does not hold the result of a check"):
-        read(tmp_path)
+        read_result(tmp_path)
