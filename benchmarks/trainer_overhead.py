@@ -32,7 +32,7 @@ def run_trainer(run: Run, x: Tensor, y: Tensor, *, bar: bool) -> None:
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as sink:
         report = ProgressBar(Console(file=sink, force_terminal=True), "benchmark") if bar else PlainLines(sink, "")
         optimizer = run.optimizer.build(model)
-        Trainer(model, run.estimator, optimizer, folder=Path(folder, "run"), reports=[report]).fit(batches, epochs=1)
+        Trainer(model, run.estimator, optimizer, folder=Path(folder, "run"), callbacks=[report]).fit(batches, epochs=1)
 
 
 def main() -> None:

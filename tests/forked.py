@@ -20,7 +20,7 @@ from eqprop.papers.registry import recipe
 from eqprop.training import create_run, train_run
 from eqprop.training.run_folder import RunFolder
 from small_sets import small_mnist
-from small_trainings import TRAIN, Told, after, trainer
+from small_trainings import TRAIN, CallbackSpy, after, trainer
 
 PRIVATE = ("PYTHONUNBUFFERED", "COLUMNS")
 """Of the environment, what would change how a command speaks."""
@@ -90,8 +90,8 @@ def called(words: Sequence[str], *numbers: int) -> int:
 
 def digits(folder: Path, epochs: int) -> None:
     """Begin a training of the digits, or go on with it; a file beside the folder tells that it begins to train."""
-    begins = Told()
-    begins.begin = lambda *numbers: folder.with_suffix(".begins").touch()
+    begins = CallbackSpy()
+    begins.on_fit_start = lambda *numbers: folder.with_suffix(".begins").touch()
     original = recipe("digits")
     signs = EquilibriumProp(20, 10, beta=0.2, nudging="random-sign")
     run = replace(original, epochs=epochs, estimator=signs, data=replace(original.data, validation=100))

@@ -43,7 +43,7 @@ def trainer(folder=None, estimator=CENTRED, **options) -> Trainer:
     return Trainer(model, estimator, sgd(model), folder=folder, **options)
 
 
-class Told:
+class CallbackSpy:
     """A report that passes on what it is told."""
 
     def __init__(self, batch=lambda epoch, batch: None, epoch=lambda row: None):
@@ -64,9 +64,9 @@ class Told:
         self.ended += 1
 
 
-def after(count: int, act) -> Told:
+def after(count: int, act) -> CallbackSpy:
     """A report that acts once, when so many batches are done."""
-    report = Told()
+    report = CallbackSpy()
     report.on_batch = lambda epoch, batch: act() if len(report.batches) == count else None
     return report
 

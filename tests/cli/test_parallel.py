@@ -18,7 +18,7 @@ from eqprop.training.run_folder import RunFolder
 from eqprop.training.signals import Interrupted
 from forked import COMPLAINED, SAID, appears, torchrun
 from small_team import another, elsewhere, meeting, team
-from small_trainings import Told, outcome
+from small_trainings import CallbackSpy, outcome
 from team_trainings import commands
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ def said(tmp_path_factory) -> tuple[Path, dict[str, list[Answer]]]:
     folder = tmp_path_factory.mktemp("said")
     create_run(replace(recipe("digits"), epochs=2), folder / "begun")
     with pytest.raises(Interrupted):
-        train_run(folder / "begun", callbacks=[Told(epoch=lambda row: signal.raise_signal(signal.SIGINT))])
+        train_run(folder / "begun", callbacks=[CallbackSpy(epoch=lambda row: signal.raise_signal(signal.SIGINT))])
     meetings = [meeting() for _ in WORDS]
     first, second = (
         end.done() for end in team(2, commands, [one.port for one in meetings], list(WORDS.values()), folder)

@@ -8,7 +8,7 @@ import torch
 import eqprop as ep
 from eqprop.training import SGD, Data, Run, Trainer, checkpoint, create_run, load, train_run
 from eqprop.training.run_folder import RunFolder
-from small_trainings import CENTRED, TEST, TRAIN, Told, blobs, cut, mlp, sgd, trainer
+from small_trainings import CENTRED, TEST, TRAIN, CallbackSpy, blobs, cut, mlp, sgd, trainer
 
 
 def linear(settle=8) -> ep.Model:
@@ -28,7 +28,7 @@ def finite(path) -> bool:
 
 @pytest.mark.parametrize("every", [0.0, 60.0])
 def test_it_stops_and_says_where(tmp_path, every):
-    report = Told()
+    report = CallbackSpy()
     with pytest.raises(FloatingPointError, match=r"^epoch 1, batch \d: .*(diverged|not finite)") as caught:
         diverging(tmp_path, checkpoint_every=every, callbacks=[report]).fit(TRAIN, 3)
     assert str(caught.value).startswith(f"epoch 1, batch {len(report.batches) + 1}: ")
@@ -41,7 +41,7 @@ def test_the_last_good_epoch_is_kept(tmp_path):
     trainer(tmp_path).fit(TRAIN, 2)
     folder = RunFolder(tmp_path)
     best = folder.best.read_bytes()
-    wild = trainer(tmp_path, callbacks=[Told(batch=lambda epoch, batch: spoil(wild))])
+    wild = trainer(tmp_path, callbacks=[CallbackSpy(batch=lambda epoch, batch: spoil(wild))])
 
     def spoil(third):
         with torch.no_grad():
@@ -69,7 +69,7 @@ def test_where_is_said_whenever_it_is_noticed(tmp_path, when):
                 third.model.network.connections[1].weight[0, 0] = float("inf")
 
     every = 0.0 if when == "with checkpoints" else 60.0
-    third = trainer(tmp_path, callbacks=[Told(batch=spoil)], checkpoint_every=every)
+    third = trainer(tmp_path, callbacks=[CallbackSpy(batch=spoil)], checkpoint_every=every)
     with pytest.raises(FloatingPointError, match=r"^epoch 2\b.*(diverged|not finite)"):
         third.fit(TRAIN, 3, test=TEST if when == "at its end, tested" else None)
     assert finite(RunFolder(tmp_path).last)

@@ -22,7 +22,7 @@ from eqprop.training.environment import environment
 from eqprop.training.run_folder import RunFolder
 from forked import appears, holding
 from small_team import End, another
-from small_trainings import CENTRED, TRAIN, Told, trainer
+from small_trainings import CENTRED, TRAIN, CallbackSpy, trainer
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,7 +70,7 @@ def test_a_training_holds_its_folder_and_lets_it_go(tmp_path):
             trainer(tmp_path).resume(TRAIN, 2)
         refused.append(batch)
 
-    trainer(tmp_path, callbacks=[Told(batch=try_too)]).fit(TRAIN, 1)
+    trainer(tmp_path, callbacks=[CallbackSpy(batch=try_too)]).fit(TRAIN, 1)
     assert refused == [1, 2, 3]
     trainer(tmp_path).resume(TRAIN, 2)
 

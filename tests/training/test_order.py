@@ -104,7 +104,7 @@ MISTAKES = {
     "train digits --estimator.free-steps 12:anderson5:mean3": "does not apply to accelerated steps",
     "train digits --estimator bptt --estimator.free-steps 11:anderson": "unrolled steps, here all of them, are plain",
     "train spiking-digits --estimator.free-steps 12:anderson": "acceleration needs dynamics whose step is a fixed map",
-    "gdu digits --estimator.free-steps 12:anderson": "must be plain steps here",
+    "gdu digits --estimator.free-steps 12:anderson": "must be plain steps, which the theorem assumes",
     "train digits --estimator.free-steps 12:1e-3:1e-4": "got '12:1e-3:1e-4'",
     "train digits --estimator.free-steps :async": "got ':async'",
     "train digits --estimator.free-steps 12::async": "got '12::async'",
@@ -114,8 +114,8 @@ MISTAKES = {
     "train eb-1h --estimator.free-steps 12:async": "got EnergyDescent(dt=0.2, clamp=True",
     "train eb-1h --estimator.nudged-steps 12:async": "an asynchronous schedule needs `Prototypical` dynamics",
     "train eb-1h --model.settle 12:async": "an asynchronous schedule needs `Prototypical` dynamics",
-    "gdu digits --estimator.free-steps 12:async": "must be synchronous here",
-    "gdu digits --estimator.nudged-steps 5:async": "must be synchronous here",
+    "gdu digits --estimator.free-steps 12:async": "must be synchronous, which the theorem assumes",
+    "gdu digits --estimator.nudged-steps 5:async": "must be synchronous, which the theorem assumes",
 }
 
 

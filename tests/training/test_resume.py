@@ -20,7 +20,7 @@ from eqprop.data import Augment, Batches
 from eqprop.training import SGD, Adam, Constant, Cosine, StepDecay, Trainer, checkpoint
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.signals import Interrupted
-from small_trainings import CENTRED, TEST, TRAIN, VALIDATION, Told, after, blobs, mlp, outcome, timeless
+from small_trainings import CENTRED, TEST, TRAIN, VALIDATION, CallbackSpy, after, blobs, mlp, outcome, timeless
 
 EPOCHS, BATCHES = 2, 3
 
@@ -295,7 +295,7 @@ def test_a_second_ctrl_c_is_obeyed_at_once(tmp_path):
             interrupt()
         yield from losses
 
-    seen = Told()
+    seen = CallbackSpy()
     with pytest.raises(KeyboardInterrupt) as caught:
         Training(twice).begin(tmp_path, [seen])
     assert not isinstance(caught.value, Interrupted)
@@ -419,8 +419,8 @@ def test_time_goes_on_from_where_it_was(tmp_path):
         time.sleep(0.05)
 
     with pytest.raises(Stopped):
-        Training().begin(tmp_path, [Told(batch=wait), after(3, stop)])
-    rows = Training().begin(tmp_path, [Told(batch=wait)], resume=True)
+        Training().begin(tmp_path, [CallbackSpy(batch=wait), after(3, stop)])
+    rows = Training().begin(tmp_path, [CallbackSpy(batch=wait)], resume=True)
     assert rows[0]["seconds"] >= 0.15
 
 

@@ -19,7 +19,7 @@ from eqprop.training.batch_steps import FitArguments
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.seeds import SeedTraining, _train_batched, train_seeds, unsupported_reason
 from eqprop.training.signals import Interrupted, Interrupts
-from small_trainings import CENTRED, TEST, TRAIN, VALIDATION, Told, after, assert_nearly, mlp, outcome, sgd
+from small_trainings import CENTRED, TEST, TRAIN, VALIDATION, CallbackSpy, after, assert_nearly, mlp, outcome, sgd
 
 DIGITS = replace(recipe("digits"), epochs=2, data=Data("digits", 100, validation=100))
 SEEDS = (0, 1, 2)
@@ -117,8 +117,8 @@ PROGRAM = r"""
 import sys
 from pathlib import Path
 from eqprop.training.seeds import train_seeds
-from small_trainings import Told
-class Tells(Told):
+from small_trainings import CallbackSpy
+class Tells(CallbackSpy):
     def on_fit_start(self, epochs, batches, rows):
         sys.stdout.write("begins\n")
         sys.stdout.flush()
@@ -183,11 +183,15 @@ def spoil(trainer) -> None:
 @pytest.mark.parametrize("when", [(1, 1), (2, 2), (2, 3), (3, 3)])
 def test_one_that_diverges_loses_itself_alone(when, tmp_path):
     """In an epoch, at its end, which the checkpoint notices, and at the end of all."""
-    reports = [Told(), Told(batch=lambda *now: spoil(group[1].trainer) if now == when else None), Told()]
+    reports = [
+        CallbackSpy(),
+        CallbackSpy(batch=lambda *now: spoil(group[1].trainer) if now == when else None),
+        CallbackSpy(),
+    ]
     with Interrupts() as interrupts:
         group = lanes(tmp_path / "spoiled", interrupts, reports)
         outcomes = _train_batched(group, lambda n: mlp().requires_grad_(False))
-        untouched = lanes(tmp_path / "whole", interrupts, [Told(), Told(), Told()])
+        untouched = lanes(tmp_path / "whole", interrupts, [CallbackSpy(), CallbackSpy(), CallbackSpy()])
         _train_batched(untouched, lambda n: mlp())
     error = outcomes[1]
     assert isinstance(error, FloatingPointError)
@@ -206,7 +210,7 @@ def test_an_error_of_one_ends_all_and_lets_go_of_their_folders(tmp_path):
     def fail(epoch, batch):
         raise OSError("no room")
 
-    reports = [Told(), Told(batch=fail), Told()]
+    reports = [CallbackSpy(), CallbackSpy(batch=fail), CallbackSpy()]
     with Interrupts() as interrupts:
         group = lanes(tmp_path, interrupts, reports)  # which outlives the error
         with pytest.raises(OSError, match="no room"):

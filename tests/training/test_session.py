@@ -14,7 +14,7 @@ from eqprop.training import SGD, Cosine, Data, Run, checkpoint, create_run, eval
 from eqprop.training.checkpoint import DamagedError
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.signals import Interrupted
-from small_trainings import CENTRED, Told, after, outcome
+from small_trainings import CENTRED, CallbackSpy, after, outcome
 
 MODEL = ep.MLP((64, 8, 10), "sigmoid", dynamics=ep.Prototypical(nudge="inside"))
 RUN = Run("mine", Data("digits", 60, validation=200), MODEL, CENTRED, SGD((0.6, 0.3), momentum=0.5), Cosine(), epochs=3)
@@ -26,7 +26,7 @@ def done(tmp_path_factory):
     folder, weights = tmp_path_factory.mktemp("done") / "run", []
     torch.set_num_threads(1)
     session, place = prepare_run(RUN), create_run(RUN, folder)
-    trainer = session.trainer(place.path, [Told(epoch=lambda row: weights.append(copied(session.model)))])
+    trainer = session.trainer(place.path, [CallbackSpy(epoch=lambda row: weights.append(copied(session.model)))])
     trainer.fit(session.train, RUN.epochs, validation=session.validation, test=session.test)
     return folder, weights, session
 
@@ -115,7 +115,7 @@ def test_threads_are_those_of_the_run_for_as_long_as_it_lasts(tmp_path):
 
     create_run(replace(RUN, threads=2, data=Data("digits", 100)), tmp_path / "a")
     with pytest.raises(RuntimeError, match="tripped"):
-        train_run(tmp_path / "a", callbacks=[Told(batch=look)])
+        train_run(tmp_path / "a", callbacks=[CallbackSpy(batch=look)])
     assert set(seen) == {2}
     assert torch.get_num_threads() == 1
     train_run(tmp_path / "a")
@@ -145,7 +145,7 @@ def test_a_model_can_be_loaded_while_it_is_trained(tmp_path):
     """To look at it; the folder is held against writers only."""
     create_run(RUN, tmp_path / "a")
     seen = []
-    train_run(tmp_path / "a", callbacks=[Told(epoch=lambda row: seen.append(load(tmp_path / "a", "best")))])
+    train_run(tmp_path / "a", callbacks=[CallbackSpy(epoch=lambda row: seen.append(load(tmp_path / "a", "best")))])
     assert len(seen) == 3
 
 

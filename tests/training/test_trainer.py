@@ -14,7 +14,7 @@ from eqprop.estimators import as_loss
 from eqprop.training import SGD, StepDecay, Trainer, checkpoint
 from eqprop.training.metrics import Score
 from eqprop.training.run_folder import RunFolder
-from small_trainings import CENTRED, TEST, TRAIN, VALIDATION, Told, blobs, cut, mlp, sgd, timeless, trainer
+from small_trainings import CENTRED, TEST, TRAIN, VALIDATION, CallbackSpy, blobs, cut, mlp, sgd, timeless, trainer
 
 ESTIMATORS = {"centred": CENTRED, "bptt": ep.BPTT(8, 5), "implicit": ep.ImplicitDiff(8)}
 
@@ -140,7 +140,7 @@ def test_rows_hold_what_is_promised():
 
 def test_tests_are_of_the_weights_after_the_epoch():
     kept = []
-    third = trainer(callbacks=[Told(epoch=lambda row: kept.append((row, third.model(TEST[0][0]))))])
+    third = trainer(callbacks=[CallbackSpy(epoch=lambda row: kept.append((row, third.model(TEST[0][0]))))])
     third.fit(TRAIN, 2, test=[TEST[0]])
     y = TEST[0][1]
     for row, scores in kept:
@@ -266,7 +266,7 @@ def trained(folder, **samples):
     def keep(row):
         kept.append(third.model.network.connections[0].weight.detach().clone())
 
-    third = trainer(folder, callbacks=[Told(epoch=keep)])
+    third = trainer(folder, callbacks=[CallbackSpy(epoch=keep)])
     third.fit(TRAIN, 3, **samples)
     return third, kept
 
@@ -374,13 +374,13 @@ def test_a_batch_that_does_not_fit_is_told_of(part):
 
 
 def test_reports_are_told_of_everything_in_order(tmp_path):
-    one, two = Told(), Told()
+    one, two = CallbackSpy(), CallbackSpy()
     trainer(tmp_path, callbacks=[one, two]).fit(TRAIN, 2)
     for report in (one, two):
         assert report.begun == [(2, 3, 0)]
         assert report.batches == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]
         assert report.ended == 1
-    again = Told()
+    again = CallbackSpy()
     trainer(tmp_path, callbacks=[again]).resume(Factory(), 3)
     assert again.begun == [(3, None, 2)]
     assert again.batches == [(3, 1), (3, 2), (3, 3)]
@@ -389,7 +389,7 @@ def test_reports_are_told_of_everything_in_order(tmp_path):
 def test_reports_change_nothing():
     alone, seen = (
         trainer(),
-        trainer(callbacks=[Told(batch=lambda *_: torch.rand(3)), Told(epoch=lambda row: torch.rand(3))]),
+        trainer(callbacks=[CallbackSpy(batch=lambda *_: torch.rand(3)), CallbackSpy(epoch=lambda row: torch.rand(3))]),
     )
     assert timeless(alone.fit(TRAIN, 2)) == timeless(seen.fit(TRAIN, 2))
     assert same_weights(alone.model, seen.model)
@@ -399,7 +399,7 @@ def test_reports_are_told_of_the_end_of_a_training_that_broke():
     def trip(epoch, batch):
         raise RuntimeError("tripped")
 
-    report = Told(batch=trip)
+    report = CallbackSpy(batch=trip)
     with pytest.raises(RuntimeError, match="tripped"):
         trainer(callbacks=[report]).fit(TRAIN, 1)
     assert report.ended == 1
@@ -418,7 +418,7 @@ def test_signal_handlers_are_as_before():
             raise RuntimeError("tripped")
 
     with pytest.raises(RuntimeError, match="tripped"):
-        trainer(callbacks=[Told(batch=trip)]).fit(TRAIN, 2)
+        trainer(callbacks=[CallbackSpy(batch=trip)]).fit(TRAIN, 2)
     assert handlers() == before
     assert during[0] != before
     trainer().fit(TRAIN, 1)
@@ -448,7 +448,7 @@ def test_metrics_are_the_rows(tmp_path):
 
 
 def test_time_is_counted():
-    third = trainer(callbacks=[Told(batch=lambda *_: threading.Event().wait(0.02))])
+    third = trainer(callbacks=[CallbackSpy(batch=lambda *_: threading.Event().wait(0.02))])
     (row,) = third.fit(TRAIN, 1)
     assert 0.06 <= row["seconds"] < 60
     assert math.isfinite(row["seconds"])

@@ -224,7 +224,7 @@ class _ConvOperands(_Operands):
         if call.direction == "up":
             return partial(there.up, pre)
         if call.direction == "down":
-            return partial(self.prepared.back.down, post, pre.shape)
+            return partial(self.prepared.feedback.down, post, pre.shape)
         return partial(conv2d_weight, pre, there.kernel.shape, post, there.stride, there.padding)
 
 

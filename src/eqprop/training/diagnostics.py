@@ -54,7 +54,7 @@ def diagnostics_of(run: Run, model: Model, x: Tensor, y: Tensor) -> Diagnostics 
         synops_per_inference: synaptic operations of the free phase; None where they are not defined (`eqprop.spiking.operations`).
         synops_per_step: the same of the free and the nudged phases; None without nudged phases.
         wound_up: fraction of all coders with ``|phi| > 1/2`` at the end of the free phase.
-        late: per population, the fraction of active units whose decoded value is off by over lambda (`eqprop.spiking.lagging`).
+        late: per population, the fraction of active units whose decoded value is off by more than lambda (`spiking.lagging`).
 
     Args:
         run: the run.

@@ -68,7 +68,7 @@ class UpdateAngles(Study):
             progress(n, len(runs))
             model, x, y = _build(rule, device, root)
             with threads(rule.threads):
-                back = rule.backward(model, x, y)
+                back = rule.run_backward(model, x, y)
                 report = compare(model, back, rule.estimator.beta, rule.nudging, rule.rates)
             found[label]["angle"].append(report.angle())
             found[label]["without_first"].append(report.angle(first=False))
@@ -123,7 +123,7 @@ class RateDependence(Study):
         model, x, y = _build(self.rule, device, root)
         beta, nudging = self.rule.estimator.beta, self.rule.nudging
         with threads(self.rule.threads):
-            back = self.rule.backward(model, x, y)
+            back = self.rule.run_backward(model, x, y)
             ep = compare(model, back, beta, nudging)
             updates = {name: p.ep.sum(0) for name, p in ep.parameters.items() if p.ep.dim() > 2}  # (K, *shape) -> shape
             found: dict[str, Any] = {ep.labels[name]: [] for name in updates}
