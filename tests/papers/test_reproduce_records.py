@@ -349,7 +349,7 @@ def test_the_paper_has_its_figures_and_its_table():
 def test_the_commands_of_the_rows_train_them(name, here, monkeypatch):
     """The commands that the report shows have the configurations of the rows, quick version and figures included."""
     paper = PAPERS[name]
-    monkeypatch.setattr("eqprop.cli.commands.train.carry_out", lambda *arguments: None)
+    monkeypatch.setattr("eqprop.cli.commands.train.train_runs", lambda *arguments: None)
     monkeypatch.setattr("eqprop.cli.runs.prepare_run", lambda *arguments: None)
     rows = {row.command: row for row in (*paper.rows, *paper.quick_rows, *paper.figure_rows())}
     for n, row in enumerate(rows.values()):
