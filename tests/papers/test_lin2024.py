@@ -80,7 +80,7 @@ def test_agreement_is_that_of_all_parameters_of_a_connection():
     assert (both.cosine, both.ratio) == (pytest.approx(2 / 72**0.5), pytest.approx(3 / 8**0.5))
     nothing = {name: torch.zeros_like(g) for name, g in to.items()}
     assert align_layers(model, nothing, to)["0→1"].cosine == 0
-    with pytest.raises(ValueError, match="gradient `to` is zero in layer 0→1: leave this batch out"):
+    with pytest.raises(ValueError, match="`reference` is zero in layer 0→1: leave this batch out"):
         align_layers(model, of, nothing)
     with pytest.raises(ValueError, match=r"has no 'network.connections.0.bias'"):
         align_layers(model, {names[0]: of[names[0]]}, to)
@@ -94,7 +94,7 @@ def test_gradient_leaves_grad_untouched():
         loss.backward()
     for name, p in model.named_parameters():
         torch.testing.assert_close(found[name], p.grad)
-    with pytest.raises(ValueError, match="must yield one loss a batch, ContinualEP yielded"):
+    with pytest.raises(ValueError, match="must yield one loss for each batch, ContinualEP yielded"):
         estimate_gradient(ep.ContinualEP(5, 3, 0.5), model, x, y)
 
 

@@ -321,7 +321,7 @@ def test_interrupted_in_an_experiment_and_continued(whole, here, monkeypatch):
         return run_experiment(one, *arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr("eqprop.cli.reproduction.conduct", stops)
+        patch.setattr("eqprop.cli.reproduction.run_experiment", stops)
         answer = call(TRAIN)
     assert (answer.code, answer.err) == (130, "stopped\n")
     assert sorted(path.name for path in (here / "out" / "theorem").iterdir()) == ["tiny-toy"]
@@ -492,7 +492,7 @@ def test_a_full_disk_in_a_training(here, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device", "metrics.jsonl")
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "log", full)
+        patch.setattr(RunFolder, "append", full)
         answer = call(TRAIN)
     assert answer.code == 1
     assert "No space left on device" in answer.error()

@@ -366,7 +366,7 @@ def test_the_commands_of_the_experiments(here, monkeypatch):
         asked.append(options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("eqprop.cli.commands.gdu.found", noted)
+    monkeypatch.setattr("eqprop.cli.commands.gdu._run", noted)
     for check in ERNOULT2019.checks:
         betas = " --betas " + " ".join(map(str, check.betas)) if check.betas else ""
         assert call(f"gdu {check.experiment.name}{betas}").code == 130
