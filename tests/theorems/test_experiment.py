@@ -94,7 +94,7 @@ def test_reading_does_not_advance_the_global_rng():
         (lambda text: recipe("digits").to_json(), "must be an object of class Experiment, got an object of class Run"),
         (lambda text: text.replace('"seed"', '"sed"'), "Experiment has no field 'sed'; did you mean 'seed'"),
         (lambda text: text.replace('"Data"', '"Dato"'), "unknown type 'Dato'"),
-        (lambda text: text.replace("0.1", "NaN"), "NaN is not a number"),
+        (lambda text: text.replace("0.1", "NaN"), "NaN is not allowed"),
         (lambda text: text.replace('"nudged_steps": 4', '"nudged_steps": 40'), "at most the 12 free steps, got 40"),
     ],
 )
@@ -110,7 +110,7 @@ def test_invalid_json_raises(change, message):
         ({"data": "digits"}, r"`data` must be an object of class Data"),
         ({"model": ep.mlp([64, 6, 10])}, r"`model` of a run must be an object of class MLP, ConvNet, Toy"),
         ({"model": MLP}, r"`model` of a run must be an object of class MLP, ConvNet, Toy"),
-        ({"model": MLP((64, 10), ep.Activation(torch.atan, name="own"))}, r"a file cannot carry"),
+        ({"model": MLP((64, 10), ep.Activation(torch.atan, name="own"))}, r"a file cannot store"),
         ({"estimator": ep.BPTT(12, 4)}, r"`estimator` must be EquilibriumProp or ContinualSGD, got BPTT"),
         ({"estimator": ep.EquilibriumProp(12, 13, 0.1)}, r"`nudged_steps` must be at most the 12 free steps, got 13"),
         (

@@ -13,7 +13,7 @@ from eqprop.spiking import Bernoulli, lagging, operations, record, saturation
 from eqprop.training import SGD, Data, Run, create_run, prepare_run, train_run
 from eqprop.training.diagnostics import diagnostics_of
 from eqprop.training.history import warn_if_saturated
-from eqprop.training.progress.callbacks import PlainLines, line, scalars
+from eqprop.training.progress.callbacks import PlainLines, _scalars, format_row
 from eqprop.training.rng import REST, seeded
 from eqprop.training.signals import Interrupted
 from small_trainings import after, outcome, timeless
@@ -137,7 +137,7 @@ def test_lines_and_tensorboard_tell_them(tmp_path):
     rows = train_run(tmp_path / "run", callbacks=[PlainLines(out, "demo")])
     told = out.getvalue().splitlines()
     assert [f"{row['spikes_per_unit']:.3f} spikes" in text for row, text in zip(rows, told, strict=True)] == [True] * 2
-    found, row = dict(scalars(rows[-1])), rows[-1]
+    found, row = dict(_scalars(rows[-1])), rows[-1]
     for tag in ("spikes/per_unit", "spikes/per_inference", "synops/per_inference", "synops/per_step"):
         assert found[tag] == row[tag.replace("/", "_")]
     assert found["coders/wound_up"] == row["wound_up"]
@@ -154,9 +154,9 @@ def test_where_a_line_is_short_spikes_are_left_out_first():
         "seconds": 1.0,
         "spikes_per_unit": 0.2,
     }
-    whole = line(row, 9, "demo")
+    whole = format_row(row, 9, "demo")
     assert "0.200 spikes" in whole
-    assert line(row, 9, "demo", len(whole) - 1) == whole.replace("0.200 spikes   ", "")
+    assert format_row(row, 9, "demo", len(whole) - 1) == whole.replace("0.200 spikes   ", "")
 
 
 @pytest.mark.parametrize(

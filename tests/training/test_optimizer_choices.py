@@ -7,7 +7,7 @@ import torch
 
 import eqprop as ep
 from eqprop.training import SGD, Adam, AdamW, Constant, Cosine, StepDecay
-from eqprop.training.config.optimizers import groups
+from eqprop.training.config.optimizers import parameter_groups
 from zoo import GRAPHS
 
 
@@ -38,7 +38,7 @@ MODELS = {
 
 def names_by_rate(model: ep.Model, rates) -> dict[float, set[str]]:
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return {group["lr"]: {names[id(p)] for p in group["params"]} for group in groups(model, rates)}
+    return {group["lr"]: {names[id(p)] for p in group["params"]} for group in parameter_groups(model, rates)}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -46,7 +46,9 @@ def names_by_rate(model: ep.Model, rates) -> dict[float, set[str]]:
 def test_every_parameter_is_in_one_group(name, several):
     make, connections = MODELS[name]
     model = make()
-    found = [id(p) for group in groups(model, [0.1] * connections if several else 0.1) for p in group["params"]]
+    found = [
+        id(p) for group in parameter_groups(model, [0.1] * connections if several else 0.1) for p in group["params"]
+    ]
     assert sorted(found) == sorted(id(p) for p in model.parameters())
     assert len(set(found)) == len(found)
 
@@ -80,7 +82,7 @@ def test_a_shared_connection_counts_once():
 
 def test_one_rate_is_for_all():
     model = readout()
-    (group,) = groups(model, (0.25,))
+    (group,) = parameter_groups(model, (0.25,))
     assert group["lr"] == 0.25
     assert len(group["params"]) == 6
 

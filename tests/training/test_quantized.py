@@ -7,7 +7,7 @@ import torch
 
 import eqprop as ep
 from eqprop.training import SGD, QuantizedSGD, Run
-from eqprop.training.config.quantized import Quantized, coarse, moved, on_grid, top
+from eqprop.training.config.quantized import Quantized, add_stochastically, on_grid, quantize_update, top
 from small_trainings import blobs, mlp
 
 
@@ -66,7 +66,7 @@ def test_rounding_is_unbiased_and_goes_to_a_neighbor(update):
     n, span, bits = 400_000, 1.0, 5
     h = span / top(bits)
     start = on_grid(torch.full((n,), 0.2, dtype=torch.double), span, top(bits))
-    after = moved(start, torch.full((n,), update, dtype=torch.double), span, top(bits))
+    after = add_stochastically(start, torch.full((n,), update, dtype=torch.double), span, top(bits))
     below = torch.floor(torch.tensor(update / h))
     p = update / h - below.item()
     steps = ((after - start) / h).round()
@@ -79,7 +79,7 @@ def test_every_weight_has_a_draw_of_its_own():
     """The rounding of one says nothing of another's."""
     n, span, bits = 2000, 1.0, 5
     half = torch.full((n, 3, 2), 0.5 * span / top(bits))
-    up = (moved(torch.zeros(n, 3, 2), half, span, top(bits)) > 0).double().reshape(n, 6) - 0.5
+    up = (add_stochastically(torch.zeros(n, 3, 2), half, span, top(bits)) > 0).double().reshape(n, 6) - 0.5
     together = 4 * up.t() @ up / n
     assert (together - torch.eye(6).double()).abs().max() < 5 / n**0.5
     assert up.mean(0).abs().max() < 2.5 / n**0.5
@@ -89,18 +89,18 @@ def test_what_has_no_update_does_not_move():
     """Also far up a fine grid, where a level divided by the spacing is no whole number in single precision."""
     weight = on_grid(torch.rand(100_000) * 2 - 1, 1.0, top(16))
     for _ in range(20):
-        assert torch.equal(moved(weight, torch.zeros_like(weight), 1.0, top(16)), weight)
+        assert torch.equal(add_stochastically(weight, torch.zeros_like(weight), 1.0, top(16)), weight)
 
 
 def test_weights_stop_at_the_span():
     weight = torch.tensor([0.9, -0.9])
-    assert moved(weight, torch.tensor([5.0, -5.0]), 1.0, top(4)).tolist() == [1.0, -1.0]
+    assert add_stochastically(weight, torch.tensor([5.0, -5.0]), 1.0, top(4)).tolist() == [1.0, -1.0]
 
 
 @pytest.mark.parametrize("bits", [2, 3, 6])
 def test_updates_are_on_the_grid_that_their_largest_spans(bits):
     update = torch.randn(40, 30, dtype=torch.double)
-    found = coarse(update, top(bits))
+    found = quantize_update(update, top(bits))
     grid = levels(bits, update.abs().max().item())
     wanted = grid[(update.reshape(-1, 1) - grid).abs().argmin(1)].reshape(update.shape)
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-14)
@@ -108,7 +108,7 @@ def test_updates_are_on_the_grid_that_their_largest_spans(bits):
 
 
 def test_an_update_of_nothing_is_nothing():
-    assert torch.equal(coarse(torch.zeros(3), 7), torch.zeros(3))
+    assert torch.equal(quantize_update(torch.zeros(3), 7), torch.zeros(3))
 
 
 @pytest.mark.parametrize("estimator", [None, ep.ContinualEP(8, 4, 0.2), ep.ContinualEP(8, 4, 0.2, "random-sign")])
@@ -132,7 +132,7 @@ def test_either_limit_alone():
     built.step()
     for p, was in zip(model.parameters(), before, strict=True):
         assert len(((p.detach() - was) / (0.5 * p.grad.abs().max())).mul(3).round().unique()) <= 7
-        torch.testing.assert_close(p.detach() - was, coarse(-0.5 * p.grad, 3), rtol=0, atol=1e-10)
+        torch.testing.assert_close(p.detach() - was, quantize_update(-0.5 * p.grad, 3), rtol=0, atol=1e-10)
 
 
 def test_a_parameter_without_gradient_stays():

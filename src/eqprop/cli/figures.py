@@ -14,7 +14,7 @@ from eqprop.training.config.run import Run
 from eqprop.training.diagnostics import names_of_angles, phases
 from eqprop.training.rng import REST, seeded
 from eqprop.training.run_folder import RunFolder
-from eqprop.training.session import initial_device, load, prepare_run, read_history, read_run, threads
+from eqprop.training.session import PreparedRun, initial_device, load, prepare_run, read_history, read_run, threads
 
 __all__ = ["draw_run", "drawable"]
 
@@ -33,13 +33,14 @@ def drawable() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def draw_run(folder: Path, device: str | None, root: str | None) -> None:
+def draw_run(folder: Path, device: str | None, root: str | None, prepared: PreparedRun | None = None) -> None:
     """Draw errors, activities and residuals of a run, and its angles and spikes if it has any, into ``plots`` of its folder.
 
     Args:
         folder: run folder.
         device: device to settle on; if None, the kind of device that the run started on.
         root: folder to search first for the data.
+        prepared: the run, to save loading its data again.
 
     Raises:
         ModuleNotFoundError: if matplotlib is not installed.
@@ -49,7 +50,7 @@ def draw_run(folder: Path, device: str | None, root: str | None) -> None:
     device = device or initial_device(place)
     with threads(run.threads), seeded(0, REST):  # some dynamics draw random numbers
         rows, model = read_history(folder), load(folder).to(device)
-        session = prepare_run(replace(run, data=replace(run.data, root=root)), device)
+        session = prepared or prepare_run(replace(run, data=replace(run.data, root=root)), device)
         x = session.test.x[: SPIKING_SAMPLES if isinstance(model.dynamics, Spiking) else SAMPLES]
         if rows:
             plots.error_curves({"": [rows]}, place.plots / "errors", run.title)

@@ -24,7 +24,7 @@ from eqprop.training.distributed.processes import SINGLE_PROCESS, Processes
 from eqprop.training.progress.callbacks import TensorBoard
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.seeds import config_without_seed, train_seeds, unsupported_reason
-from eqprop.training.session import create_run, prepare_run, read_run, train_run
+from eqprop.training.session import PreparedRun, create_run, prepare_run, read_run, train_run
 from eqprop.training.signals import Interrupted
 
 __all__ = ["ExecutionOptions", "create_runs", "find_runs", "group_seeds", "train_runs"]
@@ -62,8 +62,8 @@ def create_runs(
     name: str,
     execution: ExecutionOptions,
     processes: Processes = SINGLE_PROCESS,
-) -> Path:
-    """Check the runs, then create a folder for each, and return the folder that holds all of them.
+) -> tuple[Path, PreparedRun | None]:
+    """Check the runs, then create a folder for each.
 
     Args:
         runs: by the name of the folder; "." stands for ``out`` itself.
@@ -72,6 +72,9 @@ def create_runs(
         execution: how the runs will be executed.
         processes: the processes that will train; rank 0 creates the folders.
 
+    Returns:
+        The folder that holds all of them, and the first run, prepared, on rank 0.
+
     Raises:
         ValueError, FileNotFoundError, DataError: if a run cannot be trained; nothing is created then.
         OSError: if a folder cannot be created or is not empty; whatever was created is removed.
@@ -79,12 +82,17 @@ def create_runs(
     device = execution.device or "cpu"
     for run in runs.values():
         processes.check_estimator(run.estimator, device)
-    return processes.run_on_rank0(lambda: _create_folders(runs, out, name, device, processes))
+    prepared: list[PreparedRun] = []  # not returned from `run_on_rank0`, which would send it to all processes
+
+    def prepare_and_create() -> Path:
+        first = next(iter(runs.values()))
+        prepared.append(prepare_run(first, device, download_progress(first.data.name)))
+        return _create_folders(runs, out, name, device, processes)
+
+    return processes.run_on_rank0(prepare_and_create), prepared[0] if prepared else None
 
 
 def _create_folders(runs: Mapping[str, Run], out: Path | None, name: str, device: str, processes: Processes) -> Path:
-    first = next(iter(runs.values()))
-    prepare_run(first, device, download_progress(first.data.name))
     is_new = out is None or not out.exists()
     top = numbered_folder(name) if out is None else out
     if not is_new and top.is_dir() and any(top.iterdir()) and "." not in runs:
@@ -145,6 +153,7 @@ def train_runs(
     root: str | None,
     top: Path,
     processes: Processes = SINGLE_PROCESS,
+    prepared: PreparedRun | None = None,
 ) -> None:
     """Start or resume every run that is not finished.
 
@@ -154,6 +163,7 @@ def train_runs(
         root: folder to look for the data in first.
         top: folder that holds all of them, for messages.
         processes: the processes that train.
+        prepared: the run of the first folder, if it has been prepared.
 
     Raises:
         TrainingDivergedError: if a training diverges; the rest of its group is trained, later groups are not started.
@@ -170,7 +180,8 @@ def train_runs(
             if folder in finished:
                 echo(f"{folder} is finished")
         if not all(folder in finished for folder in group):
-            _train_group(group, folders, execution, root, top, processes)
+            _train_group(group, folders, execution, root, top, processes, prepared)
+            prepared = None  # its model is trained now
     if processes.is_rank0:
         can_draw(execution.plots)  # says how to install matplotlib
 
@@ -182,14 +193,15 @@ def _train_group(
     root: str | None,
     top: Path,
     processes: Processes,
+    prepared: PreparedRun | None,
 ) -> None:
     """Train one group, and say how to go on if it is stopped."""
     resume = f"eqprop train --resume {top}"
     try:
         if len(group) > 1:
-            _train_batched(group, execution, root, top)
+            _train_batched(group, execution, root, top, prepared)
         else:
-            _train_one(group[0], execution, root, processes)
+            _train_one(group[0], execution, root, processes, prepared)
     except KeyboardInterrupt as stop:
         if processes.is_rank0 and all(RunFolder(folder).is_finished() for folder in folders):
             sys.stderr.write(f"all runs are trained; draw their figures with `eqprop plot {top}`\n")
@@ -212,7 +224,9 @@ def _diverged(folder: Path, error: FloatingPointError) -> TrainingDivergedError:
     return TrainingDivergedError(folder, str(error), f"{advice}; {kept}")
 
 
-def _train_batched(folders: Sequence[Path], execution: ExecutionOptions, root: str | None, top: Path) -> None:
+def _train_batched(
+    folders: Sequence[Path], execution: ExecutionOptions, root: str | None, top: Path, prepared: PreparedRun | None
+) -> None:
     """Train runs that differ in their seed only as one batched computation, then draw each."""
     runs = [read_run(folder) for folder in folders]
     _print_notes(runs[0])
@@ -220,6 +234,7 @@ def _train_batched(folders: Sequence[Path], execution: ExecutionOptions, root: s
     with report_full_disk(top, f"`eqprop train --resume {top}`", "the last checkpoints are complete"):
         outcomes = train_seeds(
             folders,
+            prepared=prepared,
             device=execution.device,
             root=root,
             callbacks=callbacks,
@@ -234,7 +249,13 @@ def _train_batched(folders: Sequence[Path], execution: ExecutionOptions, root: s
         raise _diverged(folder, error)
 
 
-def _train_one(folder: Path, execution: ExecutionOptions, root: str | None, processes: Processes) -> None:
+def _train_one(
+    folder: Path,
+    execution: ExecutionOptions,
+    root: str | None,
+    processes: Processes,
+    prepared: PreparedRun | None,
+) -> None:
     """Train one run, then draw it."""
     run = read_run(folder)
     callbacks = []
@@ -244,6 +265,7 @@ def _train_one(folder: Path, execution: ExecutionOptions, root: str | None, proc
     with report_full_disk(folder, f"`eqprop train --resume {folder}`", "the last checkpoint is complete"):
         train_run(
             folder,
+            prepared=prepared,
             device=execution.device,
             root=root,
             callbacks=callbacks,
@@ -251,13 +273,13 @@ def _train_one(folder: Path, execution: ExecutionOptions, root: str | None, proc
             processes=processes,
         )
     if processes.is_rank0:
-        _draw(folder, execution, root)
+        _draw(folder, execution, root, prepared)
 
 
-def _draw(folder: Path, execution: ExecutionOptions, root: str | None) -> None:
+def _draw(folder: Path, execution: ExecutionOptions, root: str | None, prepared: PreparedRun | None = None) -> None:
     if execution.plots and drawable():
         with report_full_disk(folder, f"`eqprop plot {folder}`", NOT_DRAWN):
-            draw_run(folder, execution.device, root)
+            draw_run(folder, execution.device, root, prepared)
 
 
 def _print_notes(run: Run) -> None:

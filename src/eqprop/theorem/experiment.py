@@ -14,7 +14,7 @@ from eqprop.models.model import Model
 from eqprop.solvers.schedules import Synchronous
 from eqprop.solvers.settle import Settle, as_settle
 from eqprop.theorem.gdu import BackwardPass, Progress, as_plain_steps, run_backward
-from eqprop.training.config.run import CONFIG_CLASSES, MODELS, Data, ModelSpec, Run, drawn, one_of_classes
+from eqprop.training.config.run import CONFIG_CLASSES, MODELS, Data, ModelSpec, Run, build_model, check_class
 from eqprop.training.config.serialization import from_json, to_json
 from eqprop.training.dataset import check_classes, load_splits, training_batches
 from eqprop.training.rng import BATCH, WEIGHTS, generator, seeded
@@ -67,7 +67,7 @@ class Experiment:
         for part in ("normalize", "augment"):
             if self.data.name == RANDOM and (value := getattr(self.data, part)) is not None:
                 raise ArgumentError(part, f"`{part}` must be left out with {RANDOM} data, got {value!r}")
-        one_of_classes("model", self.model, MODELS)
+        check_class("model", self.model, MODELS)
         if not isinstance(self.estimator, EquilibriumProp | ContinualSGD):
             raise ArgumentError(
                 "estimator", f"`estimator` must be EquilibriumProp or ContinualSGD, got {self.estimator!r}"
@@ -144,7 +144,7 @@ class Experiment:
 
     def build(self, device: torch.device | str = "cpu") -> Model:
         """Return the model with weights drawn from the seed; the same in both precisions, up to rounding."""
-        model = drawn(self.model, self.seed, self.estimator.free_steps)
+        model = build_model(self.model, self.seed, self.estimator.free_steps)
         model.dynamics.check_beta(self.estimator.beta)
         return self.cast(model, device)
 

@@ -1,4 +1,4 @@
-"""What a run learns from: its samples, and the batches of them in the shape that its model takes."""
+"""Samples of a run, and their batches in the input shape of its model."""
 
 from collections.abc import Callable
 
@@ -14,14 +14,14 @@ from eqprop.training.config.run import Data
 __all__ = ["Splits", "check_classes", "fit_to_model", "load_splits", "training_batches"]
 
 Splits = tuple[Samples, Samples | None, Samples]
-"""Training samples, those held out, if any, and test samples."""
+"""Training samples, validation samples, if any, and test samples."""
 
 
 def load_splits(data: Data, progress: Callable[[int, int | None], None] | None = None) -> Splits:
-    """The samples of a run, normalized, on the CPU.
+    """Return the samples of a run, normalized, on the CPU.
 
     Raises:
-        ValueError, FileNotFoundError, DataError: if the data are not to be had, or have other channels than are normalized.
+        ValueError, FileNotFoundError, DataError: if the data are not available, or do not have the channels of ``normalize``.
     """
     normalize = data.normalize or (lambda x: x)
     train, test = ((normalize(x), y) for x, y in load(data.name, data.root, progress))
@@ -29,10 +29,10 @@ def load_splits(data: Data, progress: Callable[[int, int | None], None] | None =
 
 
 def training_batches(data: Data, seed: int, train: Samples, model: Model, device: torch.device | str) -> Batches:
-    """The batches of training samples ``(x, y)``, augmented as is wanted, in the shape that the model takes.
+    """Return the batches of training samples ``(x, y)``, augmented, in the input shape of the model.
 
     Raises:
-        ValueError: if a sample does not fit the model, or is no image that could be augmented.
+        ValueError: if a sample does not fit the model, or is not an image and ``augment`` is set.
     """
     x, y = fit_to_model(train, model, device)
     if data.augment is None:
@@ -44,10 +44,10 @@ def training_batches(data: Data, seed: int, train: Samples, model: Model, device
 
 
 def fit_to_model(samples: tuple[Tensor, Tensor], model: Model, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    """The samples on the device, in the shape of the input population.
+    """Return the samples on the device, in the shape of the input population.
 
     Raises:
-        ValueError: if a sample has another number of values than the input has units.
+        ValueError: if the number of values per sample differs from the number of input units.
     """
     x, y = samples
     shape = model.network.populations[0].shape
@@ -60,7 +60,7 @@ def fit_to_model(samples: tuple[Tensor, Tensor], model: Model, device: torch.dev
 
 
 def check_classes(name: str, model: Model, x: Tensor, y: Tensor) -> None:
-    """See that the classes of a data set fit the output.
+    """Check that the classes of a data set fit the model's output.
 
     Raises:
         ValueError: if they do not.

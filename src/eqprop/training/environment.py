@@ -1,4 +1,4 @@
-"""What a run ran on: versions and hardware, and never a host name, a user or a path."""
+"""Versions and hardware of a run, without host name, user or path."""
 
 import os
 import platform
@@ -14,16 +14,16 @@ __all__ = ["environment"]
 
 
 def environment(device: torch.device | str = "cpu", processes: int = 1) -> dict[str, str | int | None]:
-    """Versions, processor, cores, processes and the threads of each, GPU (None on the CPU), commit (None outside a checkout)."""
+    """Return versions, CPU, cores, processes, threads per process, GPU (None on the CPU) and commit (None outside a checkout)."""
     device = torch.device(device)
     return {
         "eqprop": __version__,
-        "commit": commit(),
+        "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": processor(),
+        "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "processes": processes,
         "threads": torch.get_num_threads(),
@@ -31,8 +31,7 @@ def environment(device: torch.device | str = "cpu", processes: int = 1) -> dict[
     }
 
 
-def processor() -> str:
-    """The processor's model, as far as the system tells."""
+def _cpu_model() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -40,8 +39,8 @@ def processor() -> str:
         return platform.processor() or "unknown"
 
 
-def commit() -> str | None:
-    """The commit that the code is at, with ``-dirty`` if it was changed since."""
+def _commit() -> str | None:
+    """Return the commit of the code, with ``-dirty`` if files have changed."""
     here = Path(__file__).parent
     try:
         described = subprocess.run(
@@ -57,4 +56,6 @@ def commit() -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return described.stdout.strip() or None if tracked.returncode == 0 else None  # not that of a repository around it
+    return (
+        described.stdout.strip() or None if tracked.returncode == 0 else None
+    )  # not the commit of an enclosing repository

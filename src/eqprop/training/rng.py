@@ -1,4 +1,4 @@
-"""Streams of random numbers: one seed, and a stream of its own for each purpose, so that none disturbs another."""
+"""Streams of random numbers: one seed and one independent stream per purpose."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,30 +9,25 @@ import torch
 __all__ = ["BATCH", "ESTIMATOR", "PROCESS", "REST", "WEIGHTS", "IsolatedRNG", "generator", "seeded", "stream"]
 
 WEIGHTS, ESTIMATOR, REST, BATCH, PROCESS = 0, 1, 2, 3, 4
-"""Purposes; the rest is whatever draws from torch's default generator while a run goes on, a batch one that stands for data.
-A process is one of several that train together: its streams have its rank and a moment beside their purpose.
-
-The order of samples has streams of its own, one an epoch: see `eqprop.data.Batches`.
-"""
+"""Purposes. REST is torch's default generator during a run; BATCH is a random batch in the place of data. Streams of PROCESS are
+further keyed by rank, epoch and batch. The order of samples has one stream per epoch: see `eqprop.data.Batches`."""
 
 
 def stream(seed: int, *purpose: int) -> int:
-    """The seed of that purpose; NumPy promises that these words never change and that nearby seeds give unrelated ones."""
+    """Return the seed of a purpose. NumPy guarantees that it never changes, and nearby seeds give independent streams."""
     return int(np.random.SeedSequence(seed, spawn_key=purpose).generate_state(1)[0])
 
 
 def generator(seed: int, *purpose: int) -> torch.Generator:
-    """A generator of its own on the CPU."""
+    """Return a new CPU generator for a purpose."""
     return torch.Generator().manual_seed(stream(seed, *purpose))
 
 
 @contextmanager
 def seeded(seed: int, purpose: int) -> Iterator[None]:
-    """Seed torch's default CPU generator for a while, then put it back as it was."""
+    """Seed torch's default CPU generator, and restore its state at the end."""
     before = torch.get_rng_state()
-    torch.default_generator.manual_seed(
-        stream(seed, purpose)
-    )  # not `torch.manual_seed`, which reaches for every device
+    torch.default_generator.manual_seed(stream(seed, purpose))  # `torch.manual_seed` would seed all devices
     try:
         yield
     finally:
@@ -40,10 +35,10 @@ def seeded(seed: int, purpose: int) -> Iterator[None]:
 
 
 class IsolatedRNG:
-    """A context in which torch's default CPU generator is another stream, which goes on from one time to the next.
+    """Reusable context in which torch's default CPU generator is another stream, which continues at every entry.
 
     Args:
-        seed: of the stream.
+        seed: seed of the stream.
         purpose: see `stream`.
     """
 

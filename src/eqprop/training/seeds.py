@@ -33,7 +33,7 @@ from eqprop.training.history import Row
 from eqprop.training.progress.callbacks import Callback
 from eqprop.training.rng import REST, IsolatedRNG
 from eqprop.training.run_folder import RunFolder
-from eqprop.training.session import initial_device, prepare_run, threads, warn_if_environment_changed
+from eqprop.training.session import PreparedRun, initial_device, prepare_run, threads, warn_if_environment_changed
 from eqprop.training.signals import Interrupted, Interrupts
 from eqprop.training.trainer import Trainer
 
@@ -66,6 +66,7 @@ def unsupported_reason(run: Run) -> str | None:
 def train_seeds(
     folders: Sequence[str | Path | RunFolder],
     *,
+    prepared: PreparedRun | None = None,
     device: torch.device | str | None = None,
     root: str | None = None,
     callbacks: Mapping[Path, Sequence[Callback]] | None = None,
@@ -78,6 +79,7 @@ def train_seeds(
 
     Args:
         folders: made by `create_run`; their runs differ in the seed alone.
+        prepared: one of the runs from `prepare_run`, to save loading the data again; with it ``device`` and ``root`` are not used.
         device: where to train; None for the kind of device that the first run began on.
         root: folder to search for the data first.
         callbacks: by folder.
@@ -98,8 +100,11 @@ def train_seeds(
     finished = [place.is_finished() for place in places]
     if all(finished):
         raise ValueError(f"{', '.join(str(place.path) for place in places)} are finished: train in other folders")
-    device = initial_device(places[0]) if device is None else device
-    splits = _to_device(load_splits(replace(runs[0].data, root=root)), device)
+    if prepared is None:
+        device = initial_device(places[0]) if device is None else device
+        splits = _to_device(load_splits(replace(runs[0].data, root=root)), device)
+    else:
+        device, splits = prepared.device, prepared.splits
     with threads(runs[0].threads), Interrupts() as interrupts:
         trainings = []
         for place, run, is_finished in zip(places, runs, finished, strict=True):

@@ -52,6 +52,17 @@ class PreparedRun:
     validation: Batches | None
     test: Batches
 
+    @property
+    def device(self) -> torch.device:
+        """Device of the model and the data."""
+        return next(self.model.parameters()).device
+
+    @property
+    def splits(self) -> Splits:
+        """The samples, on the device, for `prepare_run` with another seed."""
+        validation = (self.validation.x, self.validation.y) if self.validation is not None else None
+        return (self.train.x, self.train.y), validation, (self.test.x, self.test.y)
+
     def trainer(
         self,
         folder: Path,
@@ -168,7 +179,7 @@ def train_run(
     if place.is_finished():
         raise ValueError(f"{place.path} is finished: all {run.epochs} epochs are done; train in another folder")
     if prepared is not None:
-        device = next(prepared.model.parameters()).device
+        device = prepared.device
     elif device is None:
         device = initial_device(place)
     has_started = processes.broadcast(place.has_started)

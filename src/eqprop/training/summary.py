@@ -1,4 +1,4 @@
-"""What a training came to: the numbers of a table, from the rows of one run or of several seeds."""
+"""Summary of a training: the numbers of a table, from the rows of one run or of several seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from eqprop.training.run_folder import Row
 __all__ = ["Spread", "Summary", "summarize"]
 
 LAST = 5
-"""Epochs whose mean is given beside the last one's."""
+"""Number of last epochs whose mean error is reported."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """The spread of some numbers."""
+        """Return the spread of values."""
         return cls(mean(values), stdev(values) if len(values) > 1 else None)
 
     def percent(self) -> str:
-        """As percent, with two decimals."""
+        """Format as percent with two decimals."""
         return (
             f"{100 * self.mean:.2f}" + (f" ± {100 * self.deviation:.2f}" if self.deviation is not None else "") + " %"
         )
@@ -37,12 +37,12 @@ class Summary:
 
     Attributes:
         seeds: number of runs.
-        epochs: epochs done by the shortest of them.
+        epochs: number of epochs of the shortest run.
         train: training error in the last epoch.
         test: test error after the last epoch.
         test_last: mean of the test errors after the last five epochs; None if there are fewer.
-        test_lowest: lowest test error of all epochs: what somebody gets who chooses the epoch on the test set.
-        seconds: of one run, on average.
+        test_lowest: lowest test error of all epochs, as reported by papers that select the epoch on the test set.
+        seconds: mean duration of a run.
     """
 
     seeds: int
@@ -55,7 +55,7 @@ class Summary:
 
 
 def summarize(runs: Sequence[Sequence[Row]]) -> Summary | None:
-    """The summary of runs that differ in their seed; None if one has no epoch yet, or there are no classes to err on."""
+    """Return the summary of runs that differ in their seed; None if one has no epoch yet, or there are no classes."""
     if not all(rows and rows[-1].get("test_error") is not None for rows in runs):
         return None
     tests = [[row["test_error"] for row in rows] for rows in runs]

@@ -61,7 +61,7 @@ def _compare(words: list[str], processes: Processes) -> int:
         run = replace(options.run, seed=seed)
         runs |= {f"{run.method.lower()}/seed-{seed}": run, f"bptt/seed-{seed}": baseline(run)}
     with name_options(options):
-        top = create_runs(runs, options.out, f"compare-{options.run.name}", options.execution, processes)
+        top, prepared = create_runs(runs, options.out, f"compare-{options.run.name}", options.execution, processes)
     folders = [top / part for part in runs]
-    train_runs(group_seeds(folders, processes), options.execution, options.run.data.root, top, processes)
+    train_runs(group_seeds(folders, processes), options.execution, options.run.data.root, top, processes, prepared)
     return print_summary(top, folders, plots=options.execution.plots) if processes.is_rank0 else 0

@@ -84,9 +84,9 @@ def _train(words: list[str], processes: Processes) -> int:
     seeds = range(options.run.seed, options.run.seed + options.seeds)
     runs = {f"seed-{seed}" if len(seeds) > 1 else ".": replace(options.run, seed=seed) for seed in seeds}
     with name_options(options):
-        top = create_runs(runs, options.out, options.run.name, options.execution, processes)
+        top, prepared = create_runs(runs, options.out, options.run.name, options.execution, processes)
     folders = [top / part for part in runs]
-    train_runs(group_seeds(folders, processes), options.execution, options.run.data.root, top, processes)
+    train_runs(group_seeds(folders, processes), options.execution, options.run.data.root, top, processes, prepared)
     return print_summary(top, folders, plots=options.execution.plots) if processes.is_rank0 else 0
 
 

@@ -1,1 +1,1 @@
-"""Frozen choices that decide a training, and their JSON form."""
+"""Configuration of a training: frozen dataclasses and their JSON form."""

@@ -1,7 +1,7 @@
-r"""Optimizers as frozen choices: what a run holds and a file can carry; ``build`` makes the `torch.optim` object.
+r"""Optimizers as frozen dataclasses, which a run holds and a file can store; ``build`` makes the `torch.optim` object.
 
-EP's papers give each connection a learning rate of its own, so ``rates`` is one number for all or one a connection,
-input-first; a readout with weights comes after the connections. Feedback weights have their connection's rate.
+The papers on EP give each connection its own learning rate. So ``rates`` is one number for all connections, or one per connection,
+input-first, with a readout that has weights at the end. Feedback weights have the rate of their connection.
 """
 
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ from torch.optim import Adam as TorchAdam
 from torch.optim import AdamW as TorchAdamW
 from torch.optim import Optimizer
 
-from eqprop._core.checks import fraction, non_negative
+from eqprop._core.checks import ArgumentError, fraction, non_negative
 from eqprop.estimators.rates import as_rates, rates_by_connection
 from eqprop.models.model import Model
 
@@ -22,16 +22,16 @@ __all__ = ["SGD", "Adam", "AdamW", "OptimizerSpec"]
 
 
 class OptimizerSpec(ABC):
-    """A choice of optimizer, and the learning rate of each connection."""
+    """Base class of optimizers, with the learning rate of each connection."""
 
     rates: float | Sequence[float]
 
     @abstractmethod
     def build(self, model: Model) -> Optimizer:
-        """The `torch.optim` object for that model.
+        """Return the `torch.optim` object for a model.
 
         Raises:
-            ValueError: if the number of rates is neither 1 nor that of the connections.
+            ValueError: if the number of rates is neither 1 nor the number of connections.
         """
 
 
@@ -40,9 +40,9 @@ class SGD(OptimizerSpec):
     """Stochastic gradient descent, `torch.optim.SGD`.
 
     Args:
-        rates: learning rate, one for all or one a connection, input-first.
-        momentum: of the running average of gradients, in [0, 1).
-        weight_decay: of every parameter, at least 0.
+        rates: learning rate, one for all connections or one per connection, input-first.
+        momentum: momentum factor, in [0, 1).
+        weight_decay: L2 penalty, at least 0.
 
     Raises:
         ValueError: if a number is out of its range or not finite.
@@ -61,8 +61,8 @@ class SGD(OptimizerSpec):
         non_negative("weight_decay", self.weight_decay)
 
     def build(self, model: Model) -> TorchSGD:
-        """One parameter group a learning rate."""
-        return TorchSGD(groups(model, self.rates), momentum=self.momentum, weight_decay=self.weight_decay)
+        """Return the optimizer, with one parameter group per learning rate."""
+        return TorchSGD(parameter_groups(model, self.rates), momentum=self.momentum, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class Adam(OptimizerSpec):
     """Adam, `torch.optim.Adam`.
 
     Args:
-        rates: learning rate, one for all or one a connection, input-first.
-        betas: of the running averages of gradients and of their squares, each in [0, 1).
-        weight_decay: added to the gradients, at least 0.
+        rates: learning rate, one for all connections or one per connection, input-first.
+        betas: decay rates of the running averages of gradients and of their squares, each in [0, 1).
+        weight_decay: L2 penalty, added to the gradients, at least 0.
 
     Raises:
         ValueError: if a number is out of its range or not finite.
@@ -87,12 +87,12 @@ class Adam(OptimizerSpec):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rates", as_rates(self.rates))
-        object.__setattr__(self, "betas", as_betas(self.betas))
+        object.__setattr__(self, "betas", _as_betas(self.betas))
         non_negative("weight_decay", self.weight_decay)
 
     def build(self, model: Model) -> TorchAdam:
-        """One parameter group a learning rate."""
-        return TorchAdam(groups(model, self.rates), betas=self.betas, weight_decay=self.weight_decay)
+        """Return the optimizer, with one parameter group per learning rate."""
+        return TorchAdam(parameter_groups(model, self.rates), betas=self.betas, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ class AdamW(OptimizerSpec):
     """Adam with decoupled weight decay, `torch.optim.AdamW`.
 
     Args:
-        rates: learning rate, one for all or one a connection, input-first.
-        betas: of the running averages of gradients and of their squares, each in [0, 1).
-        weight_decay: taken off the weights, at least 0.
+        rates: learning rate, one for all connections or one per connection, input-first.
+        betas: decay rates of the running averages of gradients and of their squares, each in [0, 1).
+        weight_decay: decoupled weight decay, at least 0.
 
     Raises:
         ValueError: if a number is out of its range or not finite.
@@ -117,23 +117,22 @@ class AdamW(OptimizerSpec):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rates", as_rates(self.rates))
-        object.__setattr__(self, "betas", as_betas(self.betas))
+        object.__setattr__(self, "betas", _as_betas(self.betas))
         non_negative("weight_decay", self.weight_decay)
 
     def build(self, model: Model) -> TorchAdamW:
-        """One parameter group a learning rate."""
-        return TorchAdamW(groups(model, self.rates), betas=self.betas, weight_decay=self.weight_decay)
+        """Return the optimizer, with one parameter group per learning rate."""
+        return TorchAdamW(parameter_groups(model, self.rates), betas=self.betas, weight_decay=self.weight_decay)
 
 
-def as_betas(betas: tuple[float, float]) -> tuple[float, float]:
-    """The two decay rates of Adam."""
+def _as_betas(betas: tuple[float, float]) -> tuple[float, float]:
     if not isinstance(betas, Sequence) or len(betas) != 2:
-        raise ValueError(f"`betas` must be two numbers in [0, 1), got {betas!r}")
+        raise ArgumentError("betas", f"`betas` must be two numbers in [0, 1), got {betas!r}")
     return fraction("betas", betas[0]), fraction("betas", betas[1])
 
 
-def groups(model: Model, rates: float | Sequence[float]) -> list[dict[str, Any]]:
-    """Parameter groups: all parameters under the one rate, or those of each connection, and of a readout, under theirs."""
+def parameter_groups(model: Model, rates: float | Sequence[float]) -> list[dict[str, Any]]:
+    """Return parameter groups: one group for a single rate, else one per connection, and one for a readout with weights."""
     rates = as_rates(rates)
     if len(rates) == 1:
         return [{"params": list(model.parameters()), "lr": rates[0]}]

@@ -1,4 +1,4 @@
-"""A run: everything that decides what a training does, in one frozen object that a file carries whole."""
+"""A run: everything that determines the result of a training, as one frozen object that a file can store."""
 
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
@@ -37,20 +37,20 @@ ScheduleSpec: TypeAlias = Constant | Cosine | StepDecay
 @renamed_arguments(normalise="normalize")
 @dataclass(frozen=True)
 class Data:
-    """Which samples, and how they come.
+    """A data set and its batches.
 
     Args:
-        name: of the data set: "digits", "mnist", "fashion-mnist" or "cifar-10".
-        batch_size: samples in a training batch; the last, smaller one of an epoch is kept.
-        validation: training samples held out, the same ones for every seed, to choose settings by; 0 for none.
-        root: a folder to look for the data in first; not written to files.
-        normalize: what is taken off all samples, and what they are divided by, as 0.13:0.31, or a number a channel as
-            0.49,0.48,0.45:0.2,0.2,0.2; None leaves pixels from 0 to 1.
-        augment: how training images are varied, as pad:4 (moved by up to 4 pixels, the border black), edge:4 (the border
-            repeats the edge), flip (half of them mirrored), or pad:4,flip; None leaves them as they are.
+        name: name of the data set: "digits", "mnist", "fashion-mnist" or "cifar-10".
+        batch_size: samples per training batch; the last batch of an epoch may be smaller.
+        validation: number of training samples held out for validation, the same for every seed; 0 for none.
+        root: folder to search for the data first; not written to files.
+        normalize: mean and standard deviation, as 0.13:0.31, or one number per channel, as 0.49,0.48,0.45:0.2,0.2,0.2; None
+            leaves pixels in [0, 1].
+        augment: augmentation of training images: pad:4 (shift by up to 4 pixels, black border), edge:4 (the border repeats
+            the edge), flip (mirror half of them), or pad:4,flip; None for no augmentation.
 
     Raises:
-        ValueError: if a number is not a whole one in its range, or a part is of another class.
+        ValueError: if a number is out of its range, or a part has the wrong class.
 
     >>> Data("mnist").batch_size
     20
@@ -76,23 +76,23 @@ class Data:
 @renamed_arguments(optimiser="optimizer")
 @dataclass(frozen=True)
 class Run:
-    """One training, from the data to the last epoch.
+    """Configuration of one training, from the data to the last epoch.
 
     Args:
-        name: of the recipe it came from.
-        data: what it learns from.
-        model: specification of the network. If it leaves ``settle`` out, tests settle as long as the estimator's free
+        name: name of the recipe.
+        data: data set and batches.
+        model: specification of the network. Without ``settle``, evaluations use the settling steps of the estimator's free
             phase.
-        estimator: where its gradients come from.
-        optimizer: what they move, and how far.
-        schedule: how the learning rates change over the epochs.
+        estimator: computes the gradients.
+        optimizer: optimizer and learning rates.
+        schedule: learning-rate schedule over the epochs.
         epochs: passes over the training samples.
-        seed: of weights, of the order of samples, and of what the estimator draws.
-        threads: of the CPU. Small dense networks gain nothing from more than one. Results are the same to the bit only
-            at the same number.
+        seed: seed of the weights, of the order of samples, and of random numbers of the estimator.
+        threads: CPU threads. Small dense networks gain nothing from more than one. Results are bit-identical only for the
+            same number.
 
     Raises:
-        ValueError: if a part is of a class that a file cannot carry, or a number is not a whole one in its range.
+        ValueError: if a part has a class that a file cannot store, or a number is out of its range.
 
     >>> from eqprop import MLP, EquilibriumProp
     >>> run = Run("mine", Data("digits"), MLP((64, 10)), EquilibriumProp(20, 10, 0.1), SGD(0.1), epochs=2)
@@ -119,7 +119,7 @@ class Run:
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
         ):
-            one_of_classes(part, getattr(self, part), classes)
+            check_class(part, getattr(self, part), classes)
         positive_int("epochs", self.epochs)
         non_negative_int("seed", self.seed)
         positive_int("threads", self.threads, most=1024)
@@ -127,11 +127,11 @@ class Run:
             raise ValueError(
                 f"`normalize` of the data is {self.data.normalize!r}, but spikes carry values from 0 to 1: leave it out"
             )
-        self.to_json()  # a part that no file can carry is refused now, not after hours
+        self.to_json()  # refuse now, not after hours, what a file cannot store
 
     @property
     def method(self) -> str:
-        """The rule by the name that papers give it: "EP", "C-EP", "VF", "C-VF" (untied weights), "BPTT", "ImplicitDiff"."""
+        """Name of the learning rule in the papers: "EP", "C-EP", "VF", "C-VF" (untied weights), "BPTT", "ImplicitDiff"."""
         return self.estimator.rule_name(getattr(self.model, "tied", True))
 
     @property
@@ -141,33 +141,38 @@ class Run:
         return f"{self.name}, {self.method}{spikes}, seed {self.seed}"
 
     def to_json(self) -> str:
-        """The run as JSON text; paths are left out."""
+        """Return the run as JSON text, without paths."""
         return to_json(self, CONFIG_CLASSES)
 
     @classmethod
     def from_json(cls, text: str) -> "Run":
-        """The run that `to_json` wrote.
+        """Return the run that `to_json` wrote.
 
         Raises:
-            ValueError: if the text is not a run's, or a value is not valid.
+            ValueError: if the text does not describe a run, or a value is not valid.
         """
-        with seeded(0, WEIGHTS):  # a readout that it names draws weights, to be drawn again by `build`
+        with seeded(0, WEIGHTS):  # creating a readout draws weights, which `build` draws again
             return instance("run", from_json(text, CONFIG_CLASSES), cls)
 
     def build(self) -> Model:
-        """The model with the weights that this seed draws, on the CPU.
+        """Return the model on the CPU, with weights drawn from the seed.
 
         Raises:
-            ValueError: if its parts do not fit each other, or into memory.
+            ValueError: if its parts do not fit each other, or memory is not sufficient.
         """
-        return drawn(self.model, self.seed, self.estimator.free_steps)
+        return build_model(self.model, self.seed, self.estimator.free_steps)
 
 
-def drawn(spec: ModelSpec, seed: int, free_steps: int | Settle) -> Model:
-    """The model of a specification, with the weights that a seed draws; it settles as long as a free phase, if it leaves that out.
+def build_model(spec: ModelSpec, seed: int, free_steps: int | Settle) -> Model:
+    """Return the model of a specification, with weights drawn from the seed.
+
+    Args:
+        spec: the specification.
+        seed: seed of the weights.
+        free_steps: settling steps of the model if the specification has none.
 
     Raises:
-        ValueError: if its parts do not fit each other, or into memory.
+        ValueError: if its parts do not fit each other, or memory is not sufficient.
     """
     if isinstance(spec, MLP | ConvNet) and spec.settle is None:
         spec = replace(spec, settle=as_settle("free_steps", free_steps))
@@ -190,8 +195,8 @@ def same_config(text: str | None, other: str | None) -> bool:
         return False
 
 
-def one_of_classes(name: str, value: object, classes: tuple[type, ...]) -> None:
-    """Raise ValueError unless ``value`` is an object of one of the classes."""
+def check_class(name: str, value: object, classes: tuple[type, ...]) -> None:
+    """Raise ArgumentError unless ``value`` is an object of one of the classes."""
     if type(value) not in classes:
         kinds = ", ".join(kind.__name__ for kind in classes)
         raise ValueError(
@@ -208,4 +213,4 @@ CONFIG_CLASSES = (
     Prototypical, EnergyDescent, Noisy, Spiking, SigmaDelta, Bernoulli, Decay, OSA,
     SquaredError, CrossEntropyReadout, Settle, Synchronous, Asynchronous, Anderson,
 )  # fmt: skip
-"""Every class that a configuration may name."""
+"""Classes that a configuration may contain."""

@@ -1,4 +1,4 @@
-"""Learning-rate schedules as frozen choices; ``build`` makes the `torch.optim.lr_scheduler` object, stepped once an epoch."""
+"""Learning-rate schedules as frozen dataclasses; ``build`` makes the `torch.optim.lr_scheduler` object, stepped once per epoch."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -12,31 +12,31 @@ __all__ = ["Constant", "Cosine", "Schedule", "StepDecay"]
 
 
 class Schedule(ABC):
-    """How the learning rates change from epoch to epoch."""
+    """Base class of learning-rate schedules."""
 
     @abstractmethod
     def build(self, optimizer: Optimizer, epochs: int) -> LRScheduler | None:
-        """The scheduler for a training of that many epochs; None where nothing changes."""
+        """Return the scheduler for a training of ``epochs`` epochs; None if the rates are constant."""
 
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The rates stay.
+    """Constant learning rates.
 
     >>> Constant()
     Constant()
     """
 
     def build(self, optimizer: Optimizer, epochs: int) -> None:
-        """Nothing to step."""
+        """Return None."""
 
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """Half a cosine from the rates down to ``floor``, over all epochs.
+    """Cosine annealing from the initial rates to ``floor`` over all epochs.
 
     Args:
-        floor: the learning rate that is approached, at least 0.
+        floor: final learning rate, at least 0.
 
     Raises:
         ValueError: if ``floor`` is negative or not finite.
@@ -51,17 +51,17 @@ class Cosine(Schedule):
         non_negative("floor", self.floor)
 
     def build(self, optimizer: Optimizer, epochs: int) -> CosineAnnealingLR:
-        """`torch.optim.lr_scheduler.CosineAnnealingLR`."""
+        """Return a `torch.optim.lr_scheduler.CosineAnnealingLR`."""
         return CosineAnnealingLR(optimizer, epochs, self.floor)
 
 
 @dataclass(frozen=True)
 class StepDecay(Schedule):
-    """The rates are multiplied by ``factor`` every ``every`` epochs.
+    """Multiply the rates by ``factor`` every ``every`` epochs.
 
     Args:
-        every: epochs between two steps.
-        factor: in [0, 1).
+        every: number of epochs between two decays.
+        factor: decay factor, in [0, 1).
 
     Raises:
         ValueError: if ``every`` is not a positive whole number or ``factor`` is out of its range.
@@ -78,5 +78,5 @@ class StepDecay(Schedule):
         fraction("factor", self.factor)
 
     def build(self, optimizer: Optimizer, epochs: int) -> StepLR:
-        """`torch.optim.lr_scheduler.StepLR`."""
+        """Return a `torch.optim.lr_scheduler.StepLR`."""
         return StepLR(optimizer, self.every, self.factor)

@@ -1,4 +1,4 @@
-"""Frozen choices to JSON and back: an object becomes its class's name and its fields, and only named classes come back."""
+"""Conversion of frozen dataclasses to JSON and back: a class is stored by name, and only classes of a given list are created."""
 
 import json
 from collections.abc import Mapping
@@ -14,65 +14,66 @@ __all__ = ["decode", "encode", "from_json", "to_json"]
 
 
 FORMER_CLASSES = {"Normalise": "Normalize", "QuantisedSGD": "QuantizedSGD"}
-"""Names of classes in files written before they were renamed."""
+"""Current class names, by the names in files of the first release."""
 
 FORMER_VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {"SurrogateBPTT": ("BPTT", {"surrogate": True})}
 """Classes in files written before they became values of another class: its name, and the fields that they add."""
 
 FORMER_FIELDS = {"normalise": "normalize", "optimiser": "optimizer"}
-"""Names of fields in files written before they were renamed."""
+"""Current field names, by the names in files of the first release."""
 
-FEW = 12
-"""So many classes are listed by name in an error."""
+MAX_LISTED = 12
+"""Largest number of classes that an error lists by name."""
 
 
 def to_json(value: object, kinds: tuple[type, ...]) -> str:
-    """`encode`, as indented JSON text with a final newline."""
+    """Return `encode` of a value as indented JSON text with a final newline."""
     return json.dumps(encode(value, kinds), indent=2, allow_nan=False) + "\n"
 
 
 def from_json(text: str, kinds: tuple[type, ...]) -> Any:
-    """The object that `to_json` wrote.
+    """Return the object that `to_json` wrote.
 
     Raises:
-        ValueError: if the text is not JSON, or names a class or a field that is not known.
+        ValueError: if the text is not JSON, or names an unknown class or field.
     """
     try:
-        return decode(json.loads(text, parse_constant=refuse), kinds)
+        return decode(json.loads(text, parse_constant=_refuse), kinds)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
-def refuse(constant: str) -> None:
-    """NaN and the infinities are no JSON."""
-    raise ValueError(f"{constant} is not a number that a configuration may hold")
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not allowed in a configuration: numbers must be finite")
 
 
 def encode(value: object, kinds: tuple[type, ...]) -> Any:
-    """Dictionaries, lists, numbers and strings that stand for ``value``.
+    """Return a value as dictionaries, lists, numbers and strings.
 
     Raises:
-        ValueError: if it holds an object of a class that is not among ``kinds``.
+        ValueError: if it contains an object of a class that is not in ``kinds``.
     """
     if isinstance(value, Activation) and ACTIVATIONS.get(value.name) is value:
         return value.name
     if type(value) in kinds:
-        return {"type": type(value).__name__} | {name: encode(getattr(value, name), kinds) for name in written(value)}
+        return {"type": type(value).__name__} | {
+            name: encode(getattr(value, name), kinds) for name in _stored_fields(value)
+        }
     if isinstance(value, tuple | list):
         return [encode(item, kinds) for item in value]
     if value is None or isinstance(value, str | int | float):
         return value
     raise ValueError(
-        f"a file cannot carry {value!r}: a run takes {', '.join(kind.__name__ for kind in kinds)} and activations by name; "
+        f"a file cannot store {value!r}: a run takes {', '.join(kind.__name__ for kind in kinds)} and activations by name; "
         "for anything else use `Trainer`"
     )
 
 
 def decode(value: Any, kinds: tuple[type, ...]) -> Any:
-    """The object that `encode` made ``value`` from; lists become tuples.
+    """Return the object that `encode` was given; lists become tuples.
 
     Raises:
-        ValueError: if a class or a field is not known, or a value is not what its class takes.
+        ValueError: if a class or a field is unknown, or a value is not valid for its class.
     """
     if isinstance(value, list):
         return tuple(decode(item, kinds) for item in value)
@@ -85,15 +86,15 @@ def decode(value: Any, kinds: tuple[type, ...]) -> Any:
     if kind is None:
         near = get_close_matches(str(value.get("type")), known, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        some = ", ".join(known) if len(known) <= FEW else f"the {len(known)} classes of configurations"
+        some = ", ".join(known) if len(known) <= MAX_LISTED else f"the {len(known)} classes of configurations"
         raise ValueError(f"unknown type {value.get('type')!r}: must be one of {some}{hint}")
     given: dict[Any, Any] = {
         FORMER_FIELDS.get(name, name): decode(item, kinds) for name, item in value.items() if name != "type"
     } | extra
     for name in given:
-        if name not in names(kind):
-            near = get_close_matches(name, names(kind), 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f": it has {', '.join(names(kind))}"
+        if name not in _field_names(kind):
+            near = get_close_matches(name, _field_names(kind), 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f": it has {', '.join(_field_names(kind))}"
             raise ValueError(f"{kind.__name__} has no field {name!r}{hint}")
     try:
         return kind(**given)
@@ -101,14 +102,14 @@ def decode(value: Any, kinds: tuple[type, ...]) -> Any:
         raise ValueError(f"{kind.__name__}: {error}") from None
 
 
-def written(value: Any) -> list[str]:
-    """The fields that an object's file has."""
+def _stored_fields(value: Any) -> list[str]:
+    """Return the fields of an object that are written: later additions only if they differ from their default."""
     later = {f.name: f.default for f in fields(value) if f.metadata.get(LATER)} if is_dataclass(value) else {}
-    return [name for name in names(type(value)) if name not in later or getattr(value, name) != later[name]]
+    return [name for name in _field_names(type(value)) if name not in later or getattr(value, name) != later[name]]
 
 
-def names(kind: type) -> list[str]:
-    """The fields that a file may have."""
+def _field_names(kind: type) -> list[str]:
+    """Return the fields of a class that a file may have."""
     if is_dataclass(kind):
         return [field.name for field in fields(kind) if not field.metadata.get(LOCAL)]
     return list(signature(kind).parameters)
