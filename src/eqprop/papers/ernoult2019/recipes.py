@@ -8,8 +8,8 @@ The commands of the energy-based networks leave the activation at its default, t
 of EB-1h ends six times above the published one; with the hard sigmoid it ends below it (``records/``, one seed each). The
 energy-based recipes therefore use the hard sigmoid. EB-2h follows EB-1h and was not run.
 
-``p-2h-fast`` and ``p-3h-fast`` have the published networks, data, beta and rates, but settle by fewer, asynchronous sweeps and draw the
-sign of beta.
+``p-2h-fast`` and ``p-3h-fast`` have the published networks, data, beta and rates, but settle by fewer, asynchronous sweeps
+and draw the sign of beta.
 
 ``p-conv`` needs a GPU and hours. ``p-conv-small`` trains the same network on two cores in about an hour: batches of 64, centred
 nudging, a tenth of the steps, twice the learning rates with a cosine schedule, six epochs. Fashion-MNIST is not in the paper.
@@ -83,9 +83,9 @@ def _dense(name: str) -> Run:
 def _fast(name: str, free_sweeps: int, nudged_sweeps: int) -> Run:
     """Return a dense recipe with asynchronous sweeps and random-sign nudging, which keep the nudged phase from alternating."""
     free, nudged = (Settle(n, schedule=Asynchronous()) for n in (free_sweeps, nudged_sweeps))
-    run = _dense(name)
-    estimator = EquilibriumProp(free, nudged, beta=run.estimator.beta, nudging="random-sign")
-    return replace(run, name=f"{name}-fast", estimator=estimator)
+    beta = _DENSE[name][4]
+    estimator = EquilibriumProp(free, nudged, beta=beta, nudging="random-sign")
+    return replace(_dense(name), name=f"{name}-fast", estimator=estimator)
 
 
 def p_conv() -> Run:
