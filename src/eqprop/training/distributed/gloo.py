@@ -83,7 +83,7 @@ class DistributedProcesses(Processes):
             )
         reason = estimator.distribution_unsupported_reason() if isinstance(estimator, EstimatorBase) else None
         if reason is not None:
-            raise ArgumentError("estimator", f"estimator: {reason}")
+            raise ArgumentError("estimator", f"`estimator` cannot train in {self.size} processes: {reason}")
 
     def broadcast_state(self, model: Model) -> None:
         """See `Processes`."""
