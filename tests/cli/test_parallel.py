@@ -39,8 +39,8 @@ WORDS = {
 COMPLAINTS = {
     "is finished": "eqprop: run is finished: all 2 epochs are done; train in another folder\n",
     "is there already": "eqprop: run already holds a run: continue it with `--resume run`, or use another folder\n",
-    "cannot be split": "eqprop: --estimator cannot train in 2 processes: ContinualSGD moves weights inside the phase, by the samples of one process alone: "
-    "use ContinualEP (continual-ep), which is the same rule, or train in one process\n",
+    "cannot be split": "eqprop: --estimator cannot train in 2 processes: ContinualSGD moves weights inside the phase, by the "
+    "samples of one process alone: use ContinualEP (continual-ep), which is the same rule, or train in one process\n",
     "a command": "eqprop: there is no command 'trian': did you mean 'train'?\n",
     "no training": "eqprop: `eqprop evaluate` cannot run in 2 processes: start it without torchrun\n",
 }
