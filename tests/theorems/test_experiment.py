@@ -147,7 +147,7 @@ def test_from_run_keeps_model_and_phases(name):
     if not isinstance(estimator, ep.EquilibriumProp):  # a continual rule, whose rates are the optimizer's
         phases = (estimator.free_steps, estimator.nudged_steps, estimator.beta)
         estimator = ep.ContinualSGD(*phases, run.optimizer.rates, estimator.nudging)
-    if name.startswith("dchn"):  # two synchronous steps for a sweep
+    if name.startswith("dchn") or name in ("p-2h-fast", "p-3h-fast"):  # two synchronous steps for a sweep
         free, nudged = (ep.Settle(2 * steps.steps) for steps in (estimator.free_steps, estimator.nudged_steps))
         estimator = replace(estimator, free_steps=free, nudged_steps=nudged)
     assert (one.name, one.data, one.model, one.estimator, one.seed, one.threads) == (
