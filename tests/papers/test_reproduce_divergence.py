@@ -69,11 +69,11 @@ def test_seeds_that_do_not_diverge_count(here, monkeypatch):
 
     train_one, tried = study._train_one, []
 
-    def breaks(folder, *arguments):
-        tried.append(folder.name)
-        if "tiny/ep/seed-0" in str(folder):
+    def breaks(place, *arguments):
+        tried.append(place.path.name)
+        if "tiny/ep/seed-0" in str(place.path):
             raise FloatingPointError("epoch 2, batch 3: a state is not finite")
-        train_one(folder, *arguments)
+        train_one(place, *arguments)
 
     monkeypatch.setattr(study, "_train_one", breaks)
     said = call(f"{CALL} --train tiny --seeds 3").done()

@@ -286,17 +286,17 @@ CALLS = {
         lambda: ep.ContinualSGD(3, 2, 0.1, (0.1, 0.2, 0.3))(small(), X, Y),
         r"`rates` names 3 learning rates, but the model has 2 connections",
     ),
-    "x wants a gradient": (
+    "x requires a gradient": (
         lambda: list(ep.ContinualEP(3, 2, 0.1)(small(), X.clone().requires_grad_(), Y)),
-        r"`x` wants a gradient, .*: detach it, or use EquilibriumProp",
+        r"`x` requires a gradient, .*: detach it, or use EquilibriumProp",
     ),
-    "x wants a gradient, SGD": (
+    "x requires a gradient, SGD": (
         lambda: list(ep.ContinualSGD(3, 2, 0.1, 0.1)(small(), X.clone().requires_grad_(), Y)),
-        r"`x` wants a gradient",
+        r"`x` requires a gradient",
     ),
-    "x wants a gradient, any connection": (
+    "x requires a gradient, any connection": (
         lambda: list(ep.ContinualSGD(3, 2, 0.1, 0.1)(low_rank(), X.clone().requires_grad_(), Y)),
-        r"`x` wants a gradient",
+        r"`x` requires a gradient",
     ),
     "continual x": (
         lambda: list(ep.ContinualEP(3, 2, 0.1)(small(), torch.rand(2, 5), Y)),

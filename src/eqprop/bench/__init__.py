@@ -1,8 +1,6 @@
 """Time and memory of training steps and free phases, measured in one run and compared with their bare arithmetic."""
 
-from typing import Any
-from warnings import warn
-
+from eqprop._core.deprecation import former_names
 from eqprop.bench.arithmetic import Call, Part, make_bare_step, multiply_adds, settling_parts, training_parts
 from eqprop.bench.candidates import Phases, Task, extract_phases, make_candidates, make_estimators, make_sgd_step
 from eqprop.bench.feedforward import Feedforward
@@ -36,25 +34,21 @@ __all__ = [
     "training_parts",
 ]
 
-_RENAMED = {
-    "Measured": "Measurement",
-    "Settled": "PhaseCost",
-    "Trained": "StepCost",
-    "bare": "make_bare_step",
-    "contenders": "make_candidates",
-    "descent": "make_sgd_step",
-    "estimators": "make_estimators",
-    "in_turn": "time_steps",
-    "of_settling": "settling_parts",
-    "of_training": "training_parts",
-    "phases_of": "extract_phases",
-    "rounded": "round_figures",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Return a renamed object under its old name, for one release."""
-    if name not in _RENAMED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warn(f"`eqprop.bench.{name}` is deprecated: use `{_RENAMED[name]}`", DeprecationWarning, stacklevel=2)
-    return globals()[_RENAMED[name]]
+__getattr__ = former_names(
+    __name__,
+    globals(),
+    {
+        "Measured": "Measurement",
+        "Settled": "PhaseCost",
+        "Trained": "StepCost",
+        "bare": "make_bare_step",
+        "contenders": "make_candidates",
+        "descent": "make_sgd_step",
+        "estimators": "make_estimators",
+        "in_turn": "time_steps",
+        "of_settling": "settling_parts",
+        "of_training": "training_parts",
+        "phases_of": "extract_phases",
+        "rounded": "round_figures",
+    },
+)

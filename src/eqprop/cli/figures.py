@@ -8,13 +8,13 @@ from torch import Tensor
 
 from eqprop import plots
 from eqprop.models.model import Model
-from eqprop.spiking import Recording, Spiking, operations
+from eqprop.spiking import Recording, operations
 from eqprop.spiking.recording import UnitChoice, active_units
 from eqprop.training.config.run import Run
 from eqprop.training.diagnostics import names_of_angles, phases
 from eqprop.training.rng import REST, seeded
 from eqprop.training.run_folder import RunFolder
-from eqprop.training.session import PreparedRun, initial_device, load, prepare_run, read_history, read_run, threads
+from eqprop.training.session import PreparedRun, initial_device, load, prepare_run, read_history, threads
 
 __all__ = ["draw_run", "drawable"]
 
@@ -29,11 +29,13 @@ UNITS = 10
 
 
 def drawable() -> bool:
-    """Whether matplotlib is installed."""
+    """Return whether matplotlib is installed."""
     return find_spec("matplotlib") is not None
 
 
-def draw_run(folder: Path, device: str | None, root: str | None, prepared: PreparedRun | None = None) -> None:
+def draw_run(
+    folder: Path | RunFolder, device: str | None, root: str | None, prepared: PreparedRun | None = None
+) -> None:
     """Draw errors, activities and residuals of a run, and its angles and spikes if it has any, into ``plots`` of its folder.
 
     Args:
@@ -46,19 +48,20 @@ def draw_run(folder: Path, device: str | None, root: str | None, prepared: Prepa
         ModuleNotFoundError: if matplotlib is not installed.
         ValueError, OSError: if the run, its checkpoint or its data cannot be read; nothing is drawn then.
     """
-    place, run = RunFolder(folder), read_run(folder)
+    place = RunFolder.of(folder)
+    run = place.run
     device = device or initial_device(place)
     with threads(run.threads), seeded(0, REST):  # some dynamics draw random numbers
-        rows, model = read_history(folder), load(folder).to(device)
+        rows, model = read_history(place), load(place).to(device)
         session = prepared or prepare_run(replace(run, data=replace(run.data, root=root)), device)
-        x = session.test.x[: SPIKING_SAMPLES if isinstance(model.dynamics, Spiking) else SAMPLES]
+        x = session.test.x[: SPIKING_SAMPLES if model.dynamics.spiking else SAMPLES]
         if rows:
             plots.error_curves({"": [rows]}, place.plots / "errors", run.title)
         if plots.has_angles(rows):
             plots.angle_curves(rows, names_of_angles(model), place.plots / "angles", run.title)
         plots.activities(model, x, place.plots / "activities", run.title)
         plots.settling(model, x, place.plots / "settling", run.title)
-        if isinstance(model.dynamics, Spiking):
+        if model.dynamics.spiking:
             _draw_spikes(run, model, x, session.test.y[: len(x)], place.plots)
 
 

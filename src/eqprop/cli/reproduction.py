@@ -168,7 +168,7 @@ class Reproduction:
         options, diverged, left = ExecutionOptions(device=self.device, plots=False), [], folders
         while left:
             try:
-                train_runs([[folder] for folder in left], options, self.root, self.found.folder)
+                train_runs([[RunFolder(folder)] for folder in left], options, self.root, self.found.folder)
                 break
             except TrainingDivergedError as stop:  # the seeds before it are finished: go on with those after it
                 number = folders.index(stop.folder)

@@ -24,7 +24,7 @@ from eqprop.training.distributed.processes import SINGLE_PROCESS, Processes
 from eqprop.training.progress.callbacks import TensorBoard
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.seeds import config_without_seed, train_seeds, unsupported_reason
-from eqprop.training.session import PreparedRun, create_run, prepare_run, read_run, train_run
+from eqprop.training.session import PreparedRun, create_run, prepare_run, train_run
 from eqprop.training.signals import Interrupted
 
 __all__ = ["ExecutionOptions", "create_runs", "find_runs", "group_seeds", "train_runs"]
@@ -125,30 +125,30 @@ def find_runs(folder: Path) -> list[Path]:
     return found
 
 
-def group_seeds(folders: Sequence[Path], processes: Processes) -> list[list[Path]]:
-    """Return the folders in groups that are trained as one batched computation, in the order of the first of each.
+def group_seeds(folders: Sequence[Path], processes: Processes) -> list[list[RunFolder]]:
+    """Return the run folders in groups that are trained as one batched computation, in the order of the first of each.
 
     Prints why the seeds of a run are trained one after the other, if they are.
 
     Raises:
         ValueError: if a folder contains no valid run.
     """
-    same: dict[str, list[Path]] = {}
-    for folder in folders:
-        same.setdefault(config_without_seed(read_run(folder)), []).append(folder)
+    same: dict[str, list[RunFolder]] = {}
+    for place in map(RunFolder, folders):
+        same.setdefault(config_without_seed(place.run), []).append(place)
     groups = []
     for group in same.values():
-        run = read_run(group[0])
+        run = group[0].run
         distributed = "several processes train one seed together" if processes.size > 1 else None
         reason = (distributed or unsupported_reason(run)) if len(group) > 1 else None
         if reason:
             echo(f"{run.name}, {run.method}: one seed after the other: {reason}")
-        groups += [[folder] for folder in group] if reason else [group]
+        groups += [[place] for place in group] if reason else [group]
     return groups
 
 
 def train_runs(
-    groups: Sequence[Sequence[Path]],
+    groups: Sequence[Sequence[RunFolder]],
     execution: ExecutionOptions,
     root: str | None,
     top: Path,
@@ -158,7 +158,7 @@ def train_runs(
     """Start or resume every run that is not finished.
 
     Args:
-        groups: folders of runs; those of a group differ in the seed only and are trained together.
+        groups: run folders; the runs of a group differ in the seed only and are trained together.
         execution: how the runs are executed.
         root: folder to look for the data in first.
         top: folder that holds all of them, for messages.
@@ -171,24 +171,24 @@ def train_runs(
         Interrupted: if a signal stopped the training.
         ValueError, OSError: if a folder contains no valid run; no other run is started then.
     """
-    folders = [folder for group in groups for folder in group]
-    for folder in folders:
-        read_run(folder)  # all must be valid before the first is trained
-    finished = [folder for folder in folders if len(folders) > 1 and RunFolder(folder).is_finished()]
+    places = [place for group in groups for place in group]
+    for place in places:
+        _ = place.run  # read now: all must be valid before the first is trained
+    finished = [place for place in places if len(places) > 1 and place.is_finished()]
     for group in groups:
-        for folder in group:
-            if folder in finished:
-                echo(f"{folder} is finished")
-        if not all(folder in finished for folder in group):
-            _train_group(group, folders, execution, root, top, processes, prepared)
+        for place in group:
+            if place in finished:
+                echo(f"{place.path} is finished")
+        if not all(place in finished for place in group):
+            _train_group(group, places, execution, root, top, processes, prepared)
             prepared = None  # its model is trained now
     if processes.is_rank0:
         can_draw(execution.plots)  # says how to install matplotlib
 
 
 def _train_group(
-    group: Sequence[Path],
-    folders: Sequence[Path],
+    group: Sequence[RunFolder],
+    places: Sequence[RunFolder],
     execution: ExecutionOptions,
     root: str | None,
     top: Path,
@@ -203,7 +203,7 @@ def _train_group(
         else:
             _train_one(group[0], execution, root, processes, prepared)
     except KeyboardInterrupt as stop:
-        if processes.is_rank0 and all(RunFolder(folder).is_finished() for folder in folders):
+        if processes.is_rank0 and all(place.is_finished() for place in places):
             sys.stderr.write(f"all runs are trained; draw their figures with `eqprop plot {top}`\n")
         elif processes.is_rank0:
             sys.stderr.write(f"stopped; go on with `{resume}`\n")
@@ -213,9 +213,9 @@ def _train_group(
         raise
     except ProcessLostError as error:
         advice = f"the last checkpoint is complete: go on with `torchrun … -m {resume}`"
-        raise CommandFailedError(f"{group[0]}: {error}\n{advice}") from None
+        raise CommandFailedError(f"{group[0].path}: {error}\n{advice}") from None
     except FloatingPointError as error:
-        raise _diverged(group[0], error) from None
+        raise _diverged(group[0].path, error) from None
 
 
 def _diverged(folder: Path, error: FloatingPointError) -> TrainingDivergedError:
@@ -225,15 +225,15 @@ def _diverged(folder: Path, error: FloatingPointError) -> TrainingDivergedError:
 
 
 def _train_batched(
-    folders: Sequence[Path], execution: ExecutionOptions, root: str | None, top: Path, prepared: PreparedRun | None
+    places: Sequence[RunFolder], execution: ExecutionOptions, root: str | None, top: Path, prepared: PreparedRun | None
 ) -> None:
     """Train runs that differ in their seed only as one batched computation, then draw each."""
-    runs = [read_run(folder) for folder in folders]
+    runs = [place.run for place in places]
     _print_notes(runs[0])
-    callbacks = create_seed_callbacks(runs, folders, tensorboard=execution.tensorboard)
+    callbacks = create_seed_callbacks(runs, [place.path for place in places], tensorboard=execution.tensorboard)
     with report_full_disk(top, f"`eqprop train --resume {top}`", "the last checkpoints are complete"):
         outcomes = train_seeds(
-            folders,
+            places,
             prepared=prepared,
             device=execution.device,
             root=root,
@@ -241,8 +241,9 @@ def _train_batched(
             checkpoint_every=execution.checkpoint_every,
         )
     diverged = {folder: outcome for folder, outcome in outcomes.items() if isinstance(outcome, FloatingPointError)}
-    for folder in outcomes.keys() - diverged.keys():
-        _draw(folder, execution, root)
+    for place in places:
+        if place.path in outcomes.keys() - diverged.keys():
+            _draw(place, execution, root)
     for folder, error in [*diverged.items()][1:]:
         echo(f"{folder}: the training diverged: {error}")
     for folder, error in diverged.items():
@@ -250,21 +251,20 @@ def _train_batched(
 
 
 def _train_one(
-    folder: Path,
+    place: RunFolder,
     execution: ExecutionOptions,
     root: str | None,
     processes: Processes,
     prepared: PreparedRun | None,
 ) -> None:
     """Train one run, then draw it."""
-    run = read_run(folder)
-    callbacks = []
+    run, callbacks = place.run, []
     if processes.is_rank0:
         _print_notes(run)
-        callbacks = create_callbacks(run.title, folder, tensorboard=execution.tensorboard)
-    with report_full_disk(folder, f"`eqprop train --resume {folder}`", "the last checkpoint is complete"):
+        callbacks = create_callbacks(run.title, place.path, tensorboard=execution.tensorboard)
+    with report_full_disk(place.path, f"`eqprop train --resume {place.path}`", "the last checkpoint is complete"):
         train_run(
-            folder,
+            place,
             prepared=prepared,
             device=execution.device,
             root=root,
@@ -273,13 +273,13 @@ def _train_one(
             processes=processes,
         )
     if processes.is_rank0:
-        _draw(folder, execution, root, prepared)
+        _draw(place, execution, root, prepared)
 
 
-def _draw(folder: Path, execution: ExecutionOptions, root: str | None, prepared: PreparedRun | None = None) -> None:
+def _draw(place: RunFolder, execution: ExecutionOptions, root: str | None, prepared: PreparedRun | None = None) -> None:
     if execution.plots and drawable():
-        with report_full_disk(folder, f"`eqprop plot {folder}`", NOT_DRAWN):
-            draw_run(folder, execution.device, root, prepared)
+        with report_full_disk(place.path, f"`eqprop plot {place.path}`", NOT_DRAWN):
+            draw_run(place, execution.device, root, prepared)
 
 
 def _print_notes(run: Run) -> None:

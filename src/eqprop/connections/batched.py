@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from eqprop._core.checks import ArgumentError
-from eqprop.connections.base import Connection, Ends
-from eqprop.connections.dense import Dense, PreparedDense
+from eqprop.connections.base import Connection, Ends, PreparedConnection
+from eqprop.connections.dense import Dense
 from eqprop.connections.untied import Untied
 
 __all__ = ["BatchedConnection", "is_dense"]
@@ -138,9 +138,11 @@ class _Pairings(torch.autograd.Function):
         found = [*torch.bmm(left.mT, right)]
         if step is not None:
             found += [*(step.sum(1) * slopes[0])]
-        wanted = [g if p is not None and p.requires_grad else None for p, g in zip(parameters, found, strict=True)]
-        pull = torch.bmm(left, torch.stack(parameters[:n])).reshape(right.shape) if ctx.needs_input_grad[1] else None
-        return None, pull, None, *wanted
+        gradients = [g if p is not None and p.requires_grad else None for p, g in zip(parameters, found, strict=True)]
+        of_right = (
+            torch.bmm(left, torch.stack(parameters[:n])).reshape(right.shape) if ctx.needs_input_grad[1] else None
+        )
+        return None, of_right, None, *gradients
 
 
 def _pairings(left: Tensor, right: Tensor, step: Tensor | None, *parameters: Tensor | None) -> Tensor:
@@ -156,8 +158,16 @@ def _pairings(left: Tensor, right: Tensor, step: Tensor | None, *parameters: Ten
 
 
 @dataclass(frozen=True)
-class PreparedBatched(PreparedDense):
-    """A `PreparedDense` with a leading replica axis: ``up`` is ``(N, n_pre, n_post)``, ``down`` is ``(N, n_post, n_pre)``."""
+class PreparedBatched(PreparedConnection):
+    """A batched connection prepared for settling.
+
+    Attributes:
+        up: right factors of the upward products, ``(N, n_pre, n_post)``.
+        down: right factors of the downward products, ``(N, n_post, n_pre)``.
+    """
+
+    up: Tensor
+    down: Tensor
 
     def add_up(self, u: list[Tensor], a: Sequence[Tensor]) -> None:
         """Add the current into post."""
@@ -167,10 +177,6 @@ class PreparedBatched(PreparedDense):
         """Add the current into pre."""
         if self.pre:
             u[self.pre] = _batched_addmm(u[self.pre], a[self.post], self.down, self.gain_pre)
-
-    def updated(self, free: Ends, a: Ends, b: Ends, sizes: Sequence[float]) -> "PreparedBatched":
-        """Raise NotImplementedError: weights that change within a phase are not batched."""
-        raise NotImplementedError("weights that change within a phase are not supported for batched connections")
 
     def repeat(self, n: int) -> "PreparedBatched":
         """Return the connection for the repeated batch, in which all replicas occur ``n`` times in sequence."""

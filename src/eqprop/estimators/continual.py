@@ -103,10 +103,8 @@ class ContinualEP(ContinualEstimator):
                 state = nudged.step(drive, state)
                 after = nudged.phase.activity(state)
             check_finite([model.dynamics.units(state)], t)
-            surrogate, last = (
-                model.network.contrast(drive.input, *nudged.contrast(before, after)),
-                t == self.nudged_steps,
-            )
+            surrogate = model.network.contrast(drive.input, *nudged.contrast(before, after))
+            last = t == self.nudged_steps
             if surrogate.requires_grad or last:
                 yield as_loss(nudged.cost() if last else value, surrogate)
             before = after
@@ -209,6 +207,6 @@ def check_static_input(model: Model, x: Tensor) -> Tensor:
     x = model.network.check_input(x)
     if x.requires_grad:
         raise ArgumentError(
-            "x", "`x` wants a gradient, which moving weights cannot give: detach it, or use EquilibriumProp"
+            "x", "`x` requires a gradient, which moving weights cannot give: detach it, or use EquilibriumProp"
         )
     return x

@@ -2,7 +2,7 @@ r"""An EP block inside an ordinary network: autograd outside, Equilibrium Propag
 
 Forward, the block settles to ``s*`` under its input ``x`` and returns the output population's state. Backward, the cotangent
 ``g = dL/ds^L`` takes the place of a cost's gradient: the block settles again under the constant forces ``-beta g`` and
-``+beta g``, and the contrast of the two states gives ``dL/dtheta`` and ``dL/dx = dPhi/dx`` alike.
+``+beta g``, and the contrast of the two states gives both ``dL/dtheta`` and ``dL/dx = dPhi/dx``.
 
 The size of ``g`` depends on the outer loss, but the effect of beta must not: ``g`` is divided by the root mean square over the
 batch of its samples' norms, and the gradients are multiplied by it.

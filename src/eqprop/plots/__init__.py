@@ -4,9 +4,7 @@ Each function takes data, draws one figure and writes it to ``path`` with the su
 same bytes.
 """
 
-from typing import Any
-from warnings import warn
-
+from eqprop._core.deprecation import former_names
 from eqprop.plots.columns import side_by_side
 from eqprop.plots.curves import increments
 from eqprop.plots.errors import against_beta, relative_errors
@@ -45,20 +43,16 @@ __all__ = [
     "sweep",
 ]
 
-_RENAMED = {
-    "Course": "ResidualCurve",
-    "angled": "has_angles",
-    "approach": "steady_state_distance",
-    "courses": "residual_curves",
-    "decoding": "decoded_values",
-    "dots": "dot_plot",
-    "firing": "firing_rates",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Return a renamed function under its old name, for one release."""
-    if name not in _RENAMED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warn(f"`eqprop.plots.{name}` is deprecated: use `{_RENAMED[name]}`", DeprecationWarning, stacklevel=2)
-    return globals()[_RENAMED[name]]
+__getattr__ = former_names(
+    __name__,
+    globals(),
+    {
+        "Course": "ResidualCurve",
+        "angled": "has_angles",
+        "approach": "steady_state_distance",
+        "courses": "residual_curves",
+        "decoding": "decoded_values",
+        "dots": "dot_plot",
+        "firing": "firing_rates",
+    },
+)

@@ -132,9 +132,8 @@ class _History(NamedTuple):
         """Store the differences in slot k. A sample whose point was rejected, and whose differences are 0, clears its history."""
         m = len(self.valid[0])
         self.f[:, k], self.f[:, m], self.dg[:, k] = df, f, dg
-        products = torch.bmm(
-            self.f, self.f[:, k :: m - k].mT
-        )  # the strided slice is rows k and m: the two that changed
+        changed = self.f[:, k :: m - k]  # rows k and m
+        products = torch.bmm(self.f, changed.mT)
         self.gram[:, k] = products[..., 0]
         self.gram[:, :, k], self.gram[:, :, m] = products[:, :-1].unbind(2)
         self.valid.logical_and_(accepted[:, None])

@@ -1,8 +1,6 @@
 """Spiking convergent networks: coders, step sizes, dynamics, recordings, operation counts, and export to NIR."""
 
-from typing import Any
-from warnings import warn
-
+from eqprop._core.deprecation import former_names
 from eqprop.spiking.coders import Bernoulli, Coder, SigmaDelta
 from eqprop.spiking.dynamics import Spiking, SpikingState
 from eqprop.spiking.nir import input_spikes, to_nir, write_nir
@@ -32,11 +30,8 @@ __all__ = [
     "write_nir",
 ]
 
-_RENAMED = {"WoundUp": "Saturation", "wound_up": "saturation", "late": "lagging"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _RENAMED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warn(f"`{__name__}.{name}` was renamed: use `{_RENAMED[name]}`", DeprecationWarning, stacklevel=2)
-    return globals()[_RENAMED[name]]
+__getattr__ = former_names(
+    __name__,
+    globals(),
+    {"WoundUp": "Saturation", "wound_up": "saturation", "late": "lagging"},
+)

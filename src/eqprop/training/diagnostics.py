@@ -21,7 +21,7 @@ from eqprop.estimators.base import Estimator
 from eqprop.estimators.ep import NudgedEstimator, nudging_strengths
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Settle
-from eqprop.spiking import Recording, Spiking, lagging, operations, record, saturation
+from eqprop.spiking import Recording, lagging, operations, record, saturation
 from eqprop.spiking.recording import UnitChoice, spiking_dynamics
 from eqprop.training.config.run import EstimatorSpec, Run
 from eqprop.training.rng import ESTIMATOR, REST, generator, seeded
@@ -120,7 +120,7 @@ def _total_gradient(model: Model, estimator: Estimator, x: Tensor, y: Tensor) ->
 
 
 def _spikes_of(run: Run, model: Model, x: Tensor, y: Tensor) -> Diagnostics | None:
-    if not isinstance(model.dynamics, Spiking):
+    if not model.dynamics.spiking:
         return None
 
     def compute(model: Model, estimator: Estimator) -> dict[str, Any]:

@@ -123,7 +123,7 @@ class Run:
         positive_int("epochs", self.epochs)
         non_negative_int("seed", self.seed)
         positive_int("threads", self.threads, most=1024)
-        if isinstance(self.model.dynamics, Spiking) and self.data.normalize is not None:
+        if self.model.dynamics.spiking and self.data.normalize is not None:
             raise ValueError(
                 f"`normalize` of the data is {self.data.normalize!r}, but spikes carry values from 0 to 1: leave it out"
             )
@@ -136,8 +136,8 @@ class Run:
 
     @property
     def title(self) -> str:
-        """Recipe, method and seed, for people; what spikes is told from its rate twin."""
-        spikes = ", spikes" if isinstance(self.model.dynamics, Spiking) else ""
+        """Recipe, method and seed, for titles; marks networks that spike."""
+        spikes = ", spikes" if self.model.dynamics.spiking else ""
         return f"{self.name}, {self.method}{spikes}, seed {self.seed}"
 
     def to_json(self) -> str:

@@ -8,7 +8,7 @@ for every estimator whose losses are means over independent samples. One all-red
 may be empty: its process then takes the first sample of the batch with weight zero, so that it yields as many losses and draws as
 many random signs as the others. N processes give the result of one process up to rounding, with two exceptions:
 
-- With a tolerance, each part stops by itself.
+- With a tolerance, each part takes as many steps as it needs.
 - Dynamics that draw numbers per unit (noise, Bernoulli spikes) draw different ones in each process, as a function of seed, epoch,
   batch and rank. The optimizer and the order of samples draw the same numbers everywhere.
 
