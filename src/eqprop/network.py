@@ -23,10 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from eqprop._core.checks import ArgumentError, instance, positive_int
+from eqprop._core.customized import is_customized, replaced_method
 from eqprop._core.memory_format import channels_last
 from eqprop._core.precision import full_precision
 from eqprop.activations import Activation, as_activation
 from eqprop.connections.base import Connection, Ends, PreparedConnection
+from eqprop.connections.laws import broken_law
 
 __all__ = ["Activities", "Contrast", "Drive", "Edge", "Network", "Population"]
 
@@ -308,5 +310,9 @@ class Network(nn.Module):
         for name, current, s in (("upward", up, b), ("downward", down, a)):
             if current is not None and current.shape != s.shape:
                 raise ArgumentError("edges", f"{where}: its {name} current has shape {tuple(current.shape[1:])}")
+        if name := replaced_method(connection, Connection):
+            raise ArgumentError("edges", f"edge {pre} -> {post}: `{name}` was replaced on the object: override it in a subclass")
+        if is_customized(connection, Connection) and (fault := broken_law(connection, shapes, like)):
+            raise ArgumentError("edges", f"edge {pre} -> {post}: {connection} contradicts itself: {fault}")
         if pre:
             connection.check_activation(self.populations[post].activation)
