@@ -142,7 +142,7 @@ class ContinualSGD(ContinualEstimator):
         self, rates: Rates, model: Model, x: Tensor, y: Tensor, on_free_phase: OnFreePhase, generator: Generator | None
     ) -> Iterator[Tensor]:
         rates = {p: rate for p, rate in rates.items() if p.requires_grad}
-        fast = model.dynamics.static_input and supports_fast_weights(model.network)
+        fast = model.dynamics.has_linear_drive() and supports_fast_weights(model.network)
         losses = self._fast_losses if fast else self._general_losses
         return losses(rates, model, x, y, on_free_phase, generator)
 
