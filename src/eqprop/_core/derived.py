@@ -14,6 +14,7 @@ __all__ = ["derived_from", "replace_stale"]
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 _SOURCES = "_derived_from"
+_REPLACED = "_replaced_names"
 
 
 def derived_from(*sources: str) -> Callable[[Method], Method]:
@@ -41,22 +42,35 @@ def replace_stale(cls: type, values: Mapping[str, str] | None = None) -> None:
         if owner is not None and getattr(_function(vars(owner)[name]), "__final__", False):
             raise TypeError(f"`{name}` of {owner.__name__} cannot be overridden, as {cls.__name__} does")
     derived = {name for c in cls.__mro__ for name, member in vars(c).items() if hasattr(member, _SOURCES)}
-    for name in derived:
-        sources = {c: getattr(vars(c)[name], _SOURCES, ()) for c in cls.__mro__ if name in vars(c)}
-        _take_first_valid(cls, name, sources)
+    sources = {
+        name: {c: getattr(vars(c)[name], _SOURCES, ()) for c in cls.__mro__ if _defines(c, name)} for name in derived
+    }
     for name, source in (values or {}).items():
-        _take_first_valid(cls, name, {c: (source,) for c in cls.__mro__ if name in vars(c)})
+        sources[name] = {c: (source,) for c in cls.__mro__ if _defines(c, name)}
+    replaced = {}
+    for name, definitions in sources.items():
+        chosen = _first_valid(cls, definitions)
+        if chosen is not next(c for c in cls.__mro__ if name in vars(c)):
+            replaced[name] = vars(chosen)[name]
+    for name, member in replaced.items():
+        setattr(cls, name, member)
+    setattr(cls, _REPLACED, frozenset(replaced))
 
 
-def _take_first_valid(cls: type, name: str, definitions: Mapping[type, tuple[str, ...]]) -> None:
-    """Set ``cls.name`` to the first of the definitions, each given with its sources, that no subclass made stale."""
-    *others, last = definitions
+def _first_valid(cls: type, definitions: Mapping[type, tuple[str, ...]]) -> type:
+    """Return the first class whose definition no subclass of it made stale; ``definitions`` maps classes to the sources."""
     rank = {c: n for n, c in enumerate(cls.__mro__)}
-    first = {s: min(rank[c] for c in cls.__mro__ if s in vars(c)) for sources in definitions.values() for s in sources}
-    valid = (c for c in others if all(first[s] >= rank[c] for s in definitions[c]))
-    chosen = next(valid, last)
-    if chosen is not next(iter(definitions)):
-        setattr(cls, name, vars(chosen)[name])
+
+    def is_valid(owner: type) -> bool:
+        overrides = (c for c in cls.__mro__[: rank[owner]] for source in definitions[owner] if _defines(c, source))
+        return next(overrides, None) is None
+
+    return next((c for c in definitions if is_valid(c)), [*definitions][-1])
+
+
+def _defines(c: type, name: str) -> bool:
+    """Return whether the class's own body defines the name: what was put there in place of a stale method does not count."""
+    return name in vars(c) and name not in vars(c).get(_REPLACED, ())
 
 
 def _function(member: object) -> object:

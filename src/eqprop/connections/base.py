@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from eqprop._core.checks import ArgumentError
-from eqprop._core.derived import derived_from, replace_stale
+from eqprop._core.derived import replace_stale
 from eqprop.activations import Activation
 
 __all__ = ["Connection", "Ends", "LinearConnection", "PreparedConnection"]
@@ -241,8 +241,12 @@ class LinearConnection(Connection):
             ArgumentError: if a subclass overrides what the methods for that were derived from, but not these methods.
         """
         for name in ("feedback_current", "contrast_with_feedback", "prepare_with_feedback"):
-            if getattr(type(self), name) is getattr(LinearConnection, name):
+            if not self._knows(name):
                 raise self._unknown_feedback(name)
+
+    def _knows(self, name: str) -> bool:
+        """Return whether the class has a method of that name other than the one here, which raises."""
+        return getattr(type(self), name) is not getattr(LinearConnection, name)
 
     def _unknown_feedback(self, name: str) -> ArgumentError:
         return ArgumentError(
@@ -251,17 +255,19 @@ class LinearConnection(Connection):
 
     def phi(self, pre: Tensor, post: Tensor) -> Tensor:
         """Return ``<post, up(pre)>``: ``(B,)``."""
-        return (self.up(pre) * post).flatten(1).sum(1)
+        return (self.up(pre, post) * post).flatten(1).sum(1)
 
-    @derived_from("phi", "up")
     def down(self, post: Tensor, pre: Tensor | None = None) -> Tensor:
         """Return the current into pre. ``pre`` gives its shape and is required if it is an image."""
-        return self.feedback_current(self.feedback_weight(), post, pre)
+        if self._knows("feedback_current"):
+            return self.feedback_current(self.feedback_weight(), post, pre)
+        return super().down(post, pre)
 
-    @derived_from("phi", "up", "down", "both", "offset", "feedback_current")
     def prepare(self, pre: int, post: int, gains: Sequence[float]) -> PreparedConnection:
         """Prepare the connection with one set of weights for both directions."""
-        return self.prepare_with_feedback(self.feedback_weight(), pre, post, gains)
+        if self._knows("prepare_with_feedback"):
+            return self.prepare_with_feedback(self.feedback_weight(), pre, post, gains)
+        return super().prepare(pre, post, gains)
 
 
 @dataclass(frozen=True)
