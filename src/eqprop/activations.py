@@ -65,7 +65,9 @@ class Activation:
     lowest: float = float("-inf")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        raise TypeError(f"{cls.__name__} cannot derive from Activation: call `Activation(unit, ...)` with your function")
+        raise TypeError(
+            f"{cls.__name__} cannot derive from Activation: call `Activation(unit, ...)` with your function"
+        )
 
     def __post_init__(self) -> None:
         with torch.no_grad():
@@ -80,7 +82,9 @@ class Activation:
                 raise self._contradiction("lowest", f"is {self.lowest}, but `unit` returns {activity.amin():g}")
         slope = _autograd_slope(self.rho, u)
         if self.slope is not None and not agree(self.slope(u, activity), slope):
-            warn_user(f"`slope` of {self!r} is not the derivative of its `unit`: EP is then not the gradient; leave `slope` out")
+            warn_user(
+                f"`slope` of {self!r} is not the derivative of its `unit`: EP is then not the gradient; leave `slope` out"
+            )
         rising = slope > 1e-3  # elsewhere rho has no inverse
         if self.potential is not None and not agree(_autograd_slope(self.potential, activity)[rising], u[rising]):
             raise self._contradiction("potential", "is not the integral of the inverse of `unit`")

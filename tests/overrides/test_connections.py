@@ -4,10 +4,10 @@ import inspect
 
 import pytest
 import torch
-from slow_references import BETA, ESTIMATORS, FREE, NUDGED, batch, chain, estimate, slow_ep
 from torch.nn import functional as F
 
 import eqprop as ep
+from slow_references import BETA, ESTIMATORS, FREE, NUDGED, batch, chain, estimate, slow_ep
 
 
 class Phi(ep.Dense):
@@ -66,7 +66,18 @@ class FeedbackWeight(ep.Dense):
         return self.weight
 
 
-FOLLOWED = [Phi, NonlinearPhi, Up, UpWithPost, Down, Both, Prepare, PrepareWithFeedback, FeedbackCurrent, FeedbackWeight]
+FOLLOWED = [
+    Phi,
+    NonlinearPhi,
+    Up,
+    UpWithPost,
+    Down,
+    Both,
+    Prepare,
+    PrepareWithFeedback,
+    FeedbackCurrent,
+    FeedbackWeight,
+]
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -106,7 +117,9 @@ def test_an_override_that_contradicts_phi_is_refused(name):
 
 
 def test_an_up_that_depends_on_post_is_refused():
-    kind = overriding(ep.Dense, up=lambda self, pre, post=None: F.linear(pre, self.weight) * (1 if post is None else post))
+    kind = overriding(
+        ep.Dense, up=lambda self, pre, post=None: F.linear(pre, self.weight) * (1 if post is None else post)
+    )
     with pytest.raises(ValueError, match="contradicts itself"):
         chain(kind)
 
@@ -164,8 +177,17 @@ def test_other_overrides_change_no_gradient():
 
 
 KNOWN = {
-    *CONTRADICTIONS, "phi", "up", "contrast", "contrast_with_feedback", "forward_connection", "fan_out", "check_activation",
-    "reset_parameters", "extra_repr", "check_separate_feedback",
+    *CONTRADICTIONS,
+    "phi",
+    "up",
+    "contrast",
+    "contrast_with_feedback",
+    "forward_connection",
+    "fan_out",
+    "check_activation",
+    "reset_parameters",
+    "extra_repr",
+    "check_separate_feedback",
 }
 
 
@@ -190,7 +212,10 @@ class UpImage(ep.Conv2d):
 @pytest.mark.parametrize("kind", [PhiImage, UpImage])
 def test_convolutions_follow(kind, pool):
     torch.manual_seed(3)
-    populations = [ep.Population((1, 6, 6), "sigmoid"), ep.Population((2, 4, 4) if pool is None else (2, 2, 2), "sigmoid")]
+    populations = [
+        ep.Population((1, 6, 6), "sigmoid"),
+        ep.Population((2, 4, 4) if pool is None else (2, 2, 2), "sigmoid"),
+    ]
     populations += [ep.Population((2, 1, 1), "sigmoid"), ep.Population(3, "tanh")]
     layers = [kind(1, 2, 3, pool=pool), kind(2, 2, 4 if pool is None else 2), ep.Dense(2, 3)]
     network = ep.Network(populations, [(n, n + 1, layer) for n, layer in enumerate(layers)])

@@ -250,7 +250,8 @@ class LinearConnection(Connection):
 
     def _unknown_feedback(self, name: str) -> ArgumentError:
         return ArgumentError(
-            "forward", f"{type(self).__name__} has currents of its own: separate feedback weights need `{name}`, override it too"
+            "forward",
+            f"{type(self).__name__} has currents of its own: separate feedback weights need `{name}`, override it too",
         )
 
     def phi(self, pre: Tensor, post: Tensor) -> Tensor:

@@ -31,9 +31,7 @@ def broken_law(connection: Connection, shapes: Sequence[tuple[int, ...]], like: 
         like: tensor of the dtype and device to use.
     """
     batch, generator = 2 * connection.batch_multiple, torch.Generator().manual_seed(SEED)
-    pre, post, other = (
-        torch.rand(batch, *shape, generator=generator).to(like) for shape in (*shapes, shapes[1])
-    )
+    pre, post, other = (torch.rand(batch, *shape, generator=generator).to(like) for shape in (*shapes, shapes[1]))
     with torch.no_grad():
         up, down = connection.up(pre, post), connection.down(post, pre)
         for name, got, expected in _pairs(connection, pre, post, other, up, down):
@@ -53,7 +51,11 @@ def _pairs(
         yield "its `down` is not the derivative of `phi` in pre: override both, or only `phi`", down, gain * phi_down
         if connection.batch_multiple == 1:
             alone = connection.phi(pre[:1], post[:1])
-            yield "its `phi` mixes samples: a sample's value must not depend on the others", connection.phi(pre, post)[:1], alone
+            yield (
+                "its `phi` mixes samples: a sample's value must not depend on the others",
+                connection.phi(pre, post)[:1],
+                alone,
+            )
     if connection.linear:
         yield "its `up` depends on post: set `linear = False`", connection.up(pre, other), up
     yield "its `both` differs from `up`: override both, or only `phi`", connection.both(pre, post)[0], up

@@ -175,7 +175,9 @@ class BlockDynamics(Dynamics):
             raise ValueError(_NO_GROUP_STEP.format(type(self).__name__))
 
 
-_NO_GROUP_STEP = "{} overrides `step` alone: for an asynchronous schedule override `step_group` too, or settle synchronously"
+_NO_GROUP_STEP = (
+    "{} overrides `step` alone: for an asynchronous schedule override `step_group` too, or settle synchronously"
+)
 
 
 def zero_state(network: Network, x: Tensor) -> Units:

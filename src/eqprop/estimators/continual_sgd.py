@@ -150,7 +150,9 @@ class ContinualSGD(ContinualEstimator):
         self, rates: Rates, model: Model, x: Tensor, y: Tensor, on_free_phase: OnFreePhase, generator: Generator | None
     ) -> Iterator[Tensor]:
         betas = nudging_strengths(self.nudging, self.beta, generator)
-        nudged = ContinualPhase.start(model, check_static_input(model, x), y, self.phases["free_steps"], betas, on_free_phase)
+        nudged = ContinualPhase.start(
+            model, check_static_input(model, x), y, self.phases["free_steps"], betas, on_free_phase
+        )
         drive = nudged.phase.drive
         with torch.no_grad():
             weights = FastWeights.of(model.network, drive, rates, nudged.norm)

@@ -86,11 +86,17 @@ class Model(nn.Module):
     def _check_cost(self) -> None:
         if name := replaced_method(self.cost, Cost):
             raise ArgumentError("cost", f"`{name}` of `cost` was replaced on the object: override it in a subclass")
+        if not is_customized(self.cost, Cost):
+            return
         like = next(self.parameters(), torch.zeros(()))
-        if is_customized(self.cost, Cost) and (
-            fault := broken_cost_law(self.cost, self.network.populations[-1].shape, like)
-        ):
-            raise ArgumentError("cost", f"{type(self.cost).__name__} contradicts itself: {fault}")
+        for candidate in (like, like.double()):
+            try:
+                fault = broken_cost_law(self.cost, self.network.populations[-1].shape, candidate)
+            except (RuntimeError, TypeError):  # it may hold tensors of a dtype or device that the model gets later
+                continue
+            if fault:
+                raise ArgumentError("cost", f"{type(self.cost).__name__} contradicts itself: {fault}")
+            return
 
     def rate_model(self) -> "Model":
         """Return the model of the same network and cost with `Dynamics.differentiable_equivalent` as its dynamics.
