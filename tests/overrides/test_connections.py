@@ -272,3 +272,33 @@ def test_untied_weights_follow(kind):
     expected = torch.cat([g.flatten() for g in expected])
     got, _ = estimate(ESTIMATORS["ep"], model, x, y)
     torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-10)
+
+
+def test_a_mismatch_of_changed_currents_is_refused():
+    with pytest.raises(ValueError, match="OwnDown with currents of its own: wrap an `Untied`"):
+        ep.Mismatched(OwnDown(ep.Dense(4, 3)), 0.1)
+    with pytest.raises(ValueError, match="Phi has currents of its own"):
+        ep.Mismatched(Phi(4, 3), 0.1)
+
+
+def test_a_block_follows_its_connections():
+    """`Equilibrium` has no cost: its gradient is that of an outer loss, here a squared error."""
+    model, (x, y) = chain(Phi), batch()
+    expected = slow_ep(model, x, y, FREE, NUDGED, BETA)
+    block = ep.Equilibrium(model.network, model.dynamics, FREE, NUDGED, BETA)
+    loss = (block(x) - F.one_hot(y, 3)).square().sum() / (2 * len(x))
+    got = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+    assert (got - expected).norm() <= 2e-3 * expected.norm()
+
+
+def test_networks_of_own_classes_are_not_batched():
+    from eqprop.models.batched import batch_models
+
+    with pytest.raises(ValueError, match="connection of class Phi, and only dense ones can be batched"):
+        batch_models([chain(Phi), chain(Phi)])
+
+    class Own(ep.Prototypical):
+        pass
+
+    with pytest.raises(ValueError, match="cannot be batched: Own dynamics may draw at random"):
+        batch_models([chain(ep.Dense, dynamics=Own()), chain(ep.Dense, dynamics=Own())])

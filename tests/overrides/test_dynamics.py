@@ -234,3 +234,47 @@ def test_phases_of_its_own_are_those_that_run(base, args, longer):
     got, _ = estimate(with_more_steps(base, 4)(*args), model, x, y)
     expected, _ = estimate(base(*longer), model, x, y)
     assert torch.equal(got, expected)
+
+
+class Leaky(ep.Spiking):
+    """Potentials that leak, and a dimmed input."""
+
+    def step(self, network, state, drive, force=None):
+        after = super().step(network, state, drive, force)
+        return after._replace(potential=tuple(0.95 * u for u in after.potential))
+
+    def encode(self, network, x):
+        return 0.8 * super().encode(network, x)
+
+
+def test_spiking_dynamics_follow():
+    torch.manual_seed(3)
+    populations = [ep.Population(n, "hard_sigmoid") for n in (4, 5, 3)]
+    network = ep.Network(populations, [(0, 1, ep.Dense(4, 5)), (1, 2, ep.Dense(5, 3))])
+    model, (x, y) = ep.Model(network, Leaky(), ep.SquaredError()).double(), batch()
+    expected = slow_ep(model, x, y, 20, 10, 0.3, own_step)
+    got, _ = estimate(ep.EquilibriumProp(20, 10, 0.3, "centred"), model, x, y)
+    torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_nir_refuses_what_it_cannot_express():
+    pytest.importorskip("nir")
+    from eqprop.spiking import to_nir
+
+    class Changed(ep.Dense):
+        def up(self, pre, post=None):
+            return 2 * super().up(pre)
+
+    class Negated(ep.SquaredError):
+        def predict(self, out):
+            return -out
+
+    populations = [ep.Population(n, "hard_sigmoid") for n in (4, 3)]
+    for kind, dynamics, cost, message in (
+        (Changed, ep.Spiking(), ep.SquaredError(), "connection 0→1 is a class of your own"),
+        (ep.Dense, Leaky(), ep.SquaredError(), "`dynamics` are Leaky"),
+        (ep.Dense, ep.Spiking(), Negated(), "`cost` is a Negated, whose `predict`"),
+    ):
+        model = ep.Model(ep.Network(populations, [(0, 1, kind(4, 3))]), dynamics, cost)
+        with pytest.raises(ValueError, match=message):
+            to_nir(model)
