@@ -138,14 +138,12 @@ def is_row(row: object, epoch: int) -> bool:
 
 def _is_valid(name: str, value: Any) -> bool:
     """Return whether a value can be that of the column: plots and tables take what is in the file."""
-    if name in ("train_cost", "seconds") and value is None:
-        return False
-    if value is None or isinstance(value, bool):
-        return value is None
+    if value is None:
+        return name not in ("train_cost", "seconds")
     if name == "rates":
         return isinstance(value, list) and all(_is_number(rate) and rate >= 0 for rate in value)
     part, _, column = name.rpartition("_")
-    if part in PARTS:
+    if part in PARTS and column in ("cost", "error"):
         return _is_number(value) and (column == "cost" or 0 <= value <= 1)
     if name in ("residual", "steps", "seconds"):
         return _is_number(value) and value >= 0
