@@ -16,7 +16,9 @@ def gradient(estimator, model, x, y):
     """Return the summed gradient of all losses, by parameter."""
     total = {name: torch.zeros_like(p) for name, p in trainable_parameters(model).items()}
     for loss in estimator(model, x, y):
-        found = torch.autograd.grad(loss, list(trainable_parameters(model).values()), allow_unused=True, materialize_grads=True)
+        found = torch.autograd.grad(
+            loss, list(trainable_parameters(model).values()), allow_unused=True, materialize_grads=True
+        )
         for name, g in zip(total, found, strict=True):
             total[name] += g
     return torch.cat([g.flatten() for g in total.values()])
@@ -41,7 +43,9 @@ def random_estimator(rng: Random, free: int, nudged: int):
 def gradient_case(rng: Random) -> Case:
     """Compare the gradient of a batch with the mean over its samples, and with that of the same batch in another order and layout."""
     name, cost = rng.choice(list(zoo.GRAPHS)), rng.choice(["squared", "readout"])
-    dynamics = rng.choice([ep.Prototypical(), ep.Prototypical("inside"), ep.EnergyDescent(dt=rng.choice([0.2, 0.5, 1.0]))])
+    dynamics = rng.choice(
+        [ep.Prototypical(), ep.Prototypical("inside"), ep.EnergyDescent(dt=rng.choice([0.2, 0.5, 1.0]))]
+    )
     seed, free, nudged = rng.randrange(10**6), rng.choice([1, 2, 5, 12]), 1
     estimator = random_estimator(rng, free, nudged := rng.choice([1, min(2, free), min(5, free)]))
     how = f"zoo.model({name!r}, {dynamics!r}, {cost!r}, seed={seed}), {estimator!r}"
@@ -59,7 +63,9 @@ def gradient_case(rng: Random) -> Case:
         others = {
             "the mean over its samples": sum(parts) / len(parts),
             "the same in another order": gradient(estimator, model, x[order], y[order]),
-            "the same with one-hot targets": gradient(estimator, model, x, torch.nn.functional.one_hot(y, classes).double()),
+            "the same with one-hot targets": gradient(
+                estimator, model, x, torch.nn.functional.one_hot(y, classes).double()
+            ),
             "the same, not contiguous": gradient(estimator, model, torch.stack([x, x], -1)[..., 0], y),
         }
         for what, other in others.items():
@@ -101,11 +107,26 @@ def _targets() -> dict[str, tuple[object, dict[str, object]]]:
 
     steps = {"free_steps": 5, "nudged_steps": 3, "beta": 0.1}
     return {
-        "ep.mlp": (ep.mlp, {"sizes": [4, 5, 3], "activation": "tanh", "dynamics": ep.Prototypical(), "cost": ep.SquaredError(), "settle": 5}),
+        "ep.mlp": (
+            ep.mlp,
+            {
+                "sizes": [4, 5, 3],
+                "activation": "tanh",
+                "dynamics": ep.Prototypical(),
+                "cost": ep.SquaredError(),
+                "settle": 5,
+            },
+        ),
         "ep.Dense": (ep.Dense, {"n_pre": 3, "n_post": 2}),
         "ep.Conv2d": (ep.Conv2d, {"c_pre": 1, "c_post": 2, "kernel_size": 3, "stride": 1, "padding": 0, "pool": None}),
-        "ep.Network": (ep.Network, {"populations": [ep.Population(4), ep.Population(3)], "edges": [(0, 1, ep.Dense(4, 3))]}),
-        "ep.Model": (ep.Model, {"network": model.network, "dynamics": ep.Prototypical(), "cost": ep.SquaredError(), "settle": 5}),
+        "ep.Network": (
+            ep.Network,
+            {"populations": [ep.Population(4), ep.Population(3)], "edges": [(0, 1, ep.Dense(4, 3))]},
+        ),
+        "ep.Model": (
+            ep.Model,
+            {"network": model.network, "dynamics": ep.Prototypical(), "cost": ep.SquaredError(), "settle": 5},
+        ),
         "ep.Settle": (ep.Settle, {"steps": 5, "tol": None, "schedule": ep.Synchronous(), "average": 1}),
         "ep.EnergyDescent": (ep.EnergyDescent, {"dt": 0.2, "clamp": True}),
         "ep.EquilibriumProp(...)(...)": (train, {"model": model, "x": x, "y": y, "nudging": "centred"} | steps),

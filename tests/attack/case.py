@@ -56,6 +56,6 @@ def failure(case: Case) -> str | None:
         return f"{case.how}\n    {fault}"
     except KeyboardInterrupt:
         return None  # long, and it can be stopped
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it must not get here
+    except BaseException as error:
         return f"{case.how}\n    {type(error).__name__}: {error}"
     return None

@@ -35,7 +35,9 @@ CODES = (0, 1, 2, 130)
 @cache
 def options_of(command: str) -> tuple[str, ...]:
     """Return the options that the help of a command lists."""
-    recipe = {"train": " digits", "compare": " digits", "gdu": " toy", "tune": " digits", "bench": " digits"}.get(command, "")
+    recipe = {"train": " digits", "compare": " digits", "gdu": " toy", "tune": " digits", "bench": " digits"}.get(
+        command, ""
+    )
     return tuple(sorted(set(re.findall(r"--[a-z][a-z.\-]+", call(f"{command}{recipe} --help").out)) - {"--help"}))
 
 
@@ -52,7 +54,11 @@ def random_words(rng: Random) -> list[str]:
     words += CHEAP.get(command, [])
     known = options_of(command) if command in COMMANDS else ()
     for _ in range(rng.choice([1, 1, 2, 2, 3, 4])):
-        option = rng.choice(known) if known and rng.random() < 0.9 else rng.choice(["--x", "--optimiser.rates", "--seed", "-v"])
+        option = (
+            rng.choice(known)
+            if known and rng.random() < 0.9
+            else rng.choice(["--x", "--optimiser.rates", "--seed", "-v"])
+        )
         if rng.random() < 0.05:
             option = option[:-1]
         value = rng.choice(["1", "2", "0", "-1", "x", "nan"]) if LONG.match(option) else rng.choice(WORDS)

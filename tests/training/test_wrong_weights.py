@@ -38,7 +38,9 @@ def folder(finished, tmp_path, monkeypatch):
 
 
 def contents(folder):
-    return {path: path.read_bytes() for path in sorted(folder.path.rglob("*")) if path.is_file() and path.name != ".lock"}
+    return {
+        path: path.read_bytes() for path in sorted(folder.path.rglob("*")) if path.is_file() and path.name != ".lock"
+    }
 
 
 def change_config(folder, finished):
@@ -113,7 +115,13 @@ def test_lines_that_are_no_rows(text):
         read_rows(f'{text}\n{{"epoch": 2}}\n'.encode(), "metrics.jsonl")
 
 
-FILES = ["config.json", "environment.json", "metrics.jsonl", "checkpoint/last.safetensors", "checkpoint/best.safetensors"]
+FILES = [
+    "config.json",
+    "environment.json",
+    "metrics.jsonl",
+    "checkpoint/last.safetensors",
+    "checkpoint/best.safetensors",
+]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -194,7 +202,9 @@ def test_arguments_of_another_kind(tmp_path):
     assert not (tmp_path / "run").exists()
     with pytest.raises(ValueError, match=r"`test` must be an iterable of batches \(x, y\), got 0\.5"):
         trainer().fit(batches(), 1, test=0.5)
-    with pytest.raises(ValueError, match="`scheduler` must be an object of class LRScheduler, got an object of class str"):
+    with pytest.raises(
+        ValueError, match="`scheduler` must be an object of class LRScheduler, got an object of class str"
+    ):
         trainer(scheduler="x")
     model = ep.mlp([4, 3])
     with pytest.raises(ValueError, match="`optimizer` is an LBFGS, which needs a closure"):
@@ -229,5 +239,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, number):
 
 def test_a_folder_of_a_trainer_has_no_run(tmp_path):
     trainer(tmp_path / "run").fit(batches(), 1)
-    with pytest.raises(FileNotFoundError, match=r"no config\.json in it: build the model of this training and call `Trainer\.resume`"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no config\.json in it: build the model of this training and call `Trainer\.resume`"
+    ):
         ep.load(tmp_path / "run")
