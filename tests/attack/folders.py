@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -74,9 +75,9 @@ def damage(rng: Random, folder: Path) -> str:
 
 def _edit_json(rng: Random, path: Path, kind: str) -> str:
     """Change one value, key or number of a JSON file; return where."""
-    lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
-    n = rng.randrange(len(lines))
     try:
+        lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
+        n = rng.randrange(len(lines))
         value = json.loads(lines[n])
         assert value
         assert isinstance(value, dict | list)
@@ -133,7 +134,11 @@ def _read_damaged(words: list[str], original: Path, place: Path, seed: int) -> N
     answer = call_words(words)
     try:
         check_answer(answer)
-        if answer.code == 0 and "warning" not in answer.err and (got := _outcome(words, place, answer.out)) != expected:
+        if (
+            answer.code == 0
+            and "warning" not in answer.err
+            and (got := _outcome(words, place, answer.out)) not in (None, expected)
+        ):
             raise Fault(f"another result without a word: {_difference(got, expected)}")
         if answer.code == 2 and files(place) != before:
             changed = sorted(
@@ -166,7 +171,8 @@ def _outcome(words: list[str], place: Path, out: str) -> object:
         import eqprop as ep
 
         runs = sorted(path.parent for path in place.rglob("config.json"))
-        return [[w.sum().item() for w in ep.load(run).state_dict().values()] for run in runs]
+        with suppress(ValueError):  # a finished run is not read again; who loads it is told that it is damaged
+            return [[w.sum().item() for w in ep.load(run).state_dict().values()] for run in runs]
     return None
 
 
