@@ -9,7 +9,7 @@ from typing import TypeAlias
 from eqprop._core.files import write_atomic
 from eqprop.data.sources import File, Source
 
-__all__ = ["DataError", "Progress", "check_content", "gunzip", "is_intact", "locate", "read", "write"]
+__all__ = ["DataError", "Progress", "check_content", "gunzip", "is_intact", "locate", "printable", "read", "write"]
 
 Progress: TypeAlias = Callable[[int, int | None], None]
 """Called as ``progress(done, total)`` with byte counts of one file; `total` is None if the server does not report it."""
@@ -68,7 +68,7 @@ def gunzip(raw: bytes | bytearray, file: File) -> bytes:
     return content
 
 
-def check_content(content: bytes, file: File) -> None:
+def check_content(content: bytes | bytearray, file: File) -> None:
     """Check the size and SHA-256 of an uncompressed content.
 
     Raises:
@@ -79,6 +79,16 @@ def check_content(content: bytes, file: File) -> None:
         raise ValueError(f"its content must be {file.size} bytes, got {got}")
     if (found := hashlib.sha256(content).hexdigest()) != file.sha256:
         raise ValueError(f"its content must have SHA-256 {file.sha256[:12]}…, got {found[:12]}…")
+
+
+def printable(text: str, most: int = 300) -> str:
+    r"""Return text from outside in one line of at most `most` characters; control characters, which a terminal obeys, are escaped.
+
+    >>> printable("HTTP/1.1 200 \x1b[2J")
+    'HTTP/1.1 200 \\x1b[2J'
+    """
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def write(path: Path, content: bytes) -> None:
