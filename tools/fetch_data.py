@@ -42,7 +42,7 @@ PACKAGES = {
 SLACK = 2**20
 """Bytes by which a packed file may exceed its content."""
 
-LIMIT = 2**29
+LIMIT = 2**30
 """Maximum size of an unpacked package, in bytes."""
 
 UNREADABLE = (
@@ -128,10 +128,10 @@ def _cifar_records(png: bytes, classes: np.ndarray) -> bytes:
     """Convert a PNG with one image per row to the binary records of CIFAR-10."""
     from PIL import Image
 
-    width, height = math.prod(CIFAR_SHAPE[1:]), len(classes)
     # the header's size is checked first: a small file can hold a picture that fills the memory
-    if (found := struct.unpack(">II", png[16:24])) != (width, height):
-        raise ValueError(f"a picture must have {width}x{height} pixels, got {found[0]}x{found[1]}")
+    width, height = struct.unpack(">II", png[16:24])
+    if width * height != (expected := len(classes) * math.prod(CIFAR_SHAPE[1:])):
+        raise ValueError(f"a picture must have {expected} pixels, got {width}x{height}")
     with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
         pixels = np.asarray(picture.convert("RGB")).reshape(len(classes), -1, 3)
     planes = pixels.transpose(0, 2, 1).reshape(len(classes), -1)  # one plane per color

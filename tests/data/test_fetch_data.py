@@ -117,9 +117,9 @@ def blank_png(width: int, height: int) -> bytes:
 
 
 FAULTS = {
-    "a picture too large": ({"data_batch_1.png": blank_png(20000, 20000)}, "1024x2 pixels, got 20000x20000"),
-    "a picture of another shape": ({"data_batch_1.png": blank_png(2, 1000)}, "1024x2 pixels, got 2x1000"),
-    "a damaged picture": ({"data_batch_1.png": blank_png(1024, 0)[:40]}, "1024x2 pixels, got 1024x0"),
+    "a picture too large": ({"data_batch_1.png": blank_png(20000, 20000)}, "2048 pixels, got 20000x20000"),
+    "a picture of another shape": ({"data_batch_1.png": blank_png(2, 1000)}, "2048 pixels, got 2x1000"),
+    "a damaged picture": ({"data_batch_1.png": blank_png(1024, 0)[:40]}, "2048 pixels, got 1024x0"),
     "an empty picture": ({"data_batch_1.png": b""}, "could not be unpacked: "),
     "labels that are no list": ({"train_lables.json": b'{"0": 1}'}, "train_lables.json must be a list of 10 classes"),
     "one label": ({"test_lables.json": b"3"}, "test_lables.json must be a list of 2 classes"),
