@@ -115,7 +115,7 @@ def test_a_folder_that_is_a_file_is_an_error(mnist, offline, tmp_path):
 @pytest.mark.parametrize("shape", [(2**32 - 1,), (2**32 - 1,) * 3, (2**32 - 1,) * 32, (0, 2**32 - 1), (10**9, 28, 28)])
 def test_the_claim_of_a_header_allocates_nothing(shape):
     """The file holds one byte too many or few for any of these."""
-    with little_memory(10**5), pytest.raises(ValueError, match="must hold .* bytes of data, got 1"):
+    with little_memory(10**5), pytest.raises(ValueError, match=r"must hold .* bytes of data, got 1"):
         read_idx(idx_bytes(shape, b"\0"))
 
 
@@ -142,5 +142,5 @@ def test_the_digits_need_no_folder_of_the_environment(monkeypatch, tmp_path):
 @pytest.mark.parametrize("wrong", [[1, 2], np.arange(2), None, "ab"])
 def test_samples_must_be_tensors(wrong):
     for make in (lambda: Batches(wrong, torch.arange(2), 1), lambda: hold_out((torch.rand(2, 1), wrong), 1)):
-        with pytest.raises(ValueError, match="`[xy]` must be an object of class Tensor, got an object of class"):
+        with pytest.raises(ValueError, match=r"`[xy]` must be an object of class Tensor, got an object of class"):
             make()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from eqprop._core.checks import instance, non_negative_int, positive_int
+from eqprop._core.checks import ArgumentError, instance, non_negative_int, positive_int
 from eqprop._core.deprecation import renamed_arguments
 from eqprop._core.fields import LATER, LOCAL
 from eqprop.costs import CrossEntropyReadout, SquaredError
@@ -32,6 +32,10 @@ ModelSpec: TypeAlias = MLP | ConvNet | Toy
 EstimatorSpec: TypeAlias = EquilibriumProp | ContinualEP | ContinualSGD | BPTT | ImplicitDiff
 OptimizerChoice: TypeAlias = SGD | Adam | AdamW | QuantizedSGD
 ScheduleSpec: TypeAlias = Constant | Cosine | StepDecay
+
+
+SMALLEST_SPAN = 0.05
+"""Smallest difference between normalized white and black pixels. Constants for pixels from 0 to 255 leave about 0.01."""
 
 
 @renamed_arguments(normalise="normalize")
@@ -69,6 +73,12 @@ class Data:
         non_negative_int("validation", self.validation)
         if self.normalize is not None:
             instance("normalize", self.normalize, Normalize)
+            if self.normalize.span < SMALLEST_SPAN:
+                raise ArgumentError(
+                    "normalize",
+                    f"`normalize` divides pixels from 0 to 1 by {1 / self.normalize.span:g}, which leaves little of them: "
+                    "divide constants for pixels from 0 to 255 by 255",
+                )
         if self.augment is not None:
             instance("augment", self.augment, Augment)
 
