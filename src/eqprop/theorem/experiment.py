@@ -65,8 +65,8 @@ class Experiment:
     def __post_init__(self) -> None:
         instance("name", self.name, str)
         instance("data", self.data, Data)
-        for part in ("normalize", "augment"):
-            if self.data.name == RANDOM and (value := getattr(self.data, part)) is not None:
+        for part in ("normalize", "augment", "pad"):
+            if self.data.name == RANDOM and (value := getattr(self.data, part)):
                 raise ArgumentError(part, f"`{part}` must be left out with {RANDOM} data, got {value!r}")
         check_class("model", self.model, MODELS)
         if not isinstance(self.estimator, EquilibriumProp | ContinualSGD):

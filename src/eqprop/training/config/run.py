@@ -52,6 +52,8 @@ class Data:
             leaves pixels in [0, 1].
         augment: augmentation of training images: pad:4 (shift by up to 4 pixels, black border), edge:4 (the border repeats
             the edge), flip (mirror half of them), or pad:4,flip; None for no augmentation.
+        pad: width of a border of black pixels around every image, training and test. It is added before the normalization,
+            so it has the value of a black pixel after it; the zero padding of a convolution has the value of a gray one.
 
     Raises:
         ValueError: if a number is out of its range, or a part has the wrong class.
@@ -66,6 +68,7 @@ class Data:
     root: str | None = field(default=None, metadata={LOCAL: True})
     normalize: Normalize | None = field(default=None, metadata={LATER: True})
     augment: Augment | None = field(default=None, metadata={LATER: True})
+    pad: int = field(default=0, metadata={LATER: True})
 
     def __post_init__(self) -> None:
         instance("name", self.name, str)
@@ -81,6 +84,7 @@ class Data:
                 )
         if self.augment is not None:
             instance("augment", self.augment, Augment)
+        non_negative_int("pad", self.pad)
 
 
 @renamed_arguments(optimiser="optimizer")
