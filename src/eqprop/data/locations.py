@@ -27,6 +27,7 @@ __all__ = [
     "Entry",
     "Location",
     "Root",
+    "check_root",
     "find_location",
     "is_offline",
     "missing_files",
@@ -170,6 +171,17 @@ def target_location(root: Root = None) -> Location:
     if home := cache_folder():
         return Location(home, CACHE)
     raise FileNotFoundError("this user has no home folder for a cache: set EQPROP_DATA to a folder for the data")
+
+
+def check_root(root: Root) -> None:
+    """Check the argument of a data set that needs no files: a wrong path is a mistake all the same.
+
+    Raises:
+        ValueError, FileNotFoundError: as `search`.
+    """
+    for location in _named_locations(root):
+        if location.origin == ROOT:
+            _check_folder(location)
 
 
 def cache_folder() -> Path | None:

@@ -6,6 +6,8 @@ A checksum is the SHA-256 of a file's *uncompressed* content, so a file is check
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
+from socket import inet_aton
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -22,6 +24,7 @@ __all__ = [
     "SOURCES",
     "File",
     "Source",
+    "is_local",
     "is_secure",
     "shape_of",
     "sizes",
@@ -69,6 +72,7 @@ class Source:
         decode: function that turns the contents of `train` or `test` into samples.
         mirrors: HTTPS addresses: a folder with one ``.gz`` per file or, if `archive` is given, the ``.tar.gz`` itself.
         archive: folder of the files inside the ``.tar.gz``; None if mirrors hold one ``.gz`` per file.
+        packed: the ``.tar.gz`` itself, checked before it is unpacked; None if it is not known.
         debian_package: Debian package that installs the files in ``/usr/share/datasets``.
         image: shape of one sample as an image, if samples are loaded flat.
 
@@ -85,6 +89,7 @@ class Source:
     decode: Decoder = decode_idx
     mirrors: tuple[str, ...] = ()
     archive: str | None = None
+    packed: File | None = None
     debian_package: str | None = None
     image: tuple[int, ...] | None = None
 
@@ -107,6 +112,16 @@ def is_secure(url: str) -> bool:
     """Return whether `url` uses HTTPS, or plain HTTP to this machine."""
     parts = urlsplit(url)
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname == "127.0.0.1")
+
+
+def is_local(url: str) -> bool:
+    """Return whether `url` names this machine or its private network."""
+    host = urlsplit(url).hostname or ""
+    try:  # the resolver also reads short forms, such as 127.1
+        address = ip_address(inet_aton(host) if ":" not in host else host.partition("%")[0])
+    except (OSError, ValueError):
+        return host == "localhost" or host.endswith(".localhost")
+    return not address.is_global
 
 
 def _idx_files(part: str, count: int, images: str, classes: str) -> tuple[File, File]:
@@ -182,6 +197,9 @@ CIFAR_10 = Source(
     decode=decode_cifar,
     mirrors=("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
     archive="cifar-10-batches-bin",
+    packed=File(
+        "cifar-10-binary.tar.gz", "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd", 170_052_171
+    ),
 )
 
 SOURCES = {source.name: source for source in (DIGITS, MNIST, FASHION, CIFAR_10)}

@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import ArgumentError, positive_int
+from eqprop._core.checks import ArgumentError, instance, positive_int
 
 __all__ = ["Samples", "Split", "check_samples", "hold_out"]
 
@@ -60,8 +60,10 @@ def check_samples(x: Tensor, y: Tensor) -> None:
     """Check that there are as many inputs as targets, at least one of each, on one device.
 
     Raises:
-        ValueError: if they do not match.
+        ValueError: if they do not match, or are not tensors.
     """
+    instance("x", x, Tensor)
+    instance("y", y, Tensor)
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise ValueError(f"`x` and `y` must have the same length, got shapes {tuple(x.shape)} and {tuple(y.shape)}")
     if len(x) == 0:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from eqprop._core.checks import ArgumentError, instance, non_negative, non_negative_int, one_of, positive_int
+from eqprop.data.locations import check_root
 from eqprop.estimators import ContinualEP, ContinualSGD, EquilibriumProp
 from eqprop.estimators.rates import as_rates
 from eqprop.models.model import Model
@@ -64,8 +65,8 @@ class Experiment:
     def __post_init__(self) -> None:
         instance("name", self.name, str)
         instance("data", self.data, Data)
-        for part in ("normalize", "augment"):
-            if self.data.name == RANDOM and (value := getattr(self.data, part)) is not None:
+        for part in ("normalize", "augment", "pad"):
+            if self.data.name == RANDOM and (value := getattr(self.data, part)):
                 raise ArgumentError(part, f"`{part}` must be left out with {RANDOM} data, got {value!r}")
         check_class("model", self.model, MODELS)
         if not isinstance(self.estimator, EquilibriumProp | ContinualSGD):
@@ -160,6 +161,7 @@ class Experiment:
         """
         like = next(model.parameters())
         if self.data.name == RANDOM:
+            check_root(self.data.root)
             x, y = _random_batch(model, self.data.batch_size, self.seed)
         else:
             train, *_ = load_splits(self.data, progress)
