@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from warnings import warn
 
 from eqprop._core.checks import ArgumentError
 from eqprop._core.files import DamagedError, write_atomic
@@ -63,8 +64,8 @@ class Manifest:
 def _inside(part: str) -> str:
     """Return a relative path that does not leave its folder."""
     path = PurePosixPath(part)
-    if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise ValueError(f"{part!r} is not a folder below it")
+    if path.is_absolute() or ".." in path.parts or not path.parts or len(path.parts) > _LEVELS:
+        raise ValueError(f"{part!r} is not the place of a run")
     return part
 
 
@@ -150,12 +151,26 @@ def complete_runs(folder: Path, device: str | None, processes: Processes = SINGL
         ArgumentError: if they were to be created for a GPU and this machine has none.
         CommandFailedError: if the disk is full.
     """
-    for top, manifest in _manifests(folder):
+    manifests = _manifests(folder)
+    if not manifests:
+        _warn_of_unfinished(folder)
+    for top, manifest in manifests:
         if not _missing(top, manifest, folder):
             continue
         with RunFolder(top).lock(), _report_disk():
             for part, run in _missing(top, manifest, folder).items():  # again: the lock is held only now
                 _create_missing(run, top / part, device, manifest.device, processes)
+
+
+def _warn_of_unfinished(folder: Path) -> None:
+    """Warn of run folders that an earlier version, which wrote no manifest, was killed in."""
+    for checkpoints in sorted(folder.rglob("checkpoint")):
+        if checkpoints.parent != folder and not RunFolder(checkpoints.parent).config.exists():
+            warn(
+                f"{checkpoints.parent} holds no run: the command that created it was killed; runs after it may be missing too, "
+                "and only those that are there are trained",
+                stacklevel=2,
+            )
 
 
 def _create_missing(run: Run, folder: Path, device: str | None, planned: str, processes: Processes) -> None:
