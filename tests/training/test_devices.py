@@ -1,4 +1,4 @@
-"""A device that this machine does not have is refused in one line with what to do; a run that began on a GPU continues without one."""
+"""A device that this machine does not have is refused in one line; a run that began on a GPU continues without one."""
 
 import json
 
@@ -65,9 +65,7 @@ def test_a_resume_without_the_gpu_says_what_to_do(started, begun, tmp_path):
         begun.metrics.write_text("")
     before = files(tmp_path)
     said = call("train --no-plots --resume r").complaint()
-    assert said == (
-        "eqprop: r began on a GPU (NVIDIA H200), and PyTorch finds none here: continue with --device cpu\n"
-    )
+    assert said == ("eqprop: r began on a GPU (NVIDIA H200), and PyTorch finds none here: continue with --device cpu\n")
     assert files(tmp_path) == before
 
 

@@ -27,7 +27,12 @@ def available_device(device: torch.device | str) -> torch.device:
         raise ArgumentError("device", "`device` is 'meta', which holds no numbers: use 'cpu'")
     try:
         torch.zeros(1, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError):  # which of them depends on how torch was built
+    except (
+        RuntimeError,
+        AssertionError,
+        NotImplementedError,
+        ImportError,
+    ):  # which of them depends on how torch was built
         message = f"`device` must be a device of this machine, got {str(found)!r}: PyTorch does not find it; use 'cpu'"
         raise ArgumentError("device", message) from None
     return found

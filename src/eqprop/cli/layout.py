@@ -182,7 +182,9 @@ def _create_missing(run: Run, folder: Path, device: str | None, planned: str, pr
     except ArgumentError as error:
         if device is not None or error.argument != "device":
             raise
-        message = f"{folder} is to be trained on {planned!r}, which PyTorch does not find here: continue with --device cpu"
+        message = (
+            f"{folder} is to be trained on {planned!r}, which PyTorch does not find here: continue with --device cpu"
+        )
         raise ArgumentError("device", message) from None
     echo(f"{folder} was missing and is created now")
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from eqprop._core.checks import ArgumentError
-from eqprop._core.devices import available_device
 from eqprop._core.deprecation import renamed_arguments
+from eqprop._core.devices import available_device
 from eqprop._core.state import iter_tensors, map_tensors
 from eqprop.estimators.base import Estimator
 from eqprop.models.batched import batch_models
