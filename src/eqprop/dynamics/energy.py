@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from eqprop._core.checks import ArgumentError, positive
+from eqprop._core.derived import derived_from
 from eqprop._core.state import State
 from eqprop.dynamics.base import Duality, Dynamics, Force, zero_state
 from eqprop.network import Activities, Drive, Network
@@ -71,7 +72,7 @@ class EnergyDescent(Dynamics):
             if n < last or self.output_derivative:
                 target[n] = p.activation.derivative(s, r) * target[n]
         if force is not None:
-            target[last] = target[last] + force(state[last])
+            target[last] = target[last] + force(self.units(state)[last])
         after = tuple(torch.lerp(s, goal, self.dt) for s, goal in zip(state, target, strict=True))
         return self.project(network, after)
 
@@ -87,12 +88,19 @@ class EnergyDescent(Dynamics):
         """Return None, but the reason of the base class for a subclass."""
         return None if type(self) is EnergyDescent else super().batching_unsupported_reason()
 
+    @derived_from("prepare")
+    def has_linear_drive(self) -> bool:
+        """Return True."""
+        return True
+
+    @derived_from("step", "prepare")
     def energy(self, network: Network, state: State, x: Tensor) -> Tensor:
         """Return ``1/2 |s|^2 - Phi(rho(x), rho(s))``: ``(B,)``."""
         phi = network.phi(self.encode(network, x), self.activity(network, state))
         squares = torch.stack([s.square().flatten(1).sum(1) for s in state])
         return squares.sum(0) / 2 - phi
 
+    @derived_from("step", "prepare")
     def duality(self, network: Network, state: State, drive: Drive) -> Duality:
         """Return the relation to BPTT with ``D = 1``."""
         return Duality(self.dt, tuple(torch.ones_like(s) for s in state), through=True)

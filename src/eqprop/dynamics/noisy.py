@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from eqprop._core.checks import ArgumentError, instance, non_negative
+from eqprop._core.derived import derived_from
 from eqprop._core.state import State, Units
 from eqprop.dynamics.base import Duality, Dynamics, Force
 from eqprop.network import Activities, Drive, Network
@@ -87,10 +88,17 @@ class Noisy(Dynamics):
         """Check a network for the wrapped dynamics."""
         self.dynamics.check_network(network)
 
+    @derived_from("prepare")
+    def has_linear_drive(self) -> bool:
+        """Return that of the wrapped dynamics."""
+        return self.dynamics.has_linear_drive()
+
+    @derived_from("step", "prepare")
     def energy(self, network: Network, state: State, x: Tensor) -> Tensor:
         """Return the energy of the wrapped dynamics, which the noisy dynamics descend only on average."""
         return self.dynamics.energy(network, state, x)
 
+    @derived_from("step", "prepare")
     def duality(self, network: Network, state: State, drive: Drive) -> Duality:
         """Return the relation to BPTT of the wrapped dynamics: noise does not change the Jacobian of a step."""
         return self.dynamics.duality(network, state, drive)

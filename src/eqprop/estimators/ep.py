@@ -131,12 +131,12 @@ class EquilibriumProp(NudgedEstimator):
         with torch.no_grad():
             phase, start, target = model.prepare_batch(x, y)
             start = start if state is None else check_state(state, start)
-            free = settle(phase, start, as_settle("free_steps", self.free_steps))
+            free = settle(phase, start, self.phases["free_steps"])
             if on_free_phase is not None:
                 on_free_phase(free)
             betas = nudging_strengths(self.nudging, self.beta, generator)
             targets = torch.cat([target] * len(betas)) if len(betas) > 1 else target
-            steps = as_settle("nudged_steps", self.nudged_steps)
+            steps = self.phases["nudged_steps"]
             contrast = settle_nudged(phase, free, steps, betas, lambda beta: cost.nudging_force(targets, beta))
         loss = cost.value(free.output, target).mean()
         yield as_loss(loss, model.network.contrast(model.dynamics.encode(model.network, x), *contrast))
