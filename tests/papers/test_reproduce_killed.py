@@ -3,7 +3,6 @@
 import pytest
 
 from command import call
-from eqprop.training.run_folder import RunFolder
 from faults import FullDisk, Kill, KilledError
 from small_paper import FOLDERS, TRAIN, disable_figures, use_paper
 from small_sets import secluded
