@@ -22,7 +22,7 @@ LAYOUTS = {
     "compare": {f"{m}/seed-{n}": replace(ONE, name=m, seed=n) for n in range(2) for m in ("ep", "bptt")},
 }
 QUICK = ("train", "run"), ("train", None), ("train", "empty"), ("seeds", "a/b")
-CASES = [(kind, out) for kind in LAYOUTS for out in ("run", "a/b", "empty", None)]
+CASES = [*QUICK, ("train", "a/b"), ("seeds", "empty"), ("seeds", None), ("compare", "run")]
 
 
 @pytest.fixture(autouse=True)
