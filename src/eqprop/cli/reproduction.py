@@ -134,7 +134,7 @@ class Reproduction:
                 if file == place:
                     return _FINISHED
                 place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, place)
+                write_atomic(place, file.read_bytes())
                 return _COPIED
         return self._attempt(partial(self._compute_study, study, place), study.name, "mnist")
 
@@ -169,7 +169,8 @@ class Reproduction:
         options, diverged, left = ExecutionOptions(device=self.device, plots=False), [], folders
         while left:
             try:
-                train_runs([[RunFolder(folder)] for folder in left], options, self.root, self.found.folder)
+                groups = [[RunFolder(folder)] for folder in left]
+                train_runs(groups, options, self.root, self.found.folder, again="the same `eqprop reproduce` command")
                 break
             except TrainingDivergedError as stop:  # the seeds before it are finished: go on with those after it
                 number = folders.index(stop.folder)

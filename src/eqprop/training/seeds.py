@@ -20,6 +20,7 @@ from torch import Tensor
 
 from eqprop._core.checks import ArgumentError
 from eqprop._core.deprecation import renamed_arguments
+from eqprop._core.devices import available_device
 from eqprop._core.state import iter_tensors, map_tensors
 from eqprop.estimators.base import Estimator
 from eqprop.models.batched import batch_models
@@ -102,7 +103,7 @@ def train_seeds(
         raise ValueError(f"{', '.join(str(place.path) for place in places)} are finished: train in other folders")
     if prepared is None:
         device = initial_device(places[0]) if device is None else device
-        splits = _to_device(load_splits(replace(runs[0].data, root=root)), device)
+        splits = _to_device(load_splits(replace(runs[0].data, root=root)), available_device(device))
     else:
         device, splits = prepared.device, prepared.splits
     with threads(runs[0].threads), Interrupts() as interrupts:

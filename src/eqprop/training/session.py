@@ -10,8 +10,9 @@ from warnings import warn
 
 import torch
 
-from eqprop._core.checks import one_of
+from eqprop._core.checks import ArgumentError, one_of
 from eqprop._core.deprecation import renamed_arguments
+from eqprop._core.devices import available_device
 from eqprop._core.files import write_atomic
 from eqprop.data.batches import Batches
 from eqprop.estimators.base import bind_estimator
@@ -115,11 +116,11 @@ def prepare_run(
         splits: samples to use in the place of those of ``run.data``.
 
     Raises:
-        ValueError: if the parts do not fit each other, or the data set is unknown.
+        ValueError: if the parts do not fit each other, the data set is unknown, or the device is not available.
         FileNotFoundError: if the data cannot be found.
-        RuntimeError: if the data are damaged, or the device is not available.
+        RuntimeError: if the data are damaged.
     """
-    model = run.build().to(device)
+    model = run.build().to(available_device(device))
     bind_estimator(run.estimator, model, run.optimizer.build(model))
     model.dynamics.check_beta(getattr(run.estimator, "beta", 0.0))
     for steps in run.estimator.phases.values():
@@ -153,14 +154,20 @@ def create_run(
 ) -> RunFolder:
     """Create a run folder for `train_run`; with several processes, only one calls this.
 
+    ``config.json`` is written last. A process that is killed before leaves a folder that counts as empty: the same call takes it.
+
     Raises:
         FileExistsError: if the folder is not empty.
-        OSError: if it cannot be created or written to.
+        BlockingIOError: if another process is creating a run in it.
+        OSError: if it cannot be created or written to; whatever was created is removed.
+        ArgumentError: if the device is not available.
     """
-    place = RunFolder(Path(folder)).create()
-    with threads(run.threads):
-        write_atomic(place.environment, json.dumps(environment(device, processes.size), indent=2) + "\n")
-    write_atomic(place.config, run.to_json())
+    device, place = available_device(device), RunFolder(Path(folder))
+    with place.creation():
+        place.create()
+        with threads(run.threads):
+            write_atomic(place.environment, json.dumps(environment(device, processes.size), indent=2) + "\n")
+        write_atomic(place.config, run.to_json())
     return place
 
 
@@ -220,12 +227,14 @@ def initial_device(folder: str | Path | RunFolder) -> str:
     """Return the kind of device that a run began on: "cuda" or "cpu".
 
     Raises:
-        ValueError: if it is a GPU and there is none here.
+        ArgumentError: if it began on a GPU and this machine has none.
     """
     place = RunFolder.of(folder)
     gpu = place.read_environment().get("gpu")
     if gpu and not torch.cuda.is_available():
-        raise ValueError(f"{place.path} was trained on a GPU ({gpu}), and this machine has none: use --device cpu")
+        raise ArgumentError(
+            "device", f"{place.path} began on a GPU ({gpu}), and PyTorch finds none here: continue with --device cpu"
+        )
     return "cuda" if gpu else "cpu"
 
 

@@ -9,9 +9,9 @@ import tyro
 
 from eqprop.cli.console import echo
 from eqprop.cli.figures import draw_run
+from eqprop.cli.layout import find_runs, missing_runs
 from eqprop.cli.options import parse
 from eqprop.cli.parsers import as_device
-from eqprop.cli.runs import find_runs
 from eqprop.cli.summary import group_runs
 from eqprop.plots import error_curves
 from eqprop.training.run_folder import RunFolder
@@ -42,7 +42,7 @@ class Plot:
 def main(words: list[str]) -> int:
     """Draw the figures of all runs; return the exit code."""
     options = parse(Plot, words, "eqprop plot")
-    found = find_runs(options.folder)
+    found, missing = find_runs(options.folder), missing_runs(options.folder)
     folders = _started_runs(found)
     for folder in folders:  # check every run before drawing the first
         load(folder)
@@ -57,6 +57,8 @@ def main(words: list[str]) -> int:
     for folder in found:
         if folder not in folders:
             echo(f"{folder} has not started")
+    for folder in missing:
+        echo(f"{folder} is missing: `eqprop train --resume {options.folder}` trains it")
     return 0
 
 

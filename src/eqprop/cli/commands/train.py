@@ -10,9 +10,10 @@ import tyro
 from eqprop._core.checks import positive_int
 from eqprop.cli.distributed import join_processes
 from eqprop.cli.errors import UsageError, unknown
+from eqprop.cli.layout import complete_runs, find_runs
 from eqprop.cli.options import DATA_ROOT, HIDE_DEFAULT, name_options, parse
 from eqprop.cli.overrides import DynamicsName, EstimatorName, OptimizerName, ScheduleName, apply_overrides
-from eqprop.cli.runs import ExecutionOptions, create_runs, find_runs, group_seeds, train_runs
+from eqprop.cli.runs import ExecutionOptions, create_runs, group_seeds, train_runs
 from eqprop.cli.summary import print_summary
 from eqprop.cli.targets import check_folder_name
 from eqprop.papers.registry import RECIPES, recipe
@@ -96,12 +97,13 @@ def is_resume(words: list[str]) -> bool:
 
 
 def resume(words: list[str], prog: str, processes: Processes) -> int:
-    """Resume every unfinished run of a folder."""
+    """Resume every unfinished run of a folder, and train those that are missing."""
     if {"-h", "--help"} & set(words):
         words = ["--help"]
     elif not words[0].startswith("-"):
         raise UsageError(f"--resume takes the run from its folder: leave {words[0]!r} out (see `{prog} --help`)")
     options = parse(Resume, words, prog)
+    processes.run_on_rank0(lambda: complete_runs(options.resume, options.execution.device, processes))
     folders = find_runs(options.resume)
     train_runs(group_seeds(folders, processes), options.execution, options.root, options.resume, processes)
     return print_summary(options.resume, folders, plots=options.execution.plots) if processes.is_rank0 else 0
