@@ -52,6 +52,14 @@ class Dynamics(ABC):
     supports_acceleration: ClassVar[bool] = False
     """Whether the state consists of the units only and a step is a deterministic map of it, as Anderson acceleration needs."""
 
+    comes_to_rest: ClassVar[bool] = True
+    """Whether phases approach a steady state. Noise and spikes keep states moving, so that a residual says nothing about it."""
+
+    @property
+    def time_step(self) -> float:
+        """The displacement of an output unit by one step under a unit force; at most that where the force passes rho."""
+        return 1.0
+
     @abstractmethod
     def encode(self, network: Network, x: Tensor) -> Tensor:
         """Return the activity of the input population for the input ``x``: ``(B, *shape)``."""

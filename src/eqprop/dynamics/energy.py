@@ -49,6 +49,11 @@ class EnergyDescent(Dynamics):
         if positive("dt", self.dt) > 1:
             raise ArgumentError("dt", f"`dt` must be at most 1, got {self.dt!r}: larger Euler steps overshoot")
 
+    @property
+    def time_step(self) -> float:
+        """The step size ``dt``."""
+        return self.dt
+
     def encode(self, network: Network, x: Tensor) -> Tensor:
         """Return ``rho(x)`` with the activation of population 0."""
         return network.populations[0].activation.rho(x)

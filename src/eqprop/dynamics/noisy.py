@@ -12,6 +12,7 @@ without input, ``s <- (1 - dt) s + std xi``, has the stationary standard deviati
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -46,6 +47,7 @@ class Noisy(Dynamics):
     Noisy(dynamics=Prototypical(nudge='outside'), std=0.1)
     """
 
+    comes_to_rest: ClassVar[bool] = False
     dynamics: Dynamics
     std: float = 0.0
 
@@ -57,6 +59,11 @@ class Noisy(Dynamics):
                 "`dynamics.differentiable_equivalent()`",
             )
         non_negative("std", self.std)
+
+    @property
+    def time_step(self) -> float:
+        """That of the wrapped dynamics."""
+        return self.dynamics.time_step
 
     def encode(self, network: Network, x: Tensor) -> Tensor:
         """Return the input activity of the wrapped dynamics, without noise."""

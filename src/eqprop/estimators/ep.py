@@ -21,7 +21,8 @@ from torch import Generator, Tensor
 from eqprop._core.checks import nonzero, one_of
 from eqprop._core.state import State
 from eqprop.dynamics.base import Force
-from eqprop.estimators.base import EstimatorBase, OnFreePhase, as_loss
+from eqprop.estimators.base import EstimatorBase, OnFreePhase, PhaseCallbacks, as_loss
+from eqprop.estimators.response import NudgedPhaseCallback, measure_response, warn_of_response
 from eqprop.models.model import Model, check_state
 from eqprop.network import Contrast
 from eqprop.solvers.phase import Phase
@@ -107,6 +108,7 @@ class EquilibriumProp(NudgedEstimator):
         state: State,
         *,
         on_free_phase: OnFreePhase = None,
+        on_nudged_phase: NudgedPhaseCallback | None = None,
         generator: Generator | None = None,
     ) -> Iterator[Tensor]:
         """Yield the loss of a free phase that starts from ``state``, to choose among several steady states.
@@ -116,14 +118,15 @@ class EquilibriumProp(NudgedEstimator):
         """
         self._check_grad_enabled()
         model.dynamics.check_beta(self.beta)
-        return self._checked(self._losses(model, x, y, on_free_phase, generator, state))
+        callbacks = PhaseCallbacks(on_free_phase, on_nudged_phase or warn_of_response)
+        return self._checked(self._losses(model, x, y, callbacks, generator, state))
 
     def _losses(
         self,
         model: Model,
         x: Tensor,
         y: Tensor,
-        on_free_phase: OnFreePhase,
+        callbacks: PhaseCallbacks,
         generator: Generator | None,
         state: State | None = None,
     ) -> Iterator[Tensor]:
@@ -132,12 +135,14 @@ class EquilibriumProp(NudgedEstimator):
             phase, start, target = model.prepare_batch(x, y)
             start = start if state is None else check_state(state, start)
             free = settle(phase, start, as_settle("free_steps", self.free_steps))
-            if on_free_phase is not None:
-                on_free_phase(free)
+            if callbacks.free is not None:
+                callbacks.free(free)
             betas = nudging_strengths(self.nudging, self.beta, generator)
             targets = torch.cat([target] * len(betas)) if len(betas) > 1 else target
             steps = as_settle("nudged_steps", self.nudged_steps)
-            contrast = settle_nudged(phase, free, steps, betas, lambda beta: cost.nudging_force(targets, beta))
+            contrast = settle_nudged(
+                phase, free, steps, betas, lambda beta: cost.nudging_force(targets, beta), callbacks.nudged
+            )
         loss = cost.value(free.output, target).mean()
         yield as_loss(loss, model.network.contrast(model.dynamics.encode(model.network, x), *contrast))
 
@@ -163,6 +168,7 @@ def settle_nudged(
     steps: Settle,
     betas: tuple[float, ...],
     nudging_force: Callable[[float | Tensor], Force],
+    on_nudged_phase: NudgedPhaseCallback,
 ) -> Contrast:
     """Settle from the free state under a force of each strength, as one batch, and return the states to compare.
 
@@ -172,12 +178,14 @@ def settle_nudged(
         steps: how long to settle.
         betas: ``(beta,)`` one-sided, ``(-beta, beta)`` centred.
         nudging_force: from the strength, one number or ``(n B, 1, ...)``, to the force on the batch repeated once for each.
+        on_nudged_phase: called with the `Response`.
     """
-    if len(betas) == 1:
-        (beta,) = betas
-        nudged = settle(phase.nudged(nudging_force(beta)), free.state, steps)
-        return Contrast(free.activity, free.activity, nudged.activity, beta)
-    n, force = len(betas), nudging_force(strength_per_sample(free.output, betas))
-    nudged = settle(phase.repeat(n).nudged(force), free.state, steps, copies=n)
+    n, one_sided = len(betas), len(betas) == 1
+    force = nudging_force(betas[0] if one_sided else strength_per_sample(free.output, betas))
+    nudged_phase = (phase if one_sided else phase.repeat(n)).nudged(force)
+    nudged = settle(nudged_phase, free.state, steps, copies=n)
+    on_nudged_phase(measure_response(nudged_phase, free, nudged))
+    if one_sided:
+        return Contrast(free.activity, free.activity, nudged.activity, betas[0])
     a, b = zip(*(s.split(phase.drive.input.shape[0]) for s in nudged.activity), strict=True)
     return Contrast(free.activity, a, b, betas[1] - betas[0])

@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from eqprop._core.checks import instance, nonzero, one_of
 from eqprop.dynamics.base import Dynamics, Force
 from eqprop.estimators.ep import NUDGINGS, Nudging, nudging_strengths, settle_nudged
+from eqprop.estimators.response import warn_of_response
 from eqprop.network import Network
 from eqprop.solvers.phase import Phase, init_phase
 from eqprop.solvers.settle import Settle, Solution, as_settle, settle
@@ -89,7 +90,9 @@ class Equilibrium(nn.Module):
         size, force = _normalize(-cotangent)
         betas = nudging_strengths(self.nudging, self.beta, None)
         forces = torch.cat([force] * len(betas))
-        contrast = settle_nudged(phase, free, self.nudged_steps, betas, lambda beta: _constant(beta * forces))
+        contrast = settle_nudged(
+            phase, free, self.nudged_steps, betas, lambda beta: _constant(beta * forces), warn_of_response
+        )
         leaf = x.detach().requires_grad_(x.requires_grad)
         with torch.enable_grad():
             surrogate = self.network.contrast(self.dynamics.encode(self.network, leaf), *contrast)

@@ -96,6 +96,7 @@ class Spiking(Dynamics):
 
     spiking: ClassVar[bool] = True
     static_input: ClassVar[bool] = False
+    comes_to_rest: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_step_size("eps", self.eps, Decay, OSA)
