@@ -8,6 +8,7 @@ estimate.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from inspect import signature
 from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 from warnings import warn
 
@@ -19,7 +20,7 @@ from eqprop.estimators.response import NudgedPhaseCallback, warn_of_response
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Settle, Solution
 
-__all__ = ["Estimator", "EstimatorBase", "FreePhaseCallback", "OnFreePhase", "PhaseCallbacks", "as_loss", "bind_estimator"]
+__all__ = ["Estimator", "EstimatorBase", "FreePhaseCallback", "OnFreePhase", "PhaseCallbacks", "as_loss", "bind_estimator", "takes_nudged_callback"]
 
 FreePhaseCallback = Callable[[Solution], object]
 """Called with the solution of the free phase, for errors, residuals and steps in a log; no gradient is recorded."""
@@ -170,6 +171,11 @@ def as_loss(cost: Tensor, surrogate: Tensor) -> Tensor:
     (0.25, 3.0)
     """
     return cost + (surrogate - surrogate.detach())  # in this bracketing the value is the cost to the last digit
+
+
+def takes_nudged_callback(estimator: Estimator) -> bool:
+    """Return whether an estimator has the argument ``on_nudged_phase``, which a user's own need not have."""
+    return "on_nudged_phase" in signature(estimator).parameters
 
 
 def bind_estimator(estimator: Estimator, model: Model, optimizer: Optimizer) -> Estimator:

@@ -33,7 +33,7 @@ from eqprop._core.precision import full_precision
 from eqprop._core.state import State, Units, repeat
 from eqprop.estimators.base import OnFreePhase, PhaseCallbacks, as_loss
 from eqprop.estimators.ep import NudgedEstimator, Nudging, nudging_strengths, strength_per_sample
-from eqprop.estimators.response import Response, measure_response
+from eqprop.estimators.response import FirstForce, Response, measure_response
 from eqprop.models.model import Model
 from eqprop.network import Activities, Contrast, Drive
 from eqprop.solvers.phase import Phase
@@ -148,7 +148,9 @@ class ContinualPhase:
         if on_free_phase is not None:
             on_free_phase(free)
         n = len(betas)
-        force = model.cost.nudging_force(torch.cat([target] * n), strength_per_sample(free.output, betas))
+        force = FirstForce(
+            model.cost.nudging_force(torch.cat([target] * n), strength_per_sample(free.output, betas))
+        )
         return cls(model, free, target, betas, phase.repeat(n).nudged(force))
 
     @property
@@ -174,7 +176,7 @@ class ContinualPhase:
         """Return the response after the last of ``steps`` nudged steps, which led from ``before`` to ``after``."""
         change = residual(self.phase.units(before), self.phase.units(after))
         end = replace(self.free, state=after, residual=change, steps=steps)
-        return replace(measure_response(self.phase, self.free, end), fixed_weights=False)
+        return measure_response(self.phase, self.free, end, plain_steps=False)
 
     def contrast(self, before: Activities, after: Activities) -> Contrast:
         """Return the contrast from one moment to a later one, with the two exchanged for the trajectory at -beta."""

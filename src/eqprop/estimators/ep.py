@@ -22,7 +22,7 @@ from eqprop._core.checks import nonzero, one_of
 from eqprop._core.state import State
 from eqprop.dynamics.base import Force
 from eqprop.estimators.base import EstimatorBase, OnFreePhase, PhaseCallbacks, as_loss
-from eqprop.estimators.response import NudgedPhaseCallback, measure_response, warn_of_response
+from eqprop.estimators.response import FirstForce, NudgedPhaseCallback, measure_response, warn_of_response
 from eqprop.models.model import Model, check_state
 from eqprop.network import Contrast
 from eqprop.solvers.phase import Phase
@@ -181,10 +181,10 @@ def settle_nudged(
         on_nudged_phase: called with the `Response`.
     """
     n, one_sided = len(betas), len(betas) == 1
-    force = nudging_force(betas[0] if one_sided else strength_per_sample(free.output, betas))
+    force = FirstForce(nudging_force(betas[0] if one_sided else strength_per_sample(free.output, betas)))
     nudged_phase = (phase if one_sided else phase.repeat(n)).nudged(force)
     nudged = settle(nudged_phase, free.state, steps, copies=n)
-    on_nudged_phase(measure_response(nudged_phase, free, nudged))
+    on_nudged_phase(measure_response(nudged_phase, free, nudged, steps.accelerate is None))
     if one_sided:
         return Contrast(free.activity, free.activity, nudged.activity, betas[0])
     a, b = zip(*(s.split(phase.drive.input.shape[0]) for s in nudged.activity), strict=True)

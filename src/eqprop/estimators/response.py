@@ -28,12 +28,13 @@ import torch
 from torch import Tensor
 
 from eqprop._core.warn import warn_user
+from eqprop.dynamics.base import Force
 from eqprop.solvers.phase import Phase
 from eqprop.solvers.settle import Solution
 
-__all__ = ["NudgedPhaseCallback", "Response", "ResponseMeans", "measure_response", "warn_of_response"]
+__all__ = ["FirstForce", "NudgedPhaseCallback", "Response", "ResponseMeans", "measure_response", "warn_of_response"]
 
-FARTHER = 3.0
+FARTHER = 1.5
 """Distance, relative to the bound of a linear response, above which a nudged phase counts as having jumped."""
 
 
@@ -49,7 +50,7 @@ class ResponseMeans:
         steps: number of nudged steps.
         units: number of relaxing units of one sample.
         eps: relative rounding error of the states.
-        fixed_weights: whether weights stayed constant during the nudged phases.
+        plain_steps: whether every nudged step is the same map.
     """
 
     free_residual: float
@@ -59,7 +60,7 @@ class ResponseMeans:
     steps: float
     units: int
     eps: float
-    fixed_weights: bool = True
+    plain_steps: bool = True
 
     def longest(self) -> float:
         """Return the largest distance of a linear response from a steady state."""
@@ -71,7 +72,7 @@ class ResponseMeans:
 
     def problems(self) -> list[str]:
         """Return what is wrong and the remedy, a sentence each; nothing if the response is a small displacement."""
-        if self.fixed_weights and self.distance > FARTHER * self.longest() and self.distance > sqrt(self.eps):
+        if self.plain_steps and self.distance > FARTHER * self.longest() and self.distance > sqrt(self.eps):
             return [JUMPS]
         found = []
         if self.free_residual > max(self.nudge, self.eps):
@@ -111,7 +112,7 @@ class Response:
         steps: number of nudged steps taken.
         units: number of relaxing units of one sample.
         comes_to_rest: whether the dynamics have steady states; noise and spikes do not settle.
-        fixed_weights: whether weights stayed constant during the nudged phase; those of continual rules add to the distance.
+        plain_steps: whether every nudged step is the same map. It is not where weights move meanwhile or steps are accelerated.
     """
 
     residual: Tensor
@@ -121,13 +122,13 @@ class Response:
     steps: int
     units: int
     comes_to_rest: bool
-    fixed_weights: bool = True
+    plain_steps: bool = True
 
     def means(self) -> ResponseMeans:
         """Return the means over the batch; waits for the device once."""
         parts = torch.stack([self.free_residual, self.residual, self.distance, self.nudge])
         eps = torch.finfo(parts.dtype).eps
-        return ResponseMeans(*parts.double().mean(1).tolist(), self.steps, self.units, eps, self.fixed_weights)
+        return ResponseMeans(*parts.double().mean(1).tolist(), self.steps, self.units, eps, self.plain_steps)
 
     def split(self, n: int) -> "list[Response]":
         """Return the responses of ``n`` equal parts of the batch."""
@@ -140,21 +141,40 @@ NudgedPhaseCallback: TypeAlias = Callable[[Response], object]
 """Called with the response to the nudge, for residuals and distances in a log."""
 
 
+class FirstForce:
+    """A force that keeps its first value, at the free state, so that measuring it costs no product with weights of a readout.
+
+    Args:
+        force: the force.
+    """
+
+    def __init__(self, force: Force) -> None:
+        self.force, self.first = force, None
+
+    def __call__(self, out: Tensor) -> Tensor:
+        """Return the force on an output."""
+        force = self.force(out)
+        if self.first is None:
+            self.first: Tensor | None = force.detach()
+        return force
+
+
 @torch.no_grad()
-def measure_response(phase: Phase, free: Solution, nudged: Solution) -> Response:
+def measure_response(phase: Phase, free: Solution, nudged: Solution, plain_steps: bool) -> Response:
     """Return the response of nudged phases that started from one free state.
 
     Args:
-        phase: the nudged phases, as one batch of n B samples.
+        phase: the nudged phases, as one batch of n B samples, under a `FirstForce`.
         free: solution of the free phase, of B samples.
         nudged: solution of ``phase``.
+        plain_steps: whether every step was the same map.
     """
     start, end, residual = phase.units(free.state), phase.units(nudged.state), nudged.residual
     batch = free.residual.shape[0]
     n = residual.shape[0] // batch
     distance = reduce(torch.maximum, (_distance(a, b) for a, b in zip(start, end, strict=True)))
-    assert phase.force is not None
-    force = phase.force(start[-1] if n == 1 else torch.cat([start[-1]] * n))[:batch]
+    assert isinstance(phase.force, FirstForce)
+    force = torch.zeros_like(start[-1]) if phase.force.first is None else phase.force.first[:batch]
     return Response(
         residual if n == 1 else residual.view(n, batch).amax(0),
         distance,
@@ -163,6 +183,7 @@ def measure_response(phase: Phase, free: Solution, nudged: Solution) -> Response
         nudged.steps,
         sum(s[0].numel() for s in start),
         phase.dynamics.comes_to_rest,
+        plain_steps,
     )
 
 

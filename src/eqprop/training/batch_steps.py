@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from eqprop.data.batches import Batches
+from eqprop.estimators.response import Response
 from eqprop.solvers.settle import Solution
 from eqprop.training.history import Row
 
@@ -31,10 +32,12 @@ class BatchResult(NamedTuple):
     Attributes:
         loss: mean cost over the batch, ``()``.
         solution: the free phase of the batch.
+        response: the response to the nudge; None if the estimator did not report one.
     """
 
     loss: Tensor
     solution: Solution
+    response: Response | None = None
 
 
 Steps: TypeAlias = Generator[tuple[Tensor, Tensor], BatchResult | None, None]

@@ -2,19 +2,24 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from warnings import warn
 
 from eqprop._core.files import DamagedError
+from eqprop.estimators.response import ResponseMeans
 from eqprop.training.metrics import Score
 
-__all__ = ["Row", "make_row", "read_rows", "selection_metric", "warn_if_saturated", "warn_if_stuck"]
+__all__ = ["Row", "make_row", "read_rows", "selection_metric", "warn_if_saturated", "warn_if_stuck", "warn_of_response"]
 
 Row = dict[str, Any]
-"""One epoch: ``epoch``, costs, errors (fractions; None without classes), ``residual``, ``steps``, ``rates``, ``seconds``."""
+"""One epoch: ``epoch``, costs, errors (fractions; None without classes), ``residual``, ``steps``, ``rates``, ``seconds``; of estimators
+that nudge ``nudged_residual``, ``nudged_distance`` and ``nudge``, all as in `Score`."""
 
 PARTS = ("train", "validation", "test")
+
+RESPONSE = ("nudged_residual", "nudged_distance", "nudge")
+"""Columns of estimators that nudge."""
 
 STUCK = 0.95
 """Fraction of the error of guessing above which a network counts as not learning."""
@@ -44,6 +49,8 @@ def make_row(epoch: int, scores: Mapping[str, Score], rates: Sequence[float], se
             row |= {f"{part}_cost": scores[part].cost, f"{part}_error": scores[part].error}
     train = scores["train"]
     row |= {"residual": train.residual, "steps": train.steps, "rates": list(rates), "seconds": round(seconds, 3)}
+    if train.nudged_residual is not None:
+        row |= {name: getattr(train, name) for name in RESPONSE}
     for name, value in row.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise FloatingPointError(
@@ -100,6 +107,31 @@ def warn_if_saturated(rows: Sequence[Row]) -> None:
         RuntimeWarning,
         stacklevel=8,
     )
+
+
+def warn_of_response(rows: Sequence[Row], means: Callable[[Row], ResponseMeans]) -> None:
+    """Warn in the first epoch whose phases have not come to rest or jumped, once for each problem.
+
+    Args:
+        rows: all epochs so far; those of earlier versions have no response.
+        means: returns the response of a row.
+    """
+    found = [means(row).problems() if _has_response(row) else [] for row in rows]
+    for problem in found[-1] if found else ():
+        if any(problem in earlier for earlier in found[:-1]):
+            continue
+        row = rows[-1]
+        warn(
+            f"epoch {row['epoch']}: {problem} (means: free residual {row['residual']:.1e}, nudge {row['nudge']:.1e}, nudged residual "
+            f"{row['nudged_residual']:.1e}, distance {row['nudged_distance']:.1e})",
+            RuntimeWarning,
+            stacklevel=8,
+        )
+
+
+def _has_response(row: Row) -> bool:
+    """Return whether a row has all that the checks need, as finite numbers."""
+    return all(isinstance(row.get(name), int | float) for name in ("residual", *RESPONSE))
 
 
 def read_rows(content: bytes, name: str) -> list[Row]:
