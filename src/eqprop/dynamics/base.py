@@ -128,6 +128,17 @@ class Dynamics(ABC):
             ArgumentError: if the dynamics are unstable at this ``beta``.
         """
 
+    def check_feedback(self, network: Network, strengths: Sequence[float]) -> None:  # noqa: B027 - most allow any strength
+        """Check the feedback ``-b s^L`` of the output on itself in each nudged phase, where a cost's curvature is known.
+
+        Args:
+            network: the network.
+            strengths: b of each nudged phase, beta times the curvature. Any is allowed by default.
+
+        Raises:
+            ArgumentError: if the dynamics are unstable at this ``beta``.
+        """
+
 
 class BlockDynamics(Dynamics):
     """Base class of dynamics that can update some populations while the others keep their state, as asynchronous schedules need."""

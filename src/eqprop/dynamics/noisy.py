@@ -11,6 +11,7 @@ intensity ``sigma`` it is ``sigma sqrt(dt)``: to model the same circuit with hal
 without input, ``s <- (1 - dt) s + std xi``, has the stationary standard deviation ``std / sqrt(dt (2 - dt))``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -105,6 +106,10 @@ class Noisy(Dynamics):
     def check_beta(self, beta: float) -> None:
         """Check a nudging strength for the wrapped dynamics."""
         self.dynamics.check_beta(beta)
+
+    def check_feedback(self, network: Network, strengths: Sequence[float]) -> None:
+        """Check the feedback for the wrapped dynamics."""
+        self.dynamics.check_feedback(network, strengths)
 
 
 def _standard_normal(like: Tensor) -> Tensor:

@@ -20,7 +20,16 @@ from eqprop.estimators.response import NudgedPhaseCallback, warn_of_response
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Settle, Solution
 
-__all__ = ["Estimator", "EstimatorBase", "FreePhaseCallback", "OnFreePhase", "PhaseCallbacks", "as_loss", "bind_estimator", "takes_nudged_callback"]
+__all__ = [
+    "Estimator",
+    "EstimatorBase",
+    "FreePhaseCallback",
+    "OnFreePhase",
+    "PhaseCallbacks",
+    "as_loss",
+    "bind_estimator",
+    "takes_nudged_callback",
+]
 
 FreePhaseCallback = Callable[[Solution], object]
 """Called with the solution of the free phase, for errors, residuals and steps in a log; no gradient is recorded."""
@@ -79,10 +88,8 @@ class EstimatorBase(ABC):
     def phases(self) -> dict[str, Settle]:
         """The settings of each phase, by the name of the field that holds them; the free phase comes first."""
 
-    @property
-    def _strength(self) -> float | None:
-        """The nudging strength to check against the dynamics."""
-        return None
+    def check_beta(self, model: Model) -> None:  # noqa: B027 - estimators that do not nudge have none
+        """Check the nudging strength against the model."""
 
     @property
     def uses_rate_model(self) -> bool:
@@ -137,8 +144,7 @@ class EstimatorBase(ABC):
             warn("`watch` was renamed: pass `on_free_phase`", DeprecationWarning, stacklevel=2)
             on_free_phase = on_free_phase or watch
         self._check_grad_enabled()
-        if self._strength is not None:
-            model.dynamics.check_beta(self._strength)  # called from here, since its warning names the caller's line
+        self.check_beta(model)
         callbacks = PhaseCallbacks(on_free_phase, on_nudged_phase or warn_of_response)
         return self._checked(self._losses(model, x, y, callbacks, generator))
 

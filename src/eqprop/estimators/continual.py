@@ -148,9 +148,7 @@ class ContinualPhase:
         if on_free_phase is not None:
             on_free_phase(free)
         n = len(betas)
-        force = FirstForce(
-            model.cost.nudging_force(torch.cat([target] * n), strength_per_sample(free.output, betas))
-        )
+        force = FirstForce(model.cost.nudging_force(torch.cat([target] * n), strength_per_sample(free.output, betas)))
         return cls(model, free, target, betas, phase.repeat(n).nudged(force))
 
     @property

@@ -127,7 +127,7 @@ class ContinualSGD(ContinualEstimator):
             generator: Generator | None = None,
         ) -> Iterator[Tensor]:
             self._check_grad_enabled()
-            model.dynamics.check_beta(self.beta)
+            self.check_beta(model)
             rates = {p: float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
             callbacks = PhaseCallbacks(on_free_phase, on_nudged_phase or warn_of_response)
             return self._checked(self._losses_at(rates, model, x, y, callbacks, generator))
@@ -171,7 +171,7 @@ class ContinualSGD(ContinualEstimator):
                 steps.append(nudged.contrast(before, after))
                 before = after
         check_finite([model.dynamics.units(state) for state in states], 0)
-        callbacks.nudged(nudged.response(*states[-2:], self.nudged_steps))
+        callbacks.nudged(nudged.response(states[-2], states[-1], self.nudged_steps))
         yield as_loss(nudged.cost(), summed_contrast(model.network, drive.input, nudged.contrast(first, before), steps))
 
     def _general_losses(
@@ -183,7 +183,9 @@ class ContinualSGD(ContinualEstimator):
         weights = {p: weight for p, weight in pairs if p.requires_grad}
         sums = {p: torch.zeros_like(p) for p in weights}
         estimator = ContinualEP(self.free_steps, self.nudged_steps, self.beta, self.nudging)
-        for loss in estimator(private, x, y, on_free_phase=free.append, on_nudged_phase=callbacks.nudged, generator=generator):
+        for loss in estimator(
+            private, x, y, on_free_phase=free.append, on_nudged_phase=callbacks.nudged, generator=generator
+        ):
             private_weights = list(weights.values())
             with full_precision(x), torch.no_grad():
                 found = (

@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from eqprop._core.checks import nonzero, one_of
+from eqprop._core.checks import nudging_strength, one_of
 from eqprop._core.state import State
 from eqprop.dynamics.base import Force
 from eqprop.estimators.base import EstimatorBase, OnFreePhase, PhaseCallbacks, as_loss
@@ -47,7 +47,7 @@ class NudgedEstimator(EstimatorBase):
     def __post_init__(self) -> None:
         as_settle("free_steps", self.free_steps)
         as_settle("nudged_steps", self.nudged_steps)
-        nonzero("beta", self.beta)
+        nudging_strength("beta", self.beta)
         one_of("nudging", self.nudging, NUDGINGS)
 
     @property
@@ -67,9 +67,13 @@ class NudgedEstimator(EstimatorBase):
             return "random signs are drawn for each batch of each seed"
         return super().batching_unsupported_reason()
 
-    @property
-    def _strength(self) -> float | None:
-        return self.beta
+    def check_beta(self, model: Model) -> None:
+        """Check the nudging strength against the precision, the dynamics and the cost of a model (`Model.check_beta`).
+
+        Raises:
+            ArgumentError: if the estimate would mean nothing, or the dynamics are unstable at this ``beta``.
+        """
+        model.check_beta(self.beta, both_signs=self.nudging != "one-sided")
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,9 @@ class EquilibriumProp(NudgedEstimator):
         nudging: "one-sided", "centred" or "random-sign".
 
     Raises:
-        ValueError: if ``beta`` is zero or not finite, a number of steps is not a positive whole number, or ``nudging`` is
-            unknown; on a call, if the batch does not fit the model or the dynamics are unstable at this ``beta``.
+        ValueError: if ``beta`` is zero, not finite or out of range, a number of steps is not a positive whole number, or ``nudging`` is
+            unknown; on a call, if the batch does not fit the model, the dynamics are unstable at this ``beta``, or the
+            precision of the weights leaves nothing of the estimate.
         RuntimeError: on a call under ``no_grad``.
         FloatingPointError: on a call, if the input, a weight or a state is not finite.
 
@@ -117,7 +122,7 @@ class EquilibriumProp(NudgedEstimator):
             ValueError: if ``state`` does not fit the model; otherwise as a call.
         """
         self._check_grad_enabled()
-        model.dynamics.check_beta(self.beta)
+        self.check_beta(model)
         callbacks = PhaseCallbacks(on_free_phase, on_nudged_phase or warn_of_response)
         return self._checked(self._losses(model, x, y, callbacks, generator, state))
 

@@ -128,7 +128,8 @@ class Response:
         """Return the means over the batch; waits for the device once."""
         parts = torch.stack([self.free_residual, self.residual, self.distance, self.nudge])
         eps = torch.finfo(parts.dtype).eps
-        return ResponseMeans(*parts.double().mean(1).tolist(), self.steps, self.units, eps, self.plain_steps)
+        free_residual, residual, distance, nudge = parts.double().mean(1).tolist()
+        return ResponseMeans(free_residual, residual, distance, nudge, self.steps, self.units, eps, self.plain_steps)
 
     def split(self, n: int) -> "list[Response]":
         """Return the responses of ``n`` equal parts of the batch."""

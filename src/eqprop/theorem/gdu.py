@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import ArgumentError, non_negative, nonzero, one_of, positive_int
+from eqprop._core.checks import ArgumentError, non_negative, nudging_strength, one_of, positive_int
 from eqprop._core.precision import full_precision
 from eqprop._core.state import State
 from eqprop.dynamics.base import Duality
@@ -105,8 +105,10 @@ def gdu(
     >>> max(report.relative_error().values()) < 1e-3
     True
     """
-    model.dynamics.check_beta(nonzero("beta", beta))
     one_of("nudging", nudging, ("one-sided", "centred"))
+    model.check_beta(
+        nudging_strength("beta", beta), both_signs=nudging == "centred", warn=False
+    )  # the report measures rounding
     return compare(model, run_backward(model, x, y, free_steps, nudged_steps, progress=progress), beta, nudging, rates)
 
 
@@ -250,15 +252,15 @@ def _check_finite(report: GDUReport) -> None:
                 )
 
 
-def check_betas(model: Model, betas: Sequence[float]) -> None:
+def check_betas(model: Model, betas: Sequence[float], nudging: str) -> None:
     """Check every nudging strength of an argument ``betas``.
 
     Raises:
-        ArgumentError: if the dynamics are unstable at one of them.
+        ArgumentError: if the dynamics are unstable at one of them, or precision leaves nothing of the estimate.
     """
     for beta in betas:
         try:
-            model.dynamics.check_beta(beta)
+            model.check_beta(beta, both_signs=nudging == "centred", warn=False)
         except ValueError as error:
             raise ArgumentError("betas", str(error).replace("`beta`", "`betas`")) from None
 

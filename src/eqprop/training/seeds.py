@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -254,7 +255,7 @@ class BatchedTrainer:
     def _train_group(self, batches: Mapping[int, Batch]) -> dict[int, BatchResult]:
         """Train on batches of one size; places without one get the first batch of the others, which has no effect."""
         model, solutions, responses = self.batched_model(frozenset(batches)), [], list[Response]()
-        own = {"on_nudged_phase": responses.append} if takes_nudged_callback(self.estimator) else {}
+        own: dict[str, Any] = {"on_nudged_phase": responses.append} if takes_nudged_callback(self.estimator) else {}
         filler = next(iter(batches.values()))
         x, y = (torch.cat(part) for part in zip(*(batches.get(n, filler) for n in range(self.size)), strict=True))
         for loss in self.estimator(model, x, y, on_free_phase=solutions.append, **own):

@@ -15,6 +15,7 @@ from eqprop._core.deprecation import renamed_arguments
 from eqprop._core.files import write_atomic
 from eqprop.data.batches import Batches
 from eqprop.estimators.base import bind_estimator
+from eqprop.estimators.ep import NudgedEstimator
 from eqprop.models.model import Model
 from eqprop.training import checkpoint
 from eqprop.training.config.run import Run
@@ -111,7 +112,8 @@ def prepare_run(
     """
     model = run.build().to(device)
     bind_estimator(run.estimator, model, run.optimizer.build(model))
-    model.dynamics.check_beta(getattr(run.estimator, "beta", 0.0))
+    if isinstance(run.estimator, NudgedEstimator):
+        run.estimator.check_beta(model)
     for steps in run.estimator.phases.values():
         steps.check_dynamics(model.network, model.dynamics)
     train, validation, test = load_splits(run.data, progress) if splits is None else splits

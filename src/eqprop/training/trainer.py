@@ -265,9 +265,7 @@ class Trainer:
                 self._train_batch(x, y, interrupts)
             else:
                 self.optimizer.step()
-                self.metrics.add(
-                    result.loss, result.solution, y.to(self.device), self.model.cost, result.response
-                )
+                self.metrics.add(result.loss, result.solution, y.to(self.device), self.model.cost, result.response)
             self.batch += 1
             for callback in self.callbacks:
                 callback.on_batch_end(self.epoch + 1, self.batch, self.metrics)
@@ -290,7 +288,7 @@ class Trainer:
         solutions: list[Solution] = []
         first: Tensor | None = None
         responses: list[Response] = []
-        own = {"on_nudged_phase": responses.append} if self._takes_nudged_callback else {}
+        own: dict[str, Any] = {"on_nudged_phase": responses.append} if self._takes_nudged_callback else {}
         losses = partial(
             self.estimator, self.model, x, y, on_free_phase=solutions.append, generator=self.generator, **own
         )

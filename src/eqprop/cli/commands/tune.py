@@ -106,12 +106,14 @@ def _around(steps: int) -> tuple[int, ...]:
 
 
 def _default_betas(own: Experiment) -> tuple[float, ...]:
-    """Return multiples of the run's beta, without those that outside nudging makes slow or unstable."""
+    """Return multiples of the run's beta, without those at which nudged phases of prototypical dynamics may alternate."""
     beta, dynamics = own.estimator.beta, own.model.dynamics
     dynamics = dynamics.dynamics if isinstance(dynamics, Noisy) else dynamics
     outside = isinstance(dynamics, Prototypical) and dynamics.nudge == "outside"
+    curvature = own.model.cost.curvature
+    most = 0.6 if outside else 0.99 / curvature if isinstance(dynamics, Prototypical) and curvature else float("inf")
     betas = [factor * beta for factor in (0.25, 0.5, 1.0, 2.0)]
-    return tuple(b for b in betas if not outside or abs(b) <= max(0.6, abs(beta)))
+    return tuple(b for b in betas if abs(b) <= max(most, abs(beta)))
 
 
 def main(words: list[str]) -> int:

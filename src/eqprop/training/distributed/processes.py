@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 
 from eqprop.costs import Cost
 from eqprop.estimators.base import Estimator
-from eqprop.models.model import Model
 from eqprop.estimators.response import Response
+from eqprop.models.model import Model
 from eqprop.solvers.settle import Solution
 from eqprop.training.batch_steps import BatchIterable
 from eqprop.training.metrics import Metrics
