@@ -21,7 +21,7 @@ from torch import Tensor
 
 from eqprop._core.checks import ArgumentError
 
-__all__ = ["ACTIVATIONS", "Activation", "as_activation"]
+__all__ = ["ACTIVATIONS", "Activation", "as_activation", "clipped"]
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,13 @@ ACTIVATIONS = {
     "relu6": Activation(_clamp_6, slope=_relu6_slope, potential=_half_square, name="relu6", lowest=0.0),
     "identity": Activation(_identity, slope=_one, potential=_half_square, name="identity"),
 }
+
+
+@torch.no_grad()
+def clipped(activation: Activation, x: Tensor) -> Tensor:
+    """Return where an activation clips, as booleans: where it is flat and changes the value, so that others give the same."""
+    r = activation.rho(x)
+    return (activation.derivative(x, r) == 0) & (r != x)
 
 
 def as_activation(activation: "str | Activation") -> Activation:

@@ -64,6 +64,10 @@ class Dynamics(ABC):
     def encode(self, network: Network, x: Tensor) -> Tensor:
         """Return the activity of the input population for the input ``x``: ``(B, *shape)``."""
 
+    def clipped_input(self, network: Network, x: Tensor) -> Tensor | None:
+        """Return which values of an input `encode` clips, so that they are lost, as booleans of its shape; None if it clips none."""
+        return None
+
     @abstractmethod
     def prepare(self, network: Network, x: Tensor) -> Drive:
         """Compute what stays constant for a batch; call again when the weights or ``x`` have changed."""

@@ -22,6 +22,7 @@ from torch import Tensor
 from eqprop._core.checks import ArgumentError, positive
 from eqprop._core.state import State
 from eqprop._core.warn import warn_user
+from eqprop.activations import clipped
 from eqprop.dynamics.base import Duality, Dynamics, Force, zero_state
 from eqprop.network import Activities, Drive, Network
 
@@ -62,6 +63,10 @@ class EnergyDescent(Dynamics):
     def encode(self, network: Network, x: Tensor) -> Tensor:
         """Return ``rho(x)`` with the activation of population 0."""
         return network.populations[0].activation.rho(x)
+
+    def clipped_input(self, network: Network, x: Tensor) -> Tensor:
+        """Return where the activation of population 0 changes a value and is flat, as a hard sigmoid outside of [0, 1]."""
+        return clipped(network.populations[0].activation, x)
 
     def prepare(self, network: Network, x: Tensor) -> Drive:
         """Compute the currents of ``rho(x)`` and the biases."""

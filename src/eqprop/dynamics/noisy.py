@@ -70,6 +70,10 @@ class Noisy(Dynamics):
         """Return the input activity of the wrapped dynamics, without noise."""
         return self.dynamics.encode(network, x)
 
+    def clipped_input(self, network: Network, x: Tensor) -> Tensor | None:
+        """That of the wrapped dynamics."""
+        return self.dynamics.clipped_input(network, x)
+
     def prepare(self, network: Network, x: Tensor) -> Drive:
         """Compute the drive of the wrapped dynamics."""
         return self.dynamics.prepare(network, x)

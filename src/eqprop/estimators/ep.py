@@ -87,8 +87,8 @@ class EquilibriumProp(NudgedEstimator):
         nudging: "one-sided", "centred" or "random-sign".
 
     Raises:
-        ValueError: if ``beta`` is zero, not finite or out of range, a number of steps is not a positive whole number, or ``nudging`` is
-            unknown; on a call, if the batch does not fit the model, the dynamics are unstable at this ``beta``, or the
+        ValueError: if ``beta`` is zero, not finite or out of range, a number of steps is not a positive whole number, or
+            ``nudging`` is unknown; on a call, if the batch does not fit the model, the dynamics are unstable at this ``beta``, or the
             precision of the weights leaves nothing of the estimate.
         RuntimeError: on a call under ``no_grad``.
         FloatingPointError: on a call, if the input, a weight or a state is not finite.

@@ -13,8 +13,8 @@ from eqprop.training.metrics import Score
 __all__ = ["Row", "make_row", "read_rows", "selection_metric", "warn_if_saturated", "warn_if_stuck", "warn_of_response"]
 
 Row = dict[str, Any]
-"""One epoch: ``epoch``, costs, errors (fractions; None without classes), ``residual``, ``steps``, ``rates``, ``seconds``; of estimators
-that nudge ``nudged_residual``, ``nudged_distance`` and ``nudge``, all as in `Score`."""
+"""One epoch: ``epoch``, costs, errors (fractions; None without classes), ``residual``, ``steps``, ``rates``, ``seconds``; of
+estimators that nudge ``nudged_residual``, ``nudged_distance`` and ``nudge``, all as in `Score`."""
 
 PARTS = ("train", "validation", "test")
 
@@ -122,8 +122,8 @@ def warn_of_response(rows: Sequence[Row], means: Callable[[Row], ResponseMeans])
             continue
         row = rows[-1]
         warn(
-            f"epoch {row['epoch']}: {problem} (means: free residual {row['residual']:.1e}, nudge {row['nudge']:.1e}, nudged residual "
-            f"{row['nudged_residual']:.1e}, distance {row['nudged_distance']:.1e})",
+            f"epoch {row['epoch']}: {problem} (means: free residual {row['residual']:.1e}, nudge {row['nudge']:.1e}, "
+            f"nudged residual {row['nudged_residual']:.1e}, distance {row['nudged_distance']:.1e})",
             RuntimeWarning,
             stacklevel=8,
         )

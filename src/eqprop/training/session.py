@@ -10,7 +10,7 @@ from warnings import warn
 
 import torch
 
-from eqprop._core.checks import one_of
+from eqprop._core.checks import ArgumentError, one_of
 from eqprop._core.deprecation import renamed_arguments
 from eqprop._core.files import write_atomic
 from eqprop.data.batches import Batches
@@ -30,6 +30,9 @@ from eqprop.training.run_folder import RunFolder
 from eqprop.training.trainer import Trainer
 
 __all__ = ["PreparedRun", "create_run", "load", "prepare_run", "read_history", "read_run", "threads", "train_run"]
+
+CHECKED = 1000
+"""Samples that are checked for values that the dynamics clip."""
 
 TEST_BATCH = 1000
 """Samples per batch in evaluations (Ernoult et al. 2019, their code)."""
@@ -63,6 +66,23 @@ class PreparedRun:
         """The samples, on the device, for `prepare_run` with another seed."""
         validation = (self.validation.x, self.validation.y) if self.validation is not None else None
         return (self.train.x, self.train.y), validation, (self.test.x, self.test.y)
+
+    def check_input_range(self) -> None:
+        """Check that the dynamics clip no sample, for a run that is new: an old one may be continued as it was begun.
+
+        Raises:
+            ArgumentError: if they do.
+        """
+        x = self.train.x[:CHECKED]
+        clipped = self.model.dynamics.clipped_input(self.model.network, self.train.reshape(x))
+        if clipped is None or not (share := clipped.float().mean().item()):
+            return
+        low, high = (value.item() for value in x.aminmax())
+        raise ArgumentError(
+            "normalize",
+            f"`normalize` gives samples from {low:.2g} to {high:.2g}, of which {type(self.model.dynamics).__name__} dynamics clip "
+            f"{share:.0%} of the values: leave it out, or use `Prototypical` dynamics",
+        )
 
     def trainer(
         self,
@@ -190,6 +210,8 @@ def train_run(
             warn_if_environment_changed(place, device, processes)
     if prepared is None:
         prepared = prepare_run(replace(run, data=replace(run.data, root=root)), device)
+    if not has_started:
+        prepared.check_input_range()
     trainer = prepared.trainer(place.path, callbacks, checkpoint_every, processes)
     train = trainer.resume if has_started else trainer.fit
     with threads(run.threads), seeded(run.seed, REST):

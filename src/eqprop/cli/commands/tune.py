@@ -159,6 +159,8 @@ def _run(options: Tune, grid: Grid, trained: Path | None) -> tuple[list[Cell], s
     """
     run = options.run
     session = prepare_run(run, options.device, download_progress(run.data.name))
+    if trained is None:
+        session.check_input_range()
     weights = load_weights(session.model, trained) if trained else INITIAL
     batches = list(islice(session.train, options.batches))
     try:
