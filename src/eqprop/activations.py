@@ -15,20 +15,25 @@ Laborieux et al. (2021) is ``clamp(u / 2, 0, 1)``.
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from eqprop._core.checks import ArgumentError
+from eqprop._core.customized import agree
+from eqprop._core.warn import warn_user
 
 __all__ = ["ACTIVATIONS", "Activation", "as_activation", "clipped"]
 
 
+@final
 @dataclass(frozen=True)
 class Activation:
     """An elementwise activation ``rho(u) = unit(gain * u + shift)``.
 
-    A custom activation needs only ``unit``; autograd then computes its derivative.
+    A custom activation needs only ``unit``; autograd then computes its derivative. The other functions describe the same ``rho``,
+    which is checked at a few points.
 
     Args:
         unit: elementwise function of a tensor of any shape.
@@ -40,6 +45,10 @@ class Activation:
         name: name for ``repr`` and error messages.
         overwrite: in-place version of ``unit``; it may write the result to its argument.
         lowest: lower bound of the activity. A population above a max pooling must have one of at least 0.
+
+    Raises:
+        ArgumentError: if ``unit`` is not elementwise, or if ``overwrite``, ``potential`` or ``lowest`` belong to another function.
+        TypeError: on subclassing, since the settling loop calls the functions given here and no method.
 
     >>> import torch
     >>> Activation(torch.sin, name="sine").derivative(torch.zeros(2))
@@ -54,6 +63,34 @@ class Activation:
     name: str = "custom"
     overwrite: Callable[[Tensor], Tensor] | None = None
     lowest: float = float("-inf")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        raise TypeError(
+            f"{cls.__name__} cannot derive from Activation: call `Activation(unit, ...)` with your function"
+        )
+
+    def __post_init__(self) -> None:
+        with torch.no_grad():
+            u = torch.linspace(-2.9, 3.1, 26).view(13, 2)
+            v, activity = self.gain * u + self.shift, self.rho(u)
+            alone = activity.shape == u.shape and agree(self.unit(v[:, :1]), activity[:, :1])
+            if not alone or not agree(self.unit(v[:1]), activity[:1]):
+                raise ArgumentError("unit", f"`unit` of {self!r} must act on each element alone and keep the shape")
+            if not agree(self.apply_inplace(v.clone()), activity):
+                raise self._contradiction("overwrite", "returns other values than `unit`")
+            if activity.amin() < self.lowest - 1e-6:
+                raise self._contradiction("lowest", f"is {self.lowest}, but `unit` returns {activity.amin():g}")
+        slope = _autograd_slope(self.rho, u)
+        if self.slope is not None and not agree(self.slope(u, activity), slope):
+            warn_user(
+                f"`slope` of {self!r} is not the derivative of its `unit`: EP is then not the gradient; leave `slope` out"
+            )
+        rising = slope > 1e-3  # elsewhere rho has no inverse
+        if self.potential is not None and not agree(_autograd_slope(self.potential, activity)[rising], u[rising]):
+            raise self._contradiction("potential", "is not the integral of the inverse of `unit`")
+
+    def _contradiction(self, name: str, fault: str) -> ArgumentError:
+        return ArgumentError(name, f"`{name}` of {self!r} {fault}: give that of the same function, or leave it out")
 
     def __repr__(self) -> str:
         return f"Activation({self.name!r})"
@@ -75,13 +112,21 @@ class Activation:
         """
         if self.slope is not None:
             return self.slope(u, self.rho(u) if activity is None else activity)
-        differentiable = torch.is_grad_enabled() and u.requires_grad
-        with torch.enable_grad():
-            leaf = u if differentiable else u.detach().requires_grad_()
-            (slope,) = torch.autograd.grad(
-                self.rho(leaf).sum(), leaf, create_graph=differentiable, allow_unused=True, materialize_grads=True
-            )
-        return slope
+        return _autograd_slope(self.rho, u)
+
+
+def _autograd_slope(function: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
+    """Return the derivative of an elementwise function; differentiable where gradients are enabled."""
+    differentiable = torch.is_grad_enabled() and u.requires_grad
+    with torch.enable_grad():
+        leaf = u if differentiable else u.detach().requires_grad_()
+        value = function(leaf).sum()
+        if not value.requires_grad:  # a constant function, such as a step
+            return torch.zeros_like(u)
+        (slope,) = torch.autograd.grad(
+            value, leaf, create_graph=differentiable, allow_unused=True, materialize_grads=True
+        )
+    return slope
 
 
 def _identity(u: Tensor) -> Tensor:

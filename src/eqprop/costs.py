@@ -12,26 +12,36 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eqprop._core.checks import ArgumentError, instance, positive_int
+from eqprop._core.customized import agree
+from eqprop._core.derived import derived_from, replace_stale
 
-__all__ = ["Cost", "CrossEntropyReadout", "SquaredError"]
+__all__ = ["Cost", "CrossEntropyReadout", "SquaredError", "broken_cost_law"]
 
 
 class Cost(ABC):
     """Base class of costs. A subclass needs only `value`; autograd then computes the force.
 
+    The same holds for a subclass of `SquaredError` or `CrossEntropyReadout`: forces that these derive by hand from a method that it
+    overrides are replaced by autograd. `Model` checks the forces of a user's class against `value`.
+
     >>> import torch
     >>> class Absolute(Cost):
     ...     def value(self, out, y):
-    ...         return (out - self.target(y, out)).abs().sum(1)
-    >>> Absolute().force(torch.zeros(1, 2), torch.tensor([1]))
+    ...         return (out - y).abs().sum(1)
+    >>> Absolute().force(torch.zeros(1, 2), torch.tensor([[0.0, 1.0]]))
     tensor([[-0., 1.]])
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        replace_stale(cls)
 
     @property
     def curvature(self) -> float | None:
@@ -67,11 +77,18 @@ class Cost(ABC):
         return prod(shape)
 
     def target(self, y: Tensor, out: Tensor) -> Tensor:
-        """Return targets as floats ``(B, n)``: classes become one-hot rows, floats are returned unchanged."""
+        """Return targets as floats ``(B, n)``: classes become one-hot rows, floats are returned unchanged.
+
+        Called once for each batch, by `encode`. A subclass may override it, to smooth labels for example.
+        """
         if y.is_floating_point():
             return y
         rows = out.new_zeros(y.shape[0], self.width(tuple(out.shape[1:])))
         return rows.scatter_(1, y.long().unsqueeze(1), 1.0)
+
+    def _as_floats(self, y: Tensor, out: Tensor) -> Tensor:
+        """Return targets of `encode` unchanged, and the `target` of classes."""
+        return y if y.is_floating_point() else self.target(y, out)
 
     def encode(self, y: Tensor, out: Tensor) -> Tensor:
         """Check targets against the output and return them as floats ``(B, n)``.
@@ -89,7 +106,7 @@ class Cost(ABC):
                 )
             if not torch.isfinite(y).all():
                 raise ArgumentError("y", "`y` holds values that are not finite: clean the targets")
-            return y.reshape(batch, n).to(out)
+            return self._checked_target(y.reshape(batch, n).to(out), out)
         if y.shape != (batch,) or y.is_complex() or y.dtype == torch.bool:
             raise ArgumentError(
                 "y", f"`y` must be ({batch},) classes or ({batch}, {n}) floats, got {tuple(y.shape)} {y.dtype}"
@@ -99,7 +116,17 @@ class Cost(ABC):
             raise ArgumentError(
                 "y", f"`y` must hold classes from 0 to {n - 1}, got {low if low < 0 else high}: check the labels"
             )
-        return self.target(y.to(out.device), out)
+        return self._checked_target(y.to(out.device), out)
+
+    def _checked_target(self, y: Tensor, out: Tensor) -> Tensor:
+        target = self.target(y, out)
+        if target.shape[:1] != out.shape[:1] or not target.is_floating_point():
+            raise ArgumentError(
+                "y",
+                f"`target` of {type(self).__name__} must return floats, one row for each of the {out.shape[0]} samples, "
+                f"got {tuple(target.shape)} {target.dtype}",
+            )
+        return target
 
 
 @dataclass(frozen=True)
@@ -118,23 +145,24 @@ class SquaredError(Cost):
 
     def value(self, out: Tensor, y: Tensor) -> Tensor:
         """Return ``1/2 |y - s^L|^2``: ``(B,)``."""
-        return self.force(out, y).square().flatten(1).sum(1) / 2
+        return self._difference(out, y).square().flatten(1).sum(1) / 2
 
+    @derived_from("value")
     def force(self, out: Tensor, y: Tensor) -> Tensor:
         """Return ``y - s^L``."""
-        return self.target(y, out).view_as(out) - out
+        return self._difference(out, y)
 
+    @derived_from("value", "force")
     def nudging_force(self, y: Tensor, strength: float | Tensor) -> Callable[[Tensor], Tensor]:
         """Return ``out -> strength y - strength out``, with ``strength y`` computed once."""
-        if (
-            type(self).force is not SquaredError.force
-        ):  # the shortcut below is wrong for a subclass that overrides the force
-            return super().nudging_force(y, strength)
         if isinstance(strength, Tensor):
             scaled = strength.flatten(1) * y
             return lambda out: torch.addcmul(scaled.view_as(out), strength, out, value=-1)
         scaled = strength * y
         return lambda out: torch.sub(scaled.view_as(out), out, alpha=strength)
+
+    def _difference(self, out: Tensor, y: Tensor) -> Tensor:
+        return self._as_floats(y, out).view_as(out) - out
 
 
 class CrossEntropyReadout(nn.Module, Cost):
@@ -191,10 +219,37 @@ class CrossEntropyReadout(nn.Module, Cost):
 
     def value(self, out: Tensor, y: Tensor) -> Tensor:
         """Return ``-sum y log softmax(W s^L + b)``: ``(B,)``."""
-        return F.cross_entropy(self.predict(out), self.target(y, out), reduction="none")
+        return F.cross_entropy(self.predict(out), self._as_floats(y, out), reduction="none")
 
+    @derived_from("value", "predict")
     def force(self, out: Tensor, y: Tensor) -> Tensor:
         """Return ``W^T (y - (sum y) softmax(W s^L + b))``; ``sum y`` is 1 for classes and for probabilities."""
-        target = self.target(y, out)
+        target = self._as_floats(y, out)
         error = target - target.sum(1, keepdim=True) * torch.softmax(self.predict(out), 1)
         return (error @ self.weight).view_as(out)
+
+
+def broken_cost_law(cost: Cost, shape: tuple[int, ...], like: Tensor) -> str | None:
+    """Return a sentence about the first law that a user's cost breaks at a random output, or None.
+
+    Args:
+        cost: the cost.
+        shape: of the output population, without the batch dimension.
+        like: tensor of the dtype and device to use.
+    """
+    generator = torch.Generator().manual_seed(0)
+    out = torch.rand(2, *shape, generator=generator).to(like)
+    classes = torch.arange(2, device=like.device) % cost.width(shape)
+    y = cost.encode(Cost.target(cost, classes, out), out)
+    with torch.no_grad():
+        value, force = cost.value(out, y), cost.force(out, y)
+        if value.shape != (2,):
+            return f"its `value` must return one scalar per sample, (2,) for a batch of 2, got {tuple(value.shape)}"
+        if not agree(value[:1], cost.value(out[:1], y[:1])):
+            return "its `value` mixes samples: a sample's cost must not depend on the others"
+        if not agree(force, Cost.force(cost, out, y)):
+            return "its `force` is not minus the derivative of `value`: override both, or only `value`"
+        for strength in (0.5, out.new_full((2, *[1] * len(shape)), 0.5)):
+            if not agree(cost.nudging_force(y, strength)(out), 0.5 * force):
+                return "its `nudging_force` is not `strength` times `force`: override both, or only `value`"
+    return None

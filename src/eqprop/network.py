@@ -23,10 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from eqprop._core.checks import ArgumentError, instance, positive_int
+from eqprop._core.customized import is_customized, replaced_method
 from eqprop._core.memory_format import channels_last
 from eqprop._core.precision import full_precision
 from eqprop.activations import Activation, as_activation
 from eqprop.connections.base import Connection, Ends, PreparedConnection
+from eqprop.connections.laws import broken_law
 
 __all__ = ["Activities", "Contrast", "Drive", "Edge", "Network", "Population"]
 
@@ -165,6 +167,7 @@ class Network(nn.Module):
 
     def __init__(self, populations: Iterable[Population], edges: Iterable[Edge]) -> None:
         super().__init__()
+        self._check_overrides()
         edges = [(pre, post, instance("connection", connection, Connection)) for pre, post, connection in edges]
         self.populations = tuple(instance("population", p, Population) for p in populations)
         self.relaxing = self.populations[1:]
@@ -269,6 +272,17 @@ class Network(nn.Module):
             x.clone() if x.is_inference() else x
         )  # currents may need autograd, which does not accept inference tensors
 
+    def _check_overrides(self) -> None:
+        """Refuse a subclass that overrides what the settling loop or the estimators do not call."""
+        kind = type(self)
+        for name, needed in (("phi", "contrast"), ("phi", "prepare"), ("currents", "prepare"), ("edges", "contrast")):
+            if getattr(kind, name) is not getattr(Network, name) and getattr(kind, needed) is getattr(Network, needed):
+                raise ArgumentError(
+                    "network",
+                    f"{kind.__name__} overrides `{name}`, but `{needed}` does not follow it: write a `Connection` instead, or "
+                    f"override `{needed}` too",
+                )
+
     def _check_graph(self) -> None:
         last = len(self.populations) - 1
         if last < 1:
@@ -308,5 +322,11 @@ class Network(nn.Module):
         for name, current, s in (("upward", up, b), ("downward", down, a)):
             if current is not None and current.shape != s.shape:
                 raise ArgumentError("edges", f"{where}: its {name} current has shape {tuple(current.shape[1:])}")
+        if name := replaced_method(connection, Connection):
+            raise ArgumentError(
+                "edges", f"edge {pre} -> {post}: `{name}` was replaced on the object: override it in a subclass"
+            )
+        if is_customized(connection, Connection) and (fault := broken_law(connection, shapes, like)):
+            raise ArgumentError("edges", f"edge {pre} -> {post}: {connection} contradicts itself: {fault}")
         if pre:
             connection.check_activation(self.populations[post].activation)

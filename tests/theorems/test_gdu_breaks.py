@@ -57,7 +57,8 @@ def test_opposite_weights_have_the_largest_asymmetry():
 @pytest.mark.parametrize("dynamics", [ENERGY, INSIDE], ids=["energy", "inside"])
 def test_a_wrong_derivative(dynamics):
     """``1 - tanh`` for ``1 - tanh^2``: energy dynamics use it in a step, and inside nudging in ``D``."""
-    wrong = ep.Activation(torch.tanh, slope=lambda u, r: 1 - r, name="mistaken")
+    with pytest.warns(UserWarning, match="is not the derivative of its `unit`"):
+        wrong = ep.Activation(torch.tanh, slope=lambda u, r: 1 - r, name="mistaken")
     populations = [ep.Population(n, wrong) for n in (4, 5, 3)]
     model = ep.Model(
         ep.Network(populations, [(0, 1, ep.Dense(4, 5)), (1, 2, ep.Dense(5, 3))]), dynamics, ep.SquaredError()
@@ -71,7 +72,8 @@ def test_a_wrong_derivative(dynamics):
 
 def test_a_derivative_of_twice_the_size_is_named():
     """The state descends 2 Phi, neurons obey the theorem, but the parameters' increments are half of the gradients."""
-    wrong = ep.Activation(torch.tanh, slope=lambda u, r: 2 * (1 - r * r), name="mistaken")
+    with pytest.warns(UserWarning, match="is not the derivative of its `unit`"):
+        wrong = ep.Activation(torch.tanh, slope=lambda u, r: 2 * (1 - r * r), name="mistaken")
     populations = [ep.Population(n, wrong) for n in (4, 5, 3)]
     network = ep.Network(populations, [(0, 1, ep.Dense(4, 5)), (1, 2, ep.Dense(5, 3))])
     for parameter in network.parameters():

@@ -49,7 +49,7 @@ class Feedforward(nn.Module):
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the mean cost of a batch."""
         out = self(x)
-        return self.cost.value(out, y).mean()
+        return self.cost.value(out, self.cost.encode(y, out)).mean()
 
 
 def _forward_connection(connection: nn.Module) -> LinearConnection:

@@ -12,11 +12,13 @@ the samples, for two states ``a`` and ``b``; the gradient of the contrast is the
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
 
+from eqprop._core.checks import ArgumentError
+from eqprop._core.derived import replace_stale
 from eqprop.activations import Activation
 
 __all__ = ["Connection", "Ends", "LinearConnection", "PreparedConnection"]
@@ -73,6 +75,9 @@ class PreparedConnection(ABC):
 class Connection(nn.Module, ABC):
     """Base class of connections. A subclass needs only `phi`; autograd then computes the currents.
 
+    A subclass of `Dense` or `Conv2d` may override any method alone. What these classes derive from it by hand is then replaced by
+    autograd of `phi`, and `Network` checks that the currents are still those of `phi`.
+
     >>> import torch
     >>> class Hadamard(Connection):
     ...     def phi(self, pre, post):
@@ -84,10 +89,17 @@ class Connection(nn.Module, ABC):
 
     linear: ClassVar[bool] = False
     """Whether `phi` is linear in ``post``. Then `up` does not depend on ``post``, and the current of a static input is computed
-    once per batch."""
+    once per batch. A subclass that overrides `phi` states it anew."""
 
     batch_multiple: int = 1
     """The batch size must be a multiple of this; more than 1 only for connections that treat samples by their position."""
+
+    feedback_gain: int = 1
+    """Factor between `down` and ``dphi/dpre``."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        replace_stale(cls, {"linear": "phi"})
 
     @abstractmethod
     def phi(self, pre: Tensor, post: Tensor) -> Tensor:
@@ -97,16 +109,23 @@ class Connection(nn.Module, ABC):
         """Return the current into post, ``dphi/dpost``: ``(B, *post_shape)``. ``post`` is needed unless phi is linear in it."""
         if post is None:
             raise ValueError(f"{type(self).__name__} supplies only `phi`: call `up(pre, post)` or `both(pre, post)`")
-        return self.both(pre, post)[0]
+        return self._gradients(pre, post)[0]
 
     def down(self, post: Tensor, pre: Tensor | None = None) -> Tensor:
         """Return the current into pre, ``dphi/dpre``: ``(B, *pre_shape)``. ``pre`` is needed unless phi is linear in it."""
         if pre is None:
             raise ValueError(f"{type(self).__name__} supplies only `phi`: call `down(post, pre)` or `both(pre, post)`")
-        return self.both(pre, post)[1]
+        return self._gradients(pre, post)[1]
 
     def both(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(up, down)``, sharing their work; differentiable where gradients are enabled."""
+        kind = type(self)
+        if kind.up is Connection.up and kind.down is Connection.down:
+            return self._gradients(pre, post)
+        return self.up(pre, post), self.down(post, pre)
+
+    def _gradients(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``(dphi/dpost, dphi/dpre)`` by autograd."""
         differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in (pre, post, *self.parameters()))
         with torch.enable_grad():
             # Two aliases, because both ends of a lateral connection are the same tensor.
@@ -175,6 +194,9 @@ class Connection(nn.Module, ABC):
 class LinearConnection(Connection):
     """A connection that is linear in its weights and in ``post``, and that can send its downward current through other weights.
 
+    Each method of a subclass that is marked as derived uses the subclass's own formula, never an overridable method, so that
+    ``super()`` works in overrides. The methods here call each other and replace those that an override makes stale.
+
     Attributes:
         weight: weights of both directions, unless the feedback weights are replaced.
         bias: bias of the upper population, or None.
@@ -185,6 +207,7 @@ class LinearConnection(Connection):
     bias: nn.Parameter | None
 
     @property
+    @final
     def forward_connection(self) -> "LinearConnection":
         """The connection of the upward current: ``self``."""
         return self
@@ -193,31 +216,59 @@ class LinearConnection(Connection):
         """Return the weights of the downward current: ``weight``."""
         return self.weight
 
-    @abstractmethod
     def feedback_current(self, feedback: Tensor, post: Tensor, pre: Tensor | None) -> Tensor:
-        """Return the current into pre through the weights ``feedback``, of the shape of ``weight``."""
+        """Return the current into pre through the weights ``feedback``, of the shape of ``weight``.
 
-    @abstractmethod
+        Raises:
+            ArgumentError: by default, and where a subclass overrides the function that the current was derived from.
+        """
+        raise self._unknown_feedback("feedback_current")
+
     def contrast_with_feedback(self, feedback: Tensor, free: Ends, a: Ends, b: Ends) -> Tensor:
-        """Return the contrast if ``feedback`` are separate weights: see `eqprop.connections.untied`."""
+        """Return the contrast if ``feedback`` are separate weights (`eqprop.connections.untied`); raises as `feedback_current`."""
+        raise self._unknown_feedback("contrast_with_feedback")
 
-    @abstractmethod
     def prepare_with_feedback(
         self, feedback: Tensor, pre: int, post: int, gains: Sequence[float]
     ) -> PreparedConnection:
-        """Prepare the connection with the downward current through ``feedback``; otherwise like `prepare`."""
+        """Prepare the connection with the downward current through ``feedback``; raises as `feedback_current`."""
+        raise self._unknown_feedback("prepare_with_feedback")
+
+    def check_separate_feedback(self) -> None:
+        """Check that the connection can send its downward current through other weights.
+
+        Raises:
+            ArgumentError: if a subclass overrides what the methods for that were derived from, but not these methods.
+        """
+        for name in ("feedback_current", "contrast_with_feedback", "prepare_with_feedback"):
+            if not self._knows(name):
+                raise self._unknown_feedback(name)
+
+    def _knows(self, name: str) -> bool:
+        """Return whether the class has a method of that name other than the one here, which raises."""
+        return getattr(type(self), name) is not getattr(LinearConnection, name)
+
+    def _unknown_feedback(self, name: str) -> ArgumentError:
+        return ArgumentError(
+            "forward",
+            f"{type(self).__name__} has currents of its own: separate feedback weights need `{name}`, override it too",
+        )
+
+    def phi(self, pre: Tensor, post: Tensor) -> Tensor:
+        """Return ``<post, up(pre)>``: ``(B,)``."""
+        return (self.up(pre, post) * post).flatten(1).sum(1)
 
     def down(self, post: Tensor, pre: Tensor | None = None) -> Tensor:
         """Return the current into pre. ``pre`` gives its shape and is required if it is an image."""
-        return self.feedback_current(self.weight, post, pre)
-
-    def both(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``(up, down)``."""
-        return self.up(pre), self.down(post, pre)
+        if self._knows("feedback_current"):
+            return self.feedback_current(self.feedback_weight(), post, pre)
+        return super().down(post, pre)
 
     def prepare(self, pre: int, post: int, gains: Sequence[float]) -> PreparedConnection:
         """Prepare the connection with one set of weights for both directions."""
-        return self.prepare_with_feedback(self.weight, pre, post, gains)
+        if self._knows("prepare_with_feedback"):
+            return self.prepare_with_feedback(self.feedback_weight(), pre, post, gains)
+        return super().prepare(pre, post, gains)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from eqprop._core.checks import ArgumentError, non_negative_int, positive_int
+from eqprop._core.derived import derived_from
 from eqprop._core.memory_format import channels_last
 from eqprop.activations import Activation
 from eqprop.connections.base import Ends, LinearConnection, PreparedConnection
@@ -74,6 +75,8 @@ class Conv2d(LinearConnection):
     >>> layer.up(torch.rand(2, 1, 28, 28)).shape
     torch.Size([2, 32, 12, 12])
     """
+
+    linear = True
 
     def __init__(
         self,
@@ -119,38 +122,37 @@ class Conv2d(LinearConnection):
                 'to: use pool="avg" or an activation that is never negative (for a custom activation, set `lowest=0`)',
             )
 
+    @derived_from("up")
     def phi(self, pre: Tensor, post: Tensor) -> Tensor:
         """Return ``<post, P(W * pre) + b>``: ``(B,)``."""
-        return (self.up(pre) * post).flatten(1).sum(1)
+        return (self._up(pre) * post).flatten(1).sum(1)
 
+    @derived_from("phi")
     def up(self, pre: Tensor, post: Tensor | None = None) -> Tensor:
         """Return ``P(W * pre) + b``: ``(B, c_post, h, w)``."""
-        if pre.dim() != 4:
-            raise ArgumentError(
-                "pre", f"a convolution takes images (B, channels, height, width), got {tuple(pre.shape)}"
-            )
-        pooled, _ = self._pooling.pool(self._correlation(self.weight).up(pre))
-        offset = self.offset()
-        return pooled if offset is None else pooled + offset
+        return self._up(pre)
 
+    @derived_from("phi", "up", "feedback_current", "feedback_weight")
+    def down(self, post: Tensor, pre: Tensor | None = None) -> Tensor:
+        """Return ``W *^T (dP/dz^T post)``: ``(B, c_pre, H, W)``. ``pre`` is required."""
+        return self._down(self.weight, post, pre)
+
+    @derived_from("phi", "up")
     def feedback_current(self, feedback: Tensor, post: Tensor, pre: Tensor | None) -> Tensor:
         """Return ``V *^T (dP/dz^T post)`` for the feedback kernel ``V``: ``(B, c_pre, H, W)``. ``pre`` is required."""
-        if pre is None:
-            raise ArgumentError(
-                "pre", "the downward current of a convolution depends on the image below: call `down(post, pre)`"
-            )
-        down = self._correlation(feedback).down(self._unpool(Ends(pre, post)), pre.shape)
-        return down if self._feedback_gain == 1 else self._feedback_gain * down
+        return self._down(feedback, post, pre)
 
+    @derived_from("phi", "up", "down", "feedback_current", "feedback_weight")
     def both(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(up, down)``, from one convolution of ``pre``."""
-        correlation, offset = self._correlation(self.weight), self.offset()
+        correlation, bias = self._correlation(self.weight), self._image_bias()
         z = correlation.up(pre)
         pooled, trace = self._pooling.pool(z)
         down = correlation.down(self._pooling.unpool(post, trace, z.shape), pre.shape)
-        down = down if self._feedback_gain == 1 else self._feedback_gain * down
-        return pooled if offset is None else pooled + offset, down
+        down = down if self.feedback_gain == 1 else self.feedback_gain * down
+        return pooled if bias is None else pooled + bias, down
 
+    @derived_from("phi", "up")
     def contrast(self, free: Ends, a: Ends, b: Ends) -> Tensor:
         """Return a scalar whose gradient is the difference of the two correlations, in one call for both states."""
         step = a.post - b.post
@@ -165,15 +167,17 @@ class Conv2d(LinearConnection):
             left, right = torch.cat([q_a - q_b, q_b]), torch.cat([a.pre, a.pre - b.pre])
         return self._pairing(left, right, step)
 
+    @derived_from("phi", "up", "contrast", "feedback_current")
     def contrast_with_feedback(self, feedback: Tensor, free: Ends, a: Ends, b: Ends) -> Tensor:
         """Return ``<P(W * pre*) + b, post_a - post_b> + <V *^T (dP/dz^T post*), pre_a - pre_b>``.
 
         ``dP/dz`` is taken at ``z = W * pre*``. For softmax pooling it depends smoothly on ``z``, so that the second term has a
         gradient in ``W`` too.
         """
-        down = self.feedback_current(feedback, free.post, free.pre)
-        return (self.up(free.pre) * (a.post - b.post)).sum() + (down * (a.pre - b.pre)).sum()
+        down = self._down(feedback, free.post, free.pre)
+        return (self._up(free.pre) * (a.post - b.post)).sum() + (down * (a.pre - b.pre)).sum()
 
+    @derived_from("phi", "up")
     def fan_out(self, pre: Sequence[int], post: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return the number of units that the kernel, including the average, joins to each unit; fewer at the border of an image.
 
@@ -191,21 +195,48 @@ class Conv2d(LinearConnection):
         up, down = post[0] * taps.down(above, below.shape)[0], pre[0] * taps.up(below)[0]
         return up.expand(*pre).contiguous(), down.expand(*post).contiguous()
 
+    @derived_from("phi", "up", "down", "both", "feedback_current")
     def offset(self) -> Tensor | None:
         """Return the bias, ``(c_post, 1, 1)``."""
-        return None if self.bias is None else self.bias[:, None, None]
+        return self._image_bias()
 
+    @derived_from("phi", "up", "down", "both", "feedback_current", "feedback_weight", "offset", "prepare_with_feedback")
+    def prepare(self, pre: int, post: int, gains: Sequence[float]) -> PreparedConnection:
+        """Prepare a kernel that includes an average pooling, in channels-last format."""
+        return self._prepare(self.weight, pre, post, gains)
+
+    @derived_from("phi", "up", "down", "both", "feedback_current", "offset", "prepare")
     def prepare_with_feedback(
         self, feedback: Tensor, pre: int, post: int, gains: Sequence[float]
     ) -> PreparedConnection:
-        """Prepare kernels that include an average pooling, in channels-last format."""
+        """Prepare kernels as `prepare`, the downward one from ``feedback``."""
+        return self._prepare(feedback, pre, post, gains)
+
+    def _up(self, pre: Tensor) -> Tensor:
+        if pre.dim() != 4:
+            raise ArgumentError(
+                "pre", f"a convolution takes images (B, channels, height, width), got {tuple(pre.shape)}"
+            )
+        pooled, _ = self._pooling.pool(self._correlation(self.weight).up(pre))
+        bias = self._image_bias()
+        return pooled if bias is None else pooled + bias
+
+    def _down(self, feedback: Tensor, post: Tensor, pre: Tensor | None) -> Tensor:
+        if pre is None:
+            raise ArgumentError(
+                "pre", "the downward current of a convolution depends on the image below: call `down(post, pre)`"
+            )
+        down = self._correlation(feedback).down(self._unpool(Ends(pre, post)), pre.shape)
+        return down if self.feedback_gain == 1 else self.feedback_gain * down
+
+    def _prepare(self, feedback: Tensor, pre: int, post: int, gains: Sequence[float]) -> PreparedConnection:
         forward = self._correlation(self.weight)
         back = forward if feedback is self.weight else self._correlation(feedback)
-        return PreparedConv(pre, post, self._feedback_gain * gains[pre], gains[post], forward, back, self._pooling)
+        return PreparedConv(pre, post, self.feedback_gain * gains[pre], gains[post], forward, back, self._pooling)
 
     @property
-    def _feedback_gain(self) -> int:
-        """The factor between the downward current and the adjoint: more than 1 for nearest-neighbor feedback."""
+    def feedback_gain(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Factor between `down` and ``dphi/dpre``: more than 1 for nearest-neighbor feedback."""
         return self.pool_size**2 if self.pool == "avg-nearest" else 1
 
     @property
@@ -218,6 +249,9 @@ class Conv2d(LinearConnection):
             return Correlation(channels_last(weight), self.stride, self.padding)
         kernel = average_kernel(weight, self.pool_size, self.stride)
         return Correlation(channels_last(kernel), self.stride * self.pool_size, self.padding)
+
+    def _image_bias(self) -> Tensor | None:
+        return None if self.bias is None else self.bias[:, None, None]
 
     def _unpool(self, ends: Ends) -> Tensor:
         """Return ``dP/dz^T post`` at ``z = W * pre``."""

@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from eqprop._core.checks import positive_int
+from eqprop._core.derived import derived_from
 from eqprop.connections.base import Ends, LinearConnection, PreparedConnection
 
 __all__ = ["Dense", "PreparedDense"]
@@ -47,6 +48,8 @@ class Dense(LinearConnection):
     torch.Size([2, 3])
     """
 
+    linear = True
+
     def __init__(self, n_pre: int, n_post: int, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(positive_int("n_post", n_post), positive_int("n_pre", n_pre)))
@@ -65,19 +68,33 @@ class Dense(LinearConnection):
         n_post, n_pre = self.weight.shape
         return f"{n_pre}, {n_post}, bias={self.bias is not None}"
 
+    @derived_from("up")
     def phi(self, pre: Tensor, post: Tensor) -> Tensor:
         """Return ``<post, W pre + b>``: ``(B,)``."""
-        return (self.up(pre) * post).sum(1)
+        return (self._up(pre) * post).sum(1)
 
+    @derived_from("phi")
     def up(self, pre: Tensor, post: Tensor | None = None) -> Tensor:
         """Return ``W pre + b``: ``(B, n_post)``."""
-        return F.linear(_as_vectors(pre), self.weight, self.bias)
+        return self._up(pre)
 
+    @derived_from("phi", "up", "feedback_current", "feedback_weight")
+    def down(self, post: Tensor, pre: Tensor | None = None) -> Tensor:
+        """Return ``W^T post``, in the shape of ``pre`` if that is given, else ``(B, n_pre)``."""
+        return self._down(self.weight, post, pre)
+
+    @derived_from("phi", "up", "down", "feedback_current", "feedback_weight")
+    def both(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``(up, down)``."""
+        return self._up(pre), self._down(self.weight, post, pre)
+
+    @derived_from("phi", "up")
     def fan_out(self, pre: Sequence[int], post: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return the size of the other population for every unit."""
         n_post, n_pre = self.weight.shape
         return torch.full(tuple(pre), n_post, dtype=torch.double), torch.full(tuple(post), n_pre, dtype=torch.double)
 
+    @derived_from("phi", "up")
     def contrast(self, free: Ends, a: Ends, b: Ends) -> Tensor:
         """Return a scalar with the gradient of ``<W, post_a^T pre_a - post_b^T pre_b> + <b, sum(post_a - post_b)>``."""
         step = a.post - b.post
@@ -85,23 +102,41 @@ class Dense(LinearConnection):
             return _pairing(self.weight, self.bias, step, _as_vectors(a.pre), step)
         return _pairing(self.weight, self.bias, *_contrast_factors(a, b), step)
 
+    @derived_from("phi", "up", "down", "both", "feedback_current")
     def offset(self) -> Tensor | None:
         """Return the bias."""
         return self.bias
 
+    @derived_from("phi", "up")
     def feedback_current(self, feedback: Tensor, post: Tensor, pre: Tensor | None) -> Tensor:
         """Return ``V^T post`` for the feedback weights ``V``, in the shape of ``pre`` if that is given, else ``(B, n_pre)``."""
-        down = post @ feedback
-        return down if pre is None else down.view_as(pre)
+        return self._down(feedback, post, pre)
 
+    @derived_from("phi", "up", "contrast", "feedback_current")
     def contrast_with_feedback(self, feedback: Tensor, free: Ends, a: Ends, b: Ends) -> Tensor:
         """Return a scalar with the gradient of ``<W pre* + b, post_a - post_b> + <V^T post*, pre_a - pre_b>``."""
         step = a.post - b.post
         forward = _pairing(self.weight, self.bias, step, _as_vectors(free.pre), step)
         return forward + _pairing(feedback, None, free.post, _as_vectors(a.pre - b.pre), step)
 
-    def prepare_with_feedback(self, feedback: Tensor, pre: int, post: int, gains: Sequence[float]) -> "PreparedDense":
+    @derived_from("phi", "up", "down", "both", "feedback_current", "feedback_weight", "offset", "prepare_with_feedback")
+    def prepare(self, pre: int, post: int, gains: Sequence[float]) -> "PreparedDense":
         """Prepare two matrix products that include addition and gain."""
+        return self._prepare(self.weight, pre, post, gains)
+
+    @derived_from("phi", "up", "down", "both", "feedback_current", "offset", "prepare")
+    def prepare_with_feedback(self, feedback: Tensor, pre: int, post: int, gains: Sequence[float]) -> "PreparedDense":
+        """Prepare two matrix products that include addition and gain, the downward one with ``feedback``."""
+        return self._prepare(feedback, pre, post, gains)
+
+    def _up(self, pre: Tensor) -> Tensor:
+        return F.linear(_as_vectors(pre), self.weight, self.bias)
+
+    def _down(self, feedback: Tensor, post: Tensor, pre: Tensor | None) -> Tensor:
+        down = post @ feedback
+        return down if pre is None else down.view_as(pre)
+
+    def _prepare(self, feedback: Tensor, pre: int, post: int, gains: Sequence[float]) -> "PreparedDense":
         kind = PreparedDense if feedback is self.weight else PreparedUntiedDense
         return kind(pre, post, gains[pre], gains[post], self.weight.t(), feedback)
 

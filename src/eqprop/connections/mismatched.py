@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from eqprop._core.checks import ArgumentError, non_negative
-from eqprop.connections.base import Ends, LinearConnection
+from eqprop.connections.base import Connection, Ends, LinearConnection
 from eqprop.connections.untied import SeparateFeedback, Untied
 
 __all__ = ["Mismatched", "forward_and_feedback"]
@@ -50,6 +50,13 @@ class Mismatched(SeparateFeedback):
         if not isinstance(written, LinearConnection | Untied):
             raise ArgumentError(
                 "written", f"`written` must be a Dense, a Conv2d or an Untied connection, got {written!r}"
+            )
+        written.forward_connection.check_separate_feedback()
+        if (
+            type(written).prepare is Connection.prepare
+        ):  # what replaces that of `Untied` where its currents are overridden
+            raise ArgumentError(
+                "written", f"`written` is a {type(written).__name__} with currents of its own: wrap an `Untied`"
             )
         self.written = written
         self.std = non_negative("std", std)

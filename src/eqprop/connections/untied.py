@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from eqprop._core.checks import ArgumentError, angle_in_degrees
+from eqprop._core.derived import derived_from
 from eqprop.activations import Activation
 from eqprop.connections.base import Connection, Ends, LinearConnection, PreparedConnection
 
@@ -55,10 +56,16 @@ class SeparateFeedback(Connection):
         """Return ``(up, down)``."""
         return self.up(pre), self.down(post, pre)
 
+    def contrast(self, free: Ends, a: Ends, b: Ends) -> Tensor:
+        """Return ``<up*, post_a - post_b> + <down*, pre_a - pre_b>``, summed over samples, with the currents at the free state."""
+        up, down = self.up(free.pre, free.post), self.down(free.post, free.pre)
+        return (up * (a.post - b.post)).sum() + (down * (a.pre - b.pre)).sum()
+
     def fan_out(self, pre: Sequence[int], post: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return the fan-out of the forward connection."""
         return self.forward_connection.fan_out(pre, post)
 
+    @derived_from("up", "down", "both")
     def offset(self) -> Tensor | None:
         """Return the bias."""
         return self.forward_connection.offset()
@@ -67,6 +74,7 @@ class SeparateFeedback(Connection):
         """Check the activation for the forward connection."""
         self.forward_connection.check_activation(post)
 
+    @derived_from("up", "down", "both", "offset")
     def prepare(self, pre: int, post: int, gains: Sequence[float]) -> PreparedConnection:
         """Prepare the connection; the feedback weights are computed once."""
         return self.forward_connection.prepare_with_feedback(self.feedback_weight(), pre, post, gains)
@@ -99,6 +107,7 @@ class Untied(SeparateFeedback):
         angle_in_degrees("angle", angle)
         if not isinstance(forward, LinearConnection):
             raise ArgumentError("forward", f"`forward` must be a Dense or a Conv2d, got {forward!r}")
+        forward.check_separate_feedback()
         self.upward = copy.deepcopy(forward)
         self.feedback = nn.Parameter(_flip_signs(self.upward.weight.detach(), angle))
 
@@ -111,9 +120,10 @@ class Untied(SeparateFeedback):
         """Return the feedback weights, ``W_b``."""
         return self.feedback
 
+    @derived_from("up", "down", "both")
     def contrast(self, free: Ends, a: Ends, b: Ends) -> Tensor:
         """Return a scalar with the gradient of ``<W_f pre* + b, post_a - post_b> + <W_b^T post*, pre_a - pre_b>``."""
-        return self.upward.contrast_with_feedback(self.feedback, free, a, b)
+        return self.upward.contrast_with_feedback(self.feedback_weight(), free, a, b)
 
 
 def _flip_signs(weight: Tensor, angle: float) -> Tensor:

@@ -7,10 +7,11 @@ the network: the input itself, its activity ``rho(x)``, or spikes. The dynamics 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from torch import Tensor
 
+from eqprop._core.derived import replace_stale
 from eqprop._core.memory_format import channels_last
 from eqprop._core.state import State, Units
 from eqprop.network import Activities, Drive, Network
@@ -41,21 +42,26 @@ class Duality(NamedTuple):
 
 
 class Dynamics(ABC):
-    """Base class of dynamics. No method changes its arguments."""
+    """Base class of dynamics. No method changes its arguments.
+
+    If a subclass of `Prototypical` or `EnergyDescent` overrides `step` alone, what is known of their steps does not hold for it:
+    `energy`, `duality`, asynchronous schedules and acceleration are refused until it states them too.
+    """
 
     spiking: ClassVar[bool] = False
     """Whether units exchange spikes. Gradients then come from `differentiable_equivalent`."""
 
-    static_input: ClassVar[bool] = True
-    """Whether the current of the input is constant during a phase, as long as the weights are."""
-
     supports_acceleration: ClassVar[bool] = False
-    """Whether the state consists of the units only and a step is a deterministic map of it, as Anderson acceleration needs."""
+    """Whether the state consists of the units only and a step is a deterministic map of it, as Anderson acceleration needs. A
+    subclass that overrides `step` states it anew."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        replace_stale(cls, {"supports_acceleration": "step"})
 
     comes_to_rest: ClassVar[bool] = True
     """Whether phases approach a steady state. Noise and spikes keep states moving, so that a residual says nothing about it."""
 
-    @property
     def time_step(self) -> float:
         """The displacement of an output unit by one step under a unit force; at most that where the force passes rho."""
         return 1.0
@@ -65,7 +71,7 @@ class Dynamics(ABC):
         """Return the activity of the input population for the input ``x``: ``(B, *shape)``."""
 
     def clipped_input(self, network: Network, x: Tensor) -> Tensor | None:
-        """Return which values of an input `encode` clips, so that they are lost, as booleans of its shape; None if it clips none."""
+        """Return which values of an input `encode` clips, as booleans of its shape; None if it clips none."""
         return None
 
     @abstractmethod
@@ -117,13 +123,30 @@ class Dynamics(ABC):
         """
         return f"{type(self).__name__} dynamics may draw at random"
 
-    @abstractmethod
-    def energy(self, network: Network, state: State, x: Tensor) -> Tensor:
-        """Return the energy that the free dynamics descend: ``(B,)``."""
+    def has_linear_drive(self) -> bool:
+        """Return whether `prepare` is `Network.prepare` of `encode`, so that `Drive.constant` is linear in the weights.
 
-    @abstractmethod
+        False by default; the weights of `ContinualSGD` then move in a copy of the model.
+        """
+        return False
+
+    def energy(self, network: Network, state: State, x: Tensor) -> Tensor:
+        """Return the energy that the free dynamics descend: ``(B,)``.
+
+        Raises:
+            ValueError: by default, and in a subclass that overrides `step` alone.
+        """
+        raise ValueError(f"the energy of {type(self).__name__} is not known: override `energy`")
+
     def duality(self, network: Network, state: State, drive: Drive) -> Duality:
-        """Return the relation between EP and BPTT for a step from ``state``."""
+        """Return the relation between EP and BPTT for a step from ``state``.
+
+        Raises:
+            ValueError: by default, and in a subclass that overrides `step` alone.
+        """
+        raise ValueError(
+            f"the relation of EP to BPTT is not known for the steps of {type(self).__name__}: override `duality`"
+        )
 
     def check_beta(self, beta: float) -> None:  # noqa: B027 - most allow any strength
         """Check a nudging strength; any is allowed by default. Warn if the nudged phase settles slowly.
@@ -147,7 +170,6 @@ class Dynamics(ABC):
 class BlockDynamics(Dynamics):
     """Base class of dynamics that can update some populations while the others keep their state, as asynchronous schedules need."""
 
-    @abstractmethod
     def step_group(
         self, network: Network, state: State, drive: Drive, group: Sequence[int], force: Force | None = None
     ) -> State:
@@ -159,7 +181,25 @@ class BlockDynamics(Dynamics):
             drive: drive of `prepare`.
             group: numbers of the populations to update; no edge may join two of them.
             force: force on the output population.
+
+        Raises:
+            ValueError: in a subclass that overrides `step` alone.
         """
+        raise ValueError(_NO_GROUP_STEP.format(type(self).__name__))
+
+    def check_group_step(self) -> None:
+        """Check that `step_group` is that of `step`.
+
+        Raises:
+            ValueError: in a subclass that overrides `step` alone.
+        """
+        if type(self).step_group is BlockDynamics.step_group:
+            raise ValueError(_NO_GROUP_STEP.format(type(self).__name__))
+
+
+_NO_GROUP_STEP = (
+    "{} overrides `step` alone: for an asynchronous schedule override `step_group` too, or settle synchronously"
+)
 
 
 def zero_state(network: Network, x: Tensor) -> Units:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from eqprop._core.checks import ArgumentError, positive
+from eqprop._core.derived import derived_from
 from eqprop._core.state import State
 from eqprop._core.warn import warn_user
 from eqprop.activations import clipped
@@ -55,7 +56,7 @@ class EnergyDescent(Dynamics):
         if positive("dt", self.dt) > 1:
             raise ArgumentError("dt", f"`dt` must be at most 1, got {self.dt!r}: larger Euler steps overshoot")
 
-    @property
+    @derived_from("step")
     def time_step(self) -> float:
         """The step size ``dt``."""
         return self.dt
@@ -64,6 +65,7 @@ class EnergyDescent(Dynamics):
         """Return ``rho(x)`` with the activation of population 0."""
         return network.populations[0].activation.rho(x)
 
+    @derived_from("encode")
     def clipped_input(self, network: Network, x: Tensor) -> Tensor:
         """Return where the activation of population 0 changes a value and is flat, as a hard sigmoid outside of [0, 1]."""
         return clipped(network.populations[0].activation, x)
@@ -86,7 +88,7 @@ class EnergyDescent(Dynamics):
             if n < last or self.output_derivative:
                 target[n] = p.activation.derivative(s, r) * target[n]
         if force is not None:
-            target[last] = target[last] + force(state[last])
+            target[last] = target[last] + force(self.units(state)[last])
         after = tuple(torch.lerp(s, goal, self.dt) for s, goal in zip(state, target, strict=True))
         return self.project(network, after)
 
@@ -102,12 +104,19 @@ class EnergyDescent(Dynamics):
         """Return None, but the reason of the base class for a subclass."""
         return None if type(self) is EnergyDescent else super().batching_unsupported_reason()
 
+    @derived_from("prepare")
+    def has_linear_drive(self) -> bool:
+        """Return True."""
+        return True
+
+    @derived_from("step", "prepare")
     def energy(self, network: Network, state: State, x: Tensor) -> Tensor:
         """Return ``1/2 |s|^2 - Phi(rho(x), rho(s))``: ``(B,)``."""
         phi = network.phi(self.encode(network, x), self.activity(network, state))
         squares = torch.stack([s.square().flatten(1).sum(1) for s in state])
         return squares.sum(0) / 2 - phi
 
+    @derived_from("step")
     def check_feedback(self, network: Network, strengths: Sequence[float]) -> None:
         """Reject a feedback at which the output alone overshoots or has no minimum; see the module.
 
@@ -130,6 +139,7 @@ class EnergyDescent(Dynamics):
             f"{reason}, which runs to a bound of the clamp, so that EP's gradient is wrong: take one below 1 in size"
         )
 
+    @derived_from("step", "prepare")
     def duality(self, network: Network, state: State, drive: Drive) -> Duality:
         """Return the relation to BPTT with ``D = 1``."""
         return Duality(self.dt, tuple(torch.ones_like(s) for s in state), through=True)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from eqprop._core.checks import ArgumentError, instance, non_negative
+from eqprop._core.derived import derived_from
 from eqprop._core.state import State, Units
 from eqprop.dynamics.base import Duality, Dynamics, Force
 from eqprop.network import Activities, Drive, Network
@@ -61,15 +62,16 @@ class Noisy(Dynamics):
             )
         non_negative("std", self.std)
 
-    @property
+    @derived_from("step")
     def time_step(self) -> float:
         """That of the wrapped dynamics."""
-        return self.dynamics.time_step
+        return self.dynamics.time_step()
 
     def encode(self, network: Network, x: Tensor) -> Tensor:
         """Return the input activity of the wrapped dynamics, without noise."""
         return self.dynamics.encode(network, x)
 
+    @derived_from("encode")
     def clipped_input(self, network: Network, x: Tensor) -> Tensor | None:
         """That of the wrapped dynamics."""
         return self.dynamics.clipped_input(network, x)
@@ -99,10 +101,17 @@ class Noisy(Dynamics):
         """Check a network for the wrapped dynamics."""
         self.dynamics.check_network(network)
 
+    @derived_from("prepare")
+    def has_linear_drive(self) -> bool:
+        """Return that of the wrapped dynamics."""
+        return self.dynamics.has_linear_drive()
+
+    @derived_from("step", "prepare")
     def energy(self, network: Network, state: State, x: Tensor) -> Tensor:
         """Return the energy of the wrapped dynamics, which the noisy dynamics descend only on average."""
         return self.dynamics.energy(network, state, x)
 
+    @derived_from("step", "prepare")
     def duality(self, network: Network, state: State, drive: Drive) -> Duality:
         """Return the relation to BPTT of the wrapped dynamics: noise does not change the Jacobian of a step."""
         return self.dynamics.duality(network, state, drive)
@@ -111,6 +120,7 @@ class Noisy(Dynamics):
         """Check a nudging strength for the wrapped dynamics."""
         self.dynamics.check_beta(beta)
 
+    @derived_from("step")
     def check_feedback(self, network: Network, strengths: Sequence[float]) -> None:
         """Check the feedback for the wrapped dynamics."""
         self.dynamics.check_feedback(network, strengths)

@@ -37,6 +37,7 @@ import torch
 from torch import Tensor
 
 from eqprop._core.checks import ArgumentError, one_of
+from eqprop._core.derived import derived_from
 from eqprop._core.state import State
 from eqprop._core.warn import warn_user
 from eqprop.activations import ACTIVATIONS
@@ -79,7 +80,7 @@ class Prototypical(BlockDynamics):
     def prepare(self, network: Network, x: Tensor) -> Drive:
         """Compute a drive whose currents are ``gain * u + shift``, the argument of the activation's ``unit``."""
         rho = [p.activation for p in network.relaxing]
-        return network.prepare(x, [r.gain for r in rho], [r.shift for r in rho])
+        return network.prepare(self.encode(network, x), [r.gain for r in rho], [r.shift for r in rho])
 
     def init(self, network: Network, x: Tensor) -> State:
         """Return the zero state."""
@@ -87,14 +88,15 @@ class Prototypical(BlockDynamics):
 
     def step(self, network: Network, state: State, drive: Drive, force: Force | None = None) -> State:
         """Return ``rho(u) + f`` or ``rho(u + f)``."""
-        v = drive.currents(state)
+        v = drive.currents(self.activity(network, state))
         if force is not None and self.nudge == "inside":
-            v[-1] = torch.add(v[-1], force(state[-1]), alpha=network.relaxing[-1].activation.gain)
+            v[-1] = torch.add(v[-1], force(self.units(state)[-1]), alpha=network.relaxing[-1].activation.gain)
         s = [p.activation.apply_inplace(v_n) for p, v_n in zip(network.relaxing, v, strict=True)]
         if force is not None and self.nudge == "outside":
-            s[-1] = s[-1] + force(state[-1])
+            s[-1] = s[-1] + force(self.units(state)[-1])
         return tuple(s)
 
+    @derived_from("step")
     def step_group(
         self, network: Network, state: State, drive: Drive, group: Sequence[int], force: Force | None = None
     ) -> State:
@@ -103,9 +105,9 @@ class Prototypical(BlockDynamics):
         Without a force, this is the minimum of the energy over the units of the group.
         """
         after, output = list(state), len(state)
-        for n, v in zip(group, drive.currents_into(group, state), strict=True):
+        for n, v in zip(group, drive.currents_into(group, self.activity(network, state)), strict=True):
             rho = network.relaxing[n - 1].activation
-            f = force(state[-1]) if force is not None and n == output else None
+            f = force(self.units(state)[-1]) if force is not None and n == output else None
             if f is not None and self.nudge == "inside":
                 v = torch.add(v, f, alpha=rho.gain)
             s = rho.apply_inplace(v)
@@ -128,13 +130,19 @@ class Prototypical(BlockDynamics):
         """Return None, but the reason of the base class for a subclass."""
         return None if type(self) is Prototypical else super().batching_unsupported_reason()
 
+    @derived_from("prepare")
+    def has_linear_drive(self) -> bool:
+        """Return True."""
+        return True
+
+    @derived_from("step", "prepare")
     def energy(self, network: Network, state: State, x: Tensor) -> Tensor:
         """Return ``sum G(s) - Phi(x, s)`` with ``G' = rho^{-1}``: ``(B,)``; stationary at steady states in the range of rho.
 
         Raises:
             ValueError: if an activation has no potential ``G``.
         """
-        total = -network.phi(x, state)
+        total = -network.phi(self.encode(network, x), self.activity(network, state))
         for p, s in zip(network.relaxing, state, strict=True):
             if p.activation.potential is None:
                 raise ValueError(
@@ -143,10 +151,11 @@ class Prototypical(BlockDynamics):
             total = total + p.activation.potential(s).flatten(1).sum(1)
         return total
 
+    @derived_from("step", "prepare")
     def duality(self, network: Network, state: State, drive: Drive) -> Duality:
         """Return the relation to BPTT with ``D = rho'(u)``: to ``dL/du`` for the inside nudge, to ``dL/ds`` for the outside one."""
         rho = [p.activation for p in network.relaxing]
-        u = [(v - r.shift) / r.gain for r, v in zip(rho, drive.currents(state), strict=True)]
+        u = [(v - r.shift) / r.gain for r, v in zip(rho, drive.currents(self.activity(network, state)), strict=True)]
         slopes = tuple(r.derivative(u_n) for r, u_n in zip(rho, u, strict=True))
         return Duality(1.0, slopes, through=self.nudge == "inside" or bool((slopes[-1] == 1).all()))
 
@@ -167,6 +176,7 @@ class Prototypical(BlockDynamics):
             f"{reason} alternates or diverges where a loop through the output has a gain above {gain:.2g}; {remedy}"
         )
 
+    @derived_from("step")
     def check_feedback(self, network: Network, strengths: Sequence[float]) -> None:
         """Reject or warn of an inside nudge of strength 1 or more, see the module; `check_beta` does for the outside one.
 

@@ -88,7 +88,7 @@ class BPTT(EstimatorBase):
         self, model: Model, x: Tensor, y: Tensor, callbacks: PhaseCallbacks, generator: Generator | None
     ) -> Iterator[Tensor]:
         model = model.rate_model() if self.uses_rate_model else model
-        free = as_settle("free_steps", self.free_steps)
+        free = self.phases["free_steps"]
         unrolled = self.unrolled_steps or free.steps
         phase, state, target = model.prepare_batch(x, y)
         before = 0

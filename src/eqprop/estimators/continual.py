@@ -95,19 +95,20 @@ class ContinualEP(ContinualEstimator):
     ) -> Iterator[Tensor]:
         x = check_static_input(model, x)
         betas = nudging_strengths(self.nudging, self.beta, generator)
-        nudged = ContinualPhase.start(model, x, y, self.free_steps, betas, callbacks.free)
+        nudged = ContinualPhase.start(model, x, y, self.phases["free_steps"], betas, callbacks.free)
         value, state = nudged.cost().detach(), nudged.first
         before = nudged.phase.activity(state)
-        for t in range(1, self.nudged_steps + 1):
+        steps = self.phases["nudged_steps"].steps
+        for t in range(1, steps + 1):
             with torch.no_grad():
                 drive = model.dynamics.prepare(model.network, x).repeat(len(betas))  # again: the weights have moved
                 previous, state = state, nudged.step(drive, state)
                 after = nudged.phase.activity(state)
             check_finite([model.dynamics.units(state)], t)
-            if t == self.nudged_steps:
+            if t == steps:
                 callbacks.nudged(nudged.response(previous, state, t))
             surrogate = model.network.contrast(drive.input, *nudged.contrast(before, after))
-            last = t == self.nudged_steps
+            last = t == steps
             if surrogate.requires_grad or last:
                 yield as_loss(nudged.cost() if last else value, surrogate)
             before = after

@@ -150,7 +150,7 @@ class ContinualSGD(ContinualEstimator):
         self, rates: Rates, model: Model, x: Tensor, y: Tensor, callbacks: PhaseCallbacks, generator: Generator | None
     ) -> Iterator[Tensor]:
         rates = {p: rate for p, rate in rates.items() if p.requires_grad}
-        fast = model.dynamics.static_input and supports_fast_weights(model.network)
+        fast = model.dynamics.has_linear_drive() and supports_fast_weights(model.network)
         losses = self._fast_losses if fast else self._general_losses
         return losses(rates, model, x, y, callbacks, generator)
 
@@ -158,20 +158,22 @@ class ContinualSGD(ContinualEstimator):
         self, rates: Rates, model: Model, x: Tensor, y: Tensor, callbacks: PhaseCallbacks, generator: Generator | None
     ) -> Iterator[Tensor]:
         betas = nudging_strengths(self.nudging, self.beta, generator)
-        nudged = ContinualPhase.start(model, check_static_input(model, x), y, self.free_steps, betas, callbacks.free)
+        nudged = ContinualPhase.start(
+            model, check_static_input(model, x), y, self.phases["free_steps"], betas, callbacks.free
+        )
         drive = nudged.phase.drive
         with torch.no_grad():
             weights = FastWeights.of(model.network, drive, rates, nudged.norm)
             states, steps = [nudged.first], list[Contrast]()
             first = before = nudged.phase.activity(states[0])
-            for _ in range(self.nudged_steps):
+            for _ in range(self.phases["nudged_steps"].steps):
                 weights = weights.updated(steps[-1]) if steps else weights
                 states.append(nudged.step(weights.drive, states[-1]))
                 after = nudged.phase.activity(states[-1])
                 steps.append(nudged.contrast(before, after))
                 before = after
         check_finite([model.dynamics.units(state) for state in states], 0)
-        callbacks.nudged(nudged.response(states[-2], states[-1], self.nudged_steps))
+        callbacks.nudged(nudged.response(states[-2], states[-1], len(steps)))
         yield as_loss(nudged.cost(), summed_contrast(model.network, drive.input, nudged.contrast(first, before), steps))
 
     def _general_losses(
@@ -182,7 +184,8 @@ class ContinualSGD(ContinualEstimator):
         pairs = zip(model.network.parameters(), private.network.parameters(), strict=True)
         weights = {p: weight for p, weight in pairs if p.requires_grad}
         sums = {p: torch.zeros_like(p) for p in weights}
-        estimator = ContinualEP(self.free_steps, self.nudged_steps, self.beta, self.nudging)
+        free_steps, nudged_steps = self.phases.values()
+        estimator = ContinualEP(free_steps, nudged_steps.steps, self.beta, self.nudging)
         for loss in estimator(
             private, x, y, on_free_phase=free.append, on_nudged_phase=callbacks.nudged, generator=generator
         ):

@@ -88,8 +88,8 @@ class EquilibriumProp(NudgedEstimator):
 
     Raises:
         ValueError: if ``beta`` is zero, not finite or out of range, a number of steps is not a positive whole number, or
-            ``nudging`` is unknown; on a call, if the batch does not fit the model, the dynamics are unstable at this ``beta``, or the
-            precision of the weights leaves nothing of the estimate.
+            ``nudging`` is unknown; on a call, if the batch does not fit the model, the dynamics are unstable at this ``beta``, or
+            the precision of the weights leaves nothing of the estimate.
         RuntimeError: on a call under ``no_grad``.
         FloatingPointError: on a call, if the input, a weight or a state is not finite.
 
@@ -139,12 +139,12 @@ class EquilibriumProp(NudgedEstimator):
         with torch.no_grad():
             phase, start, target = model.prepare_batch(x, y)
             start = start if state is None else check_state(state, start)
-            free = settle(phase, start, as_settle("free_steps", self.free_steps))
+            free = settle(phase, start, self.phases["free_steps"])
             if callbacks.free is not None:
                 callbacks.free(free)
             betas = nudging_strengths(self.nudging, self.beta, generator)
             targets = torch.cat([target] * len(betas)) if len(betas) > 1 else target
-            steps = as_settle("nudged_steps", self.nudged_steps)
+            steps = self.phases["nudged_steps"]
             contrast = settle_nudged(
                 phase, free, steps, betas, lambda beta: cost.nudging_force(targets, beta), callbacks.nudged
             )

@@ -35,11 +35,14 @@ __all__ = ["FastWeights", "summed_contrast", "supports_fast_weights"]
 
 
 def supports_fast_weights(network: Network) -> bool:
-    """Return whether every connection is dense, tied or untied, between vectors, and no two share weights."""
+    """Return whether every connection is dense, tied or untied, between vectors, and no two share weights.
+
+    Subclasses do not count: they may override anything.
+    """
     weights = [p for _, _, connection in network.edges() for p in connection.parameters()]
     kinds = {type(c.upward if type(c) is Untied else c) for c in network.connections}
     vectors = all(len(p.shape) == 1 for p in network.populations)
-    return kinds <= {Dense} and vectors and len(weights) == len(set(weights))
+    return type(network) is Network and kinds <= {Dense} and vectors and len(weights) == len(set(weights))
 
 
 @dataclass(frozen=True, eq=False)

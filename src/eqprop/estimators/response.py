@@ -179,7 +179,7 @@ def measure_response(phase: Phase, free: Solution, nudged: Solution, plain_steps
     return Response(
         residual if n == 1 else residual.view(n, batch).amax(0),
         distance,
-        force.flatten(1).norm(dim=1) * phase.dynamics.time_step,
+        force.flatten(1).norm(dim=1) * phase.dynamics.time_step(),
         free.residual,
         nudged.steps,
         sum(s[0].numel() for s in start),

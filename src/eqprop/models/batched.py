@@ -21,6 +21,8 @@ def unsupported_reason(model: Model) -> str | None:
     others = [type(c).__name__ for c in model.network.connections if not is_dense(c)]
     if others:
         return f"it has a connection of class {others[0]}, and only dense ones can be batched"
+    if reason := model.dynamics.batching_unsupported_reason():
+        return reason
     if isinstance(model.cost, nn.Module):
         return f"its cost, {type(model.cost).__name__}, has weights"
     return None

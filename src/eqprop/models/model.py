@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from eqprop._core.checks import ArgumentError, instance, nonzero
+from eqprop._core.customized import is_customized, replaced_method
 from eqprop._core.state import State, iter_tensors
-from eqprop.costs import Cost
+from eqprop.costs import Cost, broken_cost_law
 from eqprop.dynamics.base import Dynamics, Force
 from eqprop.models.nudge import check_precision, check_stability, dtype_of, warn_if_imprecise
 from eqprop.network import Network
@@ -62,6 +63,7 @@ class Model(nn.Module):
         self.cost = instance("cost", cost, Cost)
         self.settle = as_settle("settle", settle)
         cost.width(network.populations[-1].shape)  # raises if a readout does not fit
+        self._check_cost()
         dynamics.check_network(network)
         self.settle.check_dynamics(network, dynamics)
 
@@ -81,6 +83,21 @@ class Model(nn.Module):
         with torch.inference_mode(False), torch.no_grad():
             phase, start = init_phase(self.network, self.dynamics, x)
             return self.cost.predict(settle(phase, start, self.settle).output)
+
+    def _check_cost(self) -> None:
+        if name := replaced_method(self.cost, Cost):
+            raise ArgumentError("cost", f"`{name}` of `cost` was replaced on the object: override it in a subclass")
+        if not is_customized(self.cost, Cost):
+            return
+        like = next(self.parameters(), torch.zeros(()))
+        for candidate in (like, like.double()):
+            try:
+                fault = broken_cost_law(self.cost, self.network.populations[-1].shape, candidate)
+            except (RuntimeError, TypeError):  # it may hold tensors of a dtype or device that the model gets later
+                continue
+            if fault:
+                raise ArgumentError("cost", f"{type(self.cost).__name__} contradicts itself: {fault}")
+            return
 
     def rate_model(self) -> "Model":
         """Return the model of the same network and cost with `Dynamics.differentiable_equivalent` as its dynamics.

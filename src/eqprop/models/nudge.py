@@ -1,7 +1,8 @@
 r"""Checks of the nudging strength beta against a model: its precision, its dynamics and its cost.
 
 *Precision*. EP divides a difference of two states by beta. States of order 1 are rounded by eps (`torch.finfo`), so that the
-estimate has the relative rounding error ``eps / |beta|``, and the error ``c |beta|`` of the finite nudge, or ``c beta^2`` if centred.
+estimate has the relative rounding error ``eps / |beta|``, and the error ``c |beta|`` of a finite nudge,
+or ``c beta^2`` if centred.
 
     |beta| <= eps          rounding is as large as the estimate, which is zero or noise                                 refused
     |beta| <  sqrt(eps)    more than half of the digits are lost; rounding exceeds the error of even a one-sided nudge,

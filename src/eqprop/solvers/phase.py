@@ -74,8 +74,8 @@ def init_phase(network: Network, dynamics: Dynamics, x: Tensor) -> tuple[Phase, 
     if clipped is not None and bool(clipped.any()):
         # The text is the same for every batch, so that Python shows it once.
         warn_user(
-            f"`x` has values that {type(dynamics).__name__} dynamics clip before they reach the network, so that they are lost: scale "
-            "the input to the range of the input's activation (from 0 to 1 for spikes and hard sigmoids), or use `Prototypical`, "
+            f"`x` has values that {type(dynamics).__name__} dynamics clip before they reach the network, so that they are lost: "
+            "scale the input to the range of its activation (from 0 to 1 for spikes and hard sigmoids), or use `Prototypical`, "
             "which takes any input"
         )
     return Phase(network, dynamics, dynamics.prepare(network, x)), dynamics.init(network, x)

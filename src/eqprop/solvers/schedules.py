@@ -97,6 +97,7 @@ class Asynchronous(Schedule):
                 "an asynchronous schedule needs `Prototypical` dynamics, whose populations can be updated in groups, "
                 f"got {dynamics!r}: settle synchronously"
             )
+        dynamics.check_group_step()
         for n, p in enumerate(network.relaxing, start=1):
             if p.activation.potential is None:
                 raise ValueError(

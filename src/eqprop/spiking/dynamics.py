@@ -95,7 +95,6 @@ class Spiking(Dynamics):
     decode: Literal["after", "before"] = "after"
 
     spiking: ClassVar[bool] = True
-    static_input: ClassVar[bool] = False
     comes_to_rest: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -40,11 +40,12 @@ import torch
 from torch import Tensor, nn
 
 from eqprop._core.checks import ArgumentError, instance, positive, positive_int
+from eqprop._core.customized import is_customized
 from eqprop._core.files import write_atomic
 from eqprop.connections.base import Connection
 from eqprop.connections.conv import Conv2d
 from eqprop.connections.dense import Dense
-from eqprop.costs import CrossEntropyReadout
+from eqprop.costs import Cost, CrossEntropyReadout
 from eqprop.models.model import Model
 from eqprop.spiking.coders import SigmaDelta
 from eqprop.spiking.dynamics import Spiking
@@ -149,6 +150,12 @@ def _check_model(model: Model) -> Spiking:
             raise ArgumentError(name, f"`{name}` must be a number to be exported, got {getattr(dynamics, name)!r}")
     if not isinstance(dynamics.coder, SigmaDelta):
         raise ArgumentError("coder", f"`coder` must be `SigmaDelta()` to be exported, got {dynamics.coder!r}")
+    if is_customized(dynamics, Spiking):
+        raise ArgumentError(
+            "dynamics", f"`dynamics` are {type(dynamics).__name__}, which NIR cannot express: use `Spiking`"
+        )
+    if type(model.cost).predict not in (Cost.predict, CrossEntropyReadout.predict):
+        raise ArgumentError("cost", f"`cost` is a {type(model.cost).__name__}, whose `predict` NIR cannot express")
     if isinstance(model.cost, nn.Module) and not isinstance(model.cost, CrossEntropyReadout):
         raise ArgumentError("cost", f"`cost` is a {type(model.cost).__name__}, whose weights NIR cannot express")
     for name, parameter in model.named_parameters():
@@ -169,6 +176,10 @@ def _check_connection(
     if not isinstance(forward, Dense | Conv2d):
         raise ValueError(
             f"connection {name} is a {type(forward).__name__}, which NIR cannot express: use `Dense` or `Conv2d`"
+        )
+    if is_customized(connection, Connection) or is_customized(forward, Connection):
+        raise ValueError(
+            f"connection {name} is a class of your own, whose currents NIR cannot express: use `Dense` or `Conv2d`"
         )
     if not isinstance(forward, Conv2d):
         return

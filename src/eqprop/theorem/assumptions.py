@@ -3,7 +3,8 @@ r"""The theorem's assumptions, measured for a model, a batch and a beta.
 1. *Gradient dynamics*. EP multiplies by the Jacobian ``J = dF/ds``, BPTT by its transpose, so ``J D`` must be symmetric (see
    `Duality`). This fails for untied weights, a wrong derivative, units held at a bound by a clamp, or a missing ``rho'``. Measured
    at the free state along one random direction ``v`` of equal length in every population: ``|J D v - D J^T v|`` relative to the
-   larger of the two vectors, in the population with the largest value. The same is measured for the parameters.
+   larger of the two vectors, in the population with the largest value. The same is measured for the parameters, and for a contrast
+   of a user's connection against the difference of its phi.
 2. *Steady state*: ``s_{T-K} = … = s_T``. Motion that remains without a nudge adds to the increments and is divided by beta.
    Measured for each population: norm of the motion over the last K free steps, relative to the nudged motion or itself, whichever
    is larger. Synchronous updates of a layered network are two independent interleaved sweeps. If these settle in different states,
@@ -21,10 +22,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from eqprop._core.customized import is_customized
 from eqprop._core.precision import full_precision
 from eqprop._core.state import State
+from eqprop.connections.base import Connection
+from eqprop.connections.untied import SeparateFeedback
 from eqprop.dynamics.base import Drive, Duality
 from eqprop.models.model import Model
+from eqprop.network import Contrast
 
 __all__ = ["Assumption", "check_assumptions", "check_slow_weights", "noise_share", "rate_model_assumption"]
 
@@ -85,7 +90,9 @@ def check_assumptions(
     ]
     least = eps**0.5 * max(d.norm().item() for d in increments)  # increments below it are too small to compare with
     asymmetry = max(
-        _state_asymmetry(model, drive, duality, states[-1]), _parameter_asymmetry(model, x, duality, states[-1])
+        _state_asymmetry(model, drive, duality, states[-1]),
+        _parameter_asymmetry(model, x, duality, states[-1]),
+        _contrast_asymmetry(model, x, states[-1]),
     )
     steady = _check_shares(
         "steady state",
@@ -185,6 +192,26 @@ def _parameter_asymmetry(model: Model, x: Tensor, duality: Duality, state: State
         left = torch.autograd.grad(of_step, parameters, allow_unused=True, materialize_grads=True)
         right = torch.autograd.grad(of_phi, parameters, allow_unused=True, materialize_grads=True)
     return max(_relative_distance(p, duality.dt * q) for p, q in zip(left, right, strict=True))
+
+
+def _contrast_asymmetry(model: Model, x: Tensor, state: State) -> float:
+    """Compare the contrasts of a user's connections with the difference of phi between the free state and one near it."""
+    network, dynamics, worst = model.network, model.dynamics, 0.0
+    with torch.enable_grad(), full_precision(x):
+        s = dynamics.activity(network, state)
+        near = tuple(a + v for a, v in zip(s, _random_directions(s), strict=True))
+        contrast = Contrast(s, s, near, 1.0)
+        for pre, post, connection in network.edges():
+            parameters = [p for p in connection.parameters() if p.requires_grad]
+            if not parameters or isinstance(connection, SeparateFeedback) or not is_customized(connection, Connection):
+                continue
+            free, a, b = contrast.ends(dynamics.encode(network, x), pre, post)
+            pair = connection.contrast(free, a, b), Connection.contrast(connection, free, a, b)
+            left, right = (
+                torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True) for value in pair
+            )
+            worst = max(worst, *(_relative_distance(p, q) for p, q in zip(left, right, strict=True)))
+    return worst
 
 
 def _random_directions(state: State) -> list[Tensor]:
