@@ -17,7 +17,7 @@ from eqprop.cli.overrides import apply_overrides
 from eqprop.papers.registry import RECIPES, baseline, recipe
 from eqprop.training import checkpoint
 from eqprop.training.run_folder import RunFolder
-from eqprop.training.session import create_run, read_run
+from eqprop.training.session import create_run, prepare_run, read_run
 from picture_files import sketched
 from small_trainings import assert_nearly, timeless
 
@@ -70,7 +70,7 @@ def test_a_line_an_epoch_without_a_terminal(trained):
     for line, row in zip(lines, rows(folder), strict=True):
         assert re.fullmatch(
             rf"digits, EP, seed 3   epoch {row['epoch']}/2   train +{number}%   validation +{number}%   test +{number}%   "
-            rf"cost {number}   residual \d\.\de-\d\d   20 steps   {number} s",
+            rf"cost {number}   residual \d\.\de-\d\d   nudged \d\.\de-\d\d   20 steps   {number} s",
             line,
         )
         percents = [float(found) for found in re.findall(rf"({number})%", line)]
@@ -132,6 +132,7 @@ def test_several_at_once_take_a_folder_each(here, monkeypatch):
 
     def other(*arguments):
         create_run(replace(recipe("digits"), seed=9), "runs/digits")
+        return prepare_run(*arguments)
 
     monkeypatch.setattr("eqprop.cli.runs.prepare_run", other)
     call(f"{TRAIN} --epochs 1").done()
@@ -277,6 +278,7 @@ def test_ep_and_bptt_see_the_same_batches_and_nothing_else_differs(compared):
         assert bptt == baseline(ep)
         (one,), (two,) = (timeless(rows(folder / method / f"seed-{seed}")) for method in ("ep", "bptt"))
         assert one.pop("rates") == two.pop("rates")
+        assert all(one.pop(name) > 0 for name in ("nudged_residual", "nudged_distance", "nudge"))  # of EP alone
         assert one == pytest.approx(two)  # with weights that do not move all means are over the same samples
 
 
