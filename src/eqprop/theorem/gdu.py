@@ -25,7 +25,7 @@ from eqprop.models.model import Model
 from eqprop.solvers.phase import Phase
 from eqprop.solvers.schedules import Synchronous
 from eqprop.solvers.settle import Settle, Solution, as_settle, settle
-from eqprop.theorem.assumptions import check_assumptions, check_slow_weights, rate_model_assumption
+from eqprop.theorem.assumptions import check_assumptions, check_response, check_slow_weights, rate_model_assumption
 from eqprop.theorem.gradients import StepGradient, cost_gradient, step_gradients, trainable_parameters
 from eqprop.theorem.increments import continual_increments, nudged_phases, parameter_increments, state_increments
 from eqprop.theorem.report import GDUReport, output_distances, parameter_labels
@@ -219,6 +219,8 @@ def compare(
         assumptions = check_assumptions(differentiable, back.x, drive, duality.dt, back.states, states, gradients, beta)
         assumptions += [] if differentiable is model else [rate_model_assumption(differentiable)]
         assumptions += [] if rates is None else [check_slow_weights(states, at_fixed_weights)]
+        if rates is None and model.dynamics.comes_to_rest:
+            assumptions += check_response([[units(state) for state in path] for _, path in phases])
     report = GDUReport(
         neurons=[Series(ep, bptt) for ep, bptt in zip(states, gradients, strict=True)],
         parameters={
