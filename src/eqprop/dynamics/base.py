@@ -155,16 +155,17 @@ class Dynamics(ABC):
             ArgumentError: if the dynamics are unstable at this ``beta``.
         """
 
-    def check_feedback(self, network: Network, strengths: Sequence[float]) -> None:  # noqa: B027 - most allow any strength
-        """Check the feedback ``-b s^L`` of the output on itself in each nudged phase, where a cost's curvature is known.
+    def check_feedback(self, network: Network, strengths: Sequence[float]) -> str | None:
+        """Check the feedback ``-b s^L`` of the output on itself in each nudged phase; return what to warn of, if anything.
 
         Args:
             network: the network.
-            strengths: b of each nudged phase, beta times the curvature. Any is allowed by default.
+            strengths: b of each nudged phase, beta times the curvature of the cost. Any is allowed by default.
 
         Raises:
             ArgumentError: if the dynamics are unstable at this ``beta``.
         """
+        return None
 
 
 class BlockDynamics(Dynamics):

@@ -22,7 +22,6 @@ from torch import Tensor
 from eqprop._core.checks import ArgumentError, positive
 from eqprop._core.derived import derived_from
 from eqprop._core.state import State
-from eqprop._core.warn import warn_user
 from eqprop.activations import clipped
 from eqprop.dynamics.base import Duality, Dynamics, Force, zero_state
 from eqprop.network import Activities, Drive, Network
@@ -117,11 +116,11 @@ class EnergyDescent(Dynamics):
         return squares.sum(0) / 2 - phi
 
     @derived_from("step")
-    def check_feedback(self, network: Network, strengths: Sequence[float]) -> None:
+    def check_feedback(self, network: Network, strengths: Sequence[float]) -> str | None:
         """Reject a feedback at which the output alone overshoots or has no minimum; see the module.
 
         Raises:
-            ArgumentError: if it does; where states are clamped, a feedback without a minimum gives a warning.
+            ArgumentError: if it does; where states are clamped, a feedback without a minimum is warned of.
         """
         largest, smallest = max(strengths), min(strengths)
         if self.dt * (1 + largest) >= 2:
@@ -131,13 +130,11 @@ class EnergyDescent(Dynamics):
                 "output would overshoot at every step; take a smaller one, or a smaller `dt`",
             )
         if smallest > -1:
-            return
+            return None
         reason = f"at `beta` = {smallest:g} the energy of the nudged phase has no minimum over the output"
         if not self.clamp:
             raise ArgumentError("beta", f"{reason}: take one below 1 in size")
-        warn_user(
-            f"{reason}, which runs to a bound of the clamp, so that EP's gradient is wrong: take one below 1 in size"
-        )
+        return f"{reason}, which runs to a bound of the clamp, so that EP's gradient is wrong: take one below 1 in size"
 
     @derived_from("step", "prepare")
     def duality(self, network: Network, state: State, drive: Drive) -> Duality:

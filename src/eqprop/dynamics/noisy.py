@@ -121,9 +121,9 @@ class Noisy(Dynamics):
         self.dynamics.check_beta(beta)
 
     @derived_from("step")
-    def check_feedback(self, network: Network, strengths: Sequence[float]) -> None:
+    def check_feedback(self, network: Network, strengths: Sequence[float]) -> str | None:
         """Check the feedback for the wrapped dynamics."""
-        self.dynamics.check_feedback(network, strengths)
+        return self.dynamics.check_feedback(network, strengths)
 
 
 def _standard_normal(like: Tensor) -> Tensor:

@@ -177,7 +177,7 @@ class Prototypical(BlockDynamics):
         )
 
     @derived_from("step")
-    def check_feedback(self, network: Network, strengths: Sequence[float]) -> None:
+    def check_feedback(self, network: Network, strengths: Sequence[float]) -> str | None:
         """Reject or warn of an inside nudge of strength 1 or more, see the module; `check_beta` does for the outside one.
 
         Raises:
@@ -185,14 +185,14 @@ class Prototypical(BlockDynamics):
         """
         largest = max(strengths, key=abs)
         if self.nudge == "outside" or abs(largest) < 1:
-            return
+            return None
         linear = network.relaxing[-1].activation is ACTIVATIONS["identity"]
         if linear or abs(largest) >= FAR:
             why = (
                 "cannot settle" if linear else "drives the output to its bounds, and EP's gradient vanishes as 1 / beta"
             )
             raise ArgumentError("beta", f"with `beta` = {largest:g} the nudge {why}: take one below 1 in size")
-        warn_user(
+        return (
             f"with `beta` = {largest:g} the nudged phase alternates, or has two steady states, where the slope of the output's "
             f"activation is above {1 / abs(largest):.2g}, so that EP's gradient is wrong: take one below 1 in size"
         )

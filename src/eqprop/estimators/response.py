@@ -67,7 +67,9 @@ class ResponseMeans:
         first = self.nudge + sqrt(self.units) * self.free_residual
         last = sqrt(self.units) * max(self.residual, self.eps)  # a last step of 0 has been rounded
         n = max(self.steps - 1, 1)
-        q = min((last / first) ** (1 / n), 1.0) if first > 0 else 1.0
+        if first == 0:
+            return self.steps * last
+        q = (last / first) ** (1 / n)
         return first * (self.steps if q == 1 else (1 - q**self.steps) / (1 - q))
 
     def problems(self) -> list[str]:

@@ -136,14 +136,14 @@ class Model(nn.Module):
         Args:
             beta: nudging strength.
             both_signs: whether there are phases at -beta too.
-            warn: whether to warn of digits that rounding takes.
+            warn: whether to warn of digits that rounding takes, and of an output's feedback at which only some networks settle.
 
         Raises:
             ArgumentError: if the estimate would mean nothing, or the dynamics are unstable at this ``beta``.
         """
         dtype = dtype_of(self.network)
         check_precision(beta, dtype)
-        check_stability(self.dynamics, self.network, self.cost, beta, both_signs=both_signs)
+        check_stability(self.dynamics, self.network, self.cost, beta, both_signs=both_signs, warn=warn)
         if warn:
             warn_if_imprecise(beta, dtype)
 

@@ -66,7 +66,9 @@ def warn_if_imprecise(beta: float, dtype: torch.dtype) -> None:
         )
 
 
-def check_stability(dynamics: Dynamics, network: Network, cost: Cost, beta: float, *, both_signs: bool = False) -> None:
+def check_stability(
+    dynamics: Dynamics, network: Network, cost: Cost, beta: float, *, both_signs: bool = False, warn: bool = True
+) -> None:
     """Check that nudged phases can settle.
 
     Args:
@@ -75,6 +77,7 @@ def check_stability(dynamics: Dynamics, network: Network, cost: Cost, beta: floa
         cost: cost of the output, whose force nudges it.
         beta: nudging strength.
         both_signs: whether there are phases at -beta too.
+        warn: whether to warn of a strength at which only some networks settle.
 
     Raises:
         ArgumentError: if the dynamics are unstable at this ``beta``.
@@ -82,4 +85,6 @@ def check_stability(dynamics: Dynamics, network: Network, cost: Cost, beta: floa
     dynamics.check_beta(beta)
     if cost.curvature is not None:
         strength = beta * cost.curvature
-        dynamics.check_feedback(network, (strength, -strength) if both_signs else (strength,))
+        problem = dynamics.check_feedback(network, (strength, -strength) if both_signs else (strength,))
+        if problem and warn:
+            warn_user(problem)

@@ -17,7 +17,7 @@ r"""The theorem's assumptions, measured for a model, a batch and a beta.
 6. *Small response*: the nudged state must be a small displacement of the free one, which it is not if the phase alternates,
    diverges, or jumps to another steady state, as at a kink of rho. Measured as the distance of the nudged from the free state,
    relative to the largest one of a linear response with the same first and last step (`eqprop.estimators.response`). Not measured
-   where weights, noise or spikes move; listed only where it is broken.
+   where weights, noise or spikes move, or 2 is broken already; listed only where it is broken.
 """
 
 from collections.abc import Sequence

@@ -219,7 +219,8 @@ def compare(
         assumptions = check_assumptions(differentiable, back.x, drive, duality.dt, back.states, states, gradients, beta)
         assumptions += [] if differentiable is model else [rate_model_assumption(differentiable)]
         assumptions += [] if rates is None else [check_slow_weights(states, at_fixed_weights)]
-        if rates is None and model.dynamics.comes_to_rest:
+        at_rest = all(a.holds for a in assumptions if a.name == "steady state")
+        if at_rest and rates is None and model.dynamics.comes_to_rest:
             assumptions += check_response([[units(state) for state in path] for _, path in phases])
     report = GDUReport(
         neurons=[Series(ep, bptt) for ep, bptt in zip(states, gradients, strict=True)],
