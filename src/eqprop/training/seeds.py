@@ -150,9 +150,7 @@ def _seed_training(
     """Return the training of one seed, at its start or where it was interrupted."""
     if place.has_started:
         warn_if_environment_changed(place, device)
-    prepared = prepare_run(run, device, splits=splits)
-    if not place.has_started:
-        prepared.check_input_range()
+    prepared = prepare_run(run, device, None, not place.has_started, splits=splits)
     trainer = prepared.trainer(place.path, callbacks, checkpoint_every)
     arguments = FitArguments(prepared.train, run.epochs, prepared.validation, prepared.test)
     steps = trainer.resume_steps if place.has_started else trainer.fit_steps

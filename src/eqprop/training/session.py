@@ -67,23 +67,6 @@ class PreparedRun:
         validation = (self.validation.x, self.validation.y) if self.validation is not None else None
         return (self.train.x, self.train.y), validation, (self.test.x, self.test.y)
 
-    def check_input_range(self) -> None:
-        """Check that the dynamics clip no sample, for a run that is new: an old one may be continued as it was begun.
-
-        Raises:
-            ArgumentError: if they do.
-        """
-        x = self.train.x[:CHECKED]
-        clipped = self.model.dynamics.clipped_input(self.model.network, self.train.reshape(x))
-        if clipped is None or not (share := clipped.float().mean().item()):
-            return
-        low, high = (value.item() for value in x.aminmax())
-        raise ArgumentError(
-            "normalize",
-            f"`normalize` gives samples from {low:.2g} to {high:.2g}, of which {type(self.model.dynamics).__name__} dynamics clip "
-            f"{share:.0%} of the values: leave it out, or use `Prototypical` dynamics",
-        )
-
     def trainer(
         self,
         folder: Path,
@@ -114,6 +97,7 @@ def prepare_run(
     run: Run,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int | None], None] | None = None,
+    new: bool = False,
     *,
     splits: Splits | None = None,
 ) -> PreparedRun:
@@ -123,6 +107,7 @@ def prepare_run(
         run: the run.
         device: device of the model and the data.
         progress: called as ``progress(done, total)``, in bytes, if data must be downloaded.
+        new: whether it is a new run, which must not lose values of samples, as an old one may go on doing.
         splits: samples to use in the place of those of ``run.data``.
 
     Raises:
@@ -139,12 +124,32 @@ def prepare_run(
     train, validation, test = load_splits(run.data, progress) if splits is None else splits
     batches = training_batches(run.data, run.seed, train, model, device)
     check_classes(run.data.name, model, batches.reshape(batches.x[:1]), batches.y)
+    if new:
+        _check_input_range(model, batches)
     return PreparedRun(
         run,
         model,
         batches,
         Batches(*fit_to_model(validation, model, device), TEST_BATCH, shuffle=False) if validation else None,
         Batches(*fit_to_model(test, model, device), TEST_BATCH, shuffle=False),
+    )
+
+
+def _check_input_range(model: Model, train: Batches) -> None:
+    """Check that the dynamics clip no sample.
+
+    Raises:
+        ArgumentError: if they do.
+    """
+    x = train.reshape(train.x[:CHECKED])
+    clipped = model.dynamics.clipped_input(model.network, x)
+    if clipped is None or not (share := clipped.float().mean().item()):
+        return
+    low, high = (value.item() for value in x.aminmax())
+    raise ArgumentError(
+        "normalize",
+        f"`normalize` gives samples from {low:.2g} to {high:.2g}, of which {type(model.dynamics).__name__} dynamics clip "
+        f"{share:.0%} of the values: leave it out, or use `Prototypical` dynamics",
     )
 
 
@@ -209,9 +214,7 @@ def train_run(
         with threads(run.threads):
             warn_if_environment_changed(place, device, processes)
     if prepared is None:
-        prepared = prepare_run(replace(run, data=replace(run.data, root=root)), device)
-    if not has_started:
-        prepared.check_input_range()
+        prepared = prepare_run(replace(run, data=replace(run.data, root=root)), device, None, not has_started)
     trainer = prepared.trainer(place.path, callbacks, checkpoint_every, processes)
     train = trainer.resume if has_started else trainer.fit
     with threads(run.threads), seeded(run.seed, REST):

@@ -162,9 +162,7 @@ def _run(options: Tune, grid: Grid, trained: Path | None) -> tuple[list[Cell], s
         CommandFailedError: if a number is not finite.
     """
     run = options.run
-    session = prepare_run(run, options.device, download_progress(run.data.name))
-    if trained is None:
-        session.check_input_range()
+    session = prepare_run(run, options.device, download_progress(run.data.name), trained is None)
     weights = load_weights(session.model, trained) if trained else INITIAL
     batches = list(islice(session.train, options.batches))
     try:
