@@ -123,9 +123,9 @@ def prepare_run(
         steps.check_dynamics(model.network, model.dynamics)
     train, validation, test = load_splits(run.data, progress) if splits is None else splits
     batches = training_batches(run.data, run.seed, train, model, device)
-    check_classes(run.data.name, model, batches.reshape(batches.x[:1]), batches.y)
     if new:
         _check_input_range(model, batches)
+    check_classes(run.data.name, model, batches.reshape(batches.x[:1]), batches.y)
     return PreparedRun(
         run,
         model,
