@@ -222,8 +222,16 @@ def train_run(
 
 
 def initial_device(folder: str | Path | RunFolder) -> str:
-    """Return the kind of device that a run began on: "cuda" or "cpu"."""
-    return "cuda" if RunFolder.of(folder).read_environment().get("gpu") else "cpu"
+    """Return the kind of device that a run began on: "cuda" or "cpu".
+
+    Raises:
+        ValueError: if it is a GPU and there is none here.
+    """
+    place = RunFolder.of(folder)
+    gpu = place.read_environment().get("gpu")
+    if gpu and not torch.cuda.is_available():
+        raise ValueError(f"{place.path} was trained on a GPU ({gpu}), and this machine has none: use --device cpu")
+    return "cuda" if gpu else "cpu"
 
 
 def warn_if_environment_changed(
@@ -249,7 +257,7 @@ def read_history(folder: str | Path | RunFolder) -> list[Row]:
         DamagedError: if its checkpoint or its metrics are damaged.
     """
     place = RunFolder.of(folder)
-    return place.rows(at_least=checkpoint.read_facts(place.last)["epoch"] if place.has_started else 0)
+    return place.rows(at_least=place.epochs_done() if place.has_started else 0)
 
 
 def read_run(folder: str | Path | RunFolder) -> Run:
@@ -277,7 +285,9 @@ def load(folder: str | Path | RunFolder, which: Literal["last", "best"] = "last"
     place = RunFolder.of(folder)
     path = {"last": place.last, "best": place.best}[one_of("which", which, ("last", "best"))]
     model = place.run.build()
-    checkpoint.load_weights(model, checkpoint.read(path)[0], path)
+    tensors, facts = checkpoint.read(path)
+    place.check_config(facts, path)
+    checkpoint.load_weights(model, tensors, path)
     return model
 
 
