@@ -186,7 +186,7 @@ def _is_valid(name: str, value: Any) -> bool:
     part, _, column = name.rpartition("_")
     if part in PARTS and column in ("cost", "error"):
         return _is_number(value) and (column == "cost" or 0 <= value <= 1)
-    if name in ("residual", "steps", "seconds"):
+    if name in ("residual", "steps", "seconds", *RESPONSE):
         return _is_number(value) and value >= 0
     return True  # a diagnostic of its own
 
