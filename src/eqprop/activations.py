@@ -24,7 +24,7 @@ from eqprop._core.checks import ArgumentError
 from eqprop._core.customized import agree
 from eqprop._core.warn import warn_user
 
-__all__ = ["ACTIVATIONS", "Activation", "as_activation"]
+__all__ = ["ACTIVATIONS", "Activation", "as_activation", "clipped"]
 
 
 @final
@@ -205,6 +205,13 @@ ACTIVATIONS = {
     "relu6": Activation(_clamp_6, slope=_relu6_slope, potential=_half_square, name="relu6", lowest=0.0),
     "identity": Activation(_identity, slope=_one, potential=_half_square, name="identity"),
 }
+
+
+@torch.no_grad()
+def clipped(activation: Activation, x: Tensor) -> Tensor:
+    """Return where an activation clips, as booleans: where it is flat and changes the value, so that others give the same."""
+    r = activation.rho(x)
+    return (activation.derivative(x, r) == 0) & (r != x)
 
 
 def as_activation(activation: "str | Activation") -> Activation:

@@ -43,6 +43,11 @@ class Cost(ABC):
         super().__init_subclass__(**kwargs)
         replace_stale(cls)
 
+    @property
+    def curvature(self) -> float | None:
+        """The largest eigenvalue of ``d^2C/dout^2``, where it is known: the strength of an output's feedback on itself per beta."""
+        return None
+
     @abstractmethod
     def value(self, out: Tensor, y: Tensor) -> Tensor:
         """Return the cost of each sample, ``(B,)``, for outputs ``(B, *shape)`` and targets as of `encode`."""
@@ -132,6 +137,11 @@ class SquaredError(Cost):
     >>> SquaredError().value(torch.zeros(1, 3), torch.tensor([2]))
     tensor([0.5000])
     """
+
+    @property
+    def curvature(self) -> float | None:
+        """1; unknown for a subclass."""
+        return 1.0 if type(self) is SquaredError else None
 
     def value(self, out: Tensor, y: Tensor) -> Tensor:
         """Return ``1/2 |y - s^L|^2``: ``(B,)``."""

@@ -5,6 +5,7 @@ least 1, got 0".
 """
 
 import math
+import sys
 from numbers import Integral, Real
 from typing import TypeGuard, TypeVar
 
@@ -17,6 +18,7 @@ __all__ = [
     "non_negative",
     "non_negative_int",
     "nonzero",
+    "nudging_strength",
     "one_of",
     "positive",
     "positive_fraction",
@@ -27,6 +29,7 @@ T = TypeVar("T")
 
 _MAX_INT = 2**31 - 1
 _MAX_FLOAT32 = 3.4e38
+_EPSILON = sys.float_info.epsilon
 
 
 class ArgumentError(ValueError):
@@ -81,6 +84,15 @@ def nonzero(name: str, value: object) -> float:
     if not _is_finite(value) or value == 0:
         raise _error(name, "non-zero and finite", value)
     return _float32_range(name, value)
+
+
+def nudging_strength(name: str, value: object) -> float:
+    """Return ``value`` as a float other than 0 at which double precision has digits left; other precisions have less range."""
+    beta = nonzero(name, value)
+    if not _EPSILON < abs(beta) < 1 / _EPSILON:
+        expected = f"between {_EPSILON:.1g} and {1 / _EPSILON:.1g} in size, since EP divides by it"
+        raise _error(name, expected, value)
+    return beta
 
 
 def finite(name: str, value: object) -> float:

@@ -88,6 +88,7 @@ def create_runs(
     def prepare_and_create() -> Path:
         first = next(iter(runs.values()))
         prepared.append(prepare_run(first, device, download_progress(first.data.name)))
+        prepared[0].check_input_range()
         return create_folders(runs, out, name, device, processes)
 
     return processes.run_on_rank0(prepare_and_create), prepared[0] if prepared else None

@@ -15,6 +15,7 @@ from eqprop._core.customized import is_customized, replaced_method
 from eqprop._core.state import State, iter_tensors
 from eqprop.costs import Cost, broken_cost_law
 from eqprop.dynamics.base import Dynamics, Force
+from eqprop.models.nudge import check_precision, check_stability, dtype_of, warn_if_imprecise
 from eqprop.network import Network
 from eqprop.solvers.phase import Phase, init_phase
 from eqprop.solvers.settle import Settle, Solution, as_settle, settle
@@ -129,6 +130,23 @@ class Model(nn.Module):
         phase, start = init_phase(self.network, self.dynamics, x)
         return PreparedBatch(phase, start, self.cost.encode(y, phase.units(start)[-1]))
 
+    def check_beta(self, beta: float, *, both_signs: bool = False, warn: bool = True) -> None:
+        """Check that EP can estimate gradients at a nudging strength: in the weights' precision, and that nudged phases settle.
+
+        Args:
+            beta: nudging strength.
+            both_signs: whether there are phases at -beta too.
+            warn: whether to warn of digits that rounding takes, and of an output's feedback at which only some networks settle.
+
+        Raises:
+            ArgumentError: if the estimate would mean nothing, or the dynamics are unstable at this ``beta``.
+        """
+        dtype = dtype_of(self.network)
+        check_precision(beta, dtype)
+        check_stability(self.dynamics, self.network, self.cost, beta, both_signs=both_signs, warn=warn)
+        if warn:
+            warn_if_imprecise(beta, dtype)
+
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, nn.Parameter]]:
@@ -176,7 +194,7 @@ def relax(
         warn("`see` was renamed: pass `on_step`", DeprecationWarning, stacklevel=2)
         on_step = on_step or see
     if beta != 0:
-        model.dynamics.check_beta(nonzero("beta", beta))
+        check_stability(model.dynamics, model.network, model.cost, nonzero("beta", beta))
     steps = as_settle("steps", steps)
     with torch.inference_mode(False), torch.no_grad():
         phase, start = init_phase(model.network, model.dynamics, x)

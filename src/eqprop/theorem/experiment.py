@@ -146,8 +146,9 @@ class Experiment:
     def build(self, device: torch.device | str = "cpu") -> Model:
         """Return the model with weights drawn from the seed; the same in both precisions, up to rounding."""
         model = build_model(self.model, self.seed, self.estimator.free_steps)
-        model.dynamics.check_beta(self.estimator.beta)
-        return self.cast(model, device)
+        model = self.cast(model, device)
+        model.check_beta(self.estimator.beta, both_signs=self.nudging == "centred", warn=False)
+        return model
 
     def cast(self, model: Model, device: torch.device | str = "cpu") -> Model:
         """Convert a model to this experiment's dtype."""

@@ -78,7 +78,7 @@ def run_experiment(
         ValueError: if the dynamics are unstable at a beta.
         FloatingPointError: if the input, a weight or a state is not finite.
     """
-    check_betas(model, betas)
+    check_betas(model, betas, experiment.nudging)
     started = time.monotonic()
     with threads(experiment.threads):
         back = experiment.run_backward(model, *batch, progress)

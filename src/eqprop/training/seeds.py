@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +23,8 @@ from eqprop._core.checks import ArgumentError
 from eqprop._core.deprecation import renamed_arguments
 from eqprop._core.devices import available_device
 from eqprop._core.state import iter_tensors, map_tensors
-from eqprop.estimators.base import Estimator
+from eqprop.estimators.base import Estimator, takes_nudged_callback
+from eqprop.estimators.response import Response
 from eqprop.models.batched import batch_models
 from eqprop.models.batched import unsupported_reason as model_unsupported_reason
 from eqprop.models.model import Model
@@ -150,6 +152,8 @@ def _seed_training(
     if place.has_started:
         warn_if_environment_changed(place, device)
     prepared = prepare_run(run, device, splits=splits)
+    if not place.has_started:
+        prepared.check_input_range()
     trainer = prepared.trainer(place.path, callbacks, checkpoint_every)
     arguments = FitArguments(prepared.train, run.epochs, prepared.validation, prepared.test)
     steps = trainer.resume_steps if place.has_started else trainer.fit_steps
@@ -253,10 +257,11 @@ class BatchedTrainer:
 
     def _train_group(self, batches: Mapping[int, Batch]) -> dict[int, BatchResult]:
         """Train on batches of one size; places without one get the first batch of the others, which has no effect."""
-        model, solutions = self.batched_model(frozenset(batches)), []
+        model, solutions, responses = self.batched_model(frozenset(batches)), [], list[Response]()
+        own: dict[str, Any] = {"on_nudged_phase": responses.append} if takes_nudged_callback(self.estimator) else {}
         filler = next(iter(batches.values()))
         x, y = (torch.cat(part) for part in zip(*(batches.get(n, filler) for n in range(self.size)), strict=True))
-        for loss in self.estimator(model, x, y, on_free_phase=solutions.append):
+        for loss in self.estimator(model, x, y, on_free_phase=solutions.append, **own):
             for place in batches:
                 self.trainers[place].optimizer.zero_grad()
             (self.size * loss).backward()  # the loss is a mean over all seeds; each seed needs its own mean
@@ -264,7 +269,8 @@ class BatchedTrainer:
             output = solutions[0].output
             costs = model.cost.value(output, model.cost.encode(y, output)).view(self.size, -1).mean(1)
         parts = split_solution(solutions[0], self.size)
-        return {place: BatchResult(costs[place], parts[place]) for place in batches}
+        each = responses[0].split(self.size) if responses else [None] * self.size
+        return {place: BatchResult(costs[place], parts[place], each[place]) for place in batches}
 
     def _batched_model(self, places: frozenset[int]) -> Model:
         models = [self.trainers[n].model if n in places else self.placeholder(n) for n in range(self.size)]

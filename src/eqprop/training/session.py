@@ -16,6 +16,7 @@ from eqprop._core.devices import available_device
 from eqprop._core.files import write_atomic
 from eqprop.data.batches import Batches
 from eqprop.estimators.base import bind_estimator
+from eqprop.estimators.ep import NudgedEstimator
 from eqprop.models.model import Model
 from eqprop.training import checkpoint
 from eqprop.training.config.run import Run
@@ -40,6 +41,9 @@ __all__ = [
     "threads",
     "train_run",
 ]
+
+CHECKED = 1000
+"""Samples that are checked for values that the dynamics clip."""
 
 TEST_BATCH = 1000
 """Samples per batch in evaluations (Ernoult et al. 2019, their code)."""
@@ -73,6 +77,23 @@ class PreparedRun:
         """The samples, on the device, for `prepare_run` with another seed."""
         validation = (self.validation.x, self.validation.y) if self.validation is not None else None
         return (self.train.x, self.train.y), validation, (self.test.x, self.test.y)
+
+    def check_input_range(self) -> None:
+        """Check that the dynamics clip no sample. New runs must not; old ones go on as they began.
+
+        Raises:
+            ArgumentError: if they do.
+        """
+        x, dynamics = self.train.reshape(self.train.x[:CHECKED]), self.model.dynamics
+        clipped = dynamics.clipped_input(self.model.network, x)
+        if clipped is None or not (share := clipped.float().mean().item()):
+            return
+        low, high = (value.item() for value in x.aminmax())
+        raise ArgumentError(
+            "normalize",
+            f"`normalize` gives samples from {low:.2g} to {high:.2g}, of which {type(dynamics).__name__} dynamics clip "
+            f"{share:.0%} of the values: leave it out, or use `Prototypical` dynamics",
+        )
 
     def trainer(
         self,
@@ -122,7 +143,8 @@ def prepare_run(
     """
     model = run.build().to(available_device(device))
     bind_estimator(run.estimator, model, run.optimizer.build(model))
-    model.dynamics.check_beta(getattr(run.estimator, "beta", 0.0))
+    if isinstance(run.estimator, NudgedEstimator):
+        run.estimator.check_beta(model)
     for steps in run.estimator.phases.values():
         steps.check_dynamics(model.network, model.dynamics)
     return prepare_data(run, model, device, progress, splits=splits)
@@ -217,6 +239,8 @@ def train_run(
             warn_if_environment_changed(place, device, processes)
     if prepared is None:
         prepared = prepare_run(replace(run, data=replace(run.data, root=root)), device)
+    if not has_started:
+        prepared.check_input_range()
     trainer = prepared.trainer(place.path, callbacks, checkpoint_every, processes)
     train = trainer.resume if has_started else trainer.fit
     with threads(run.threads), seeded(run.seed, REST):

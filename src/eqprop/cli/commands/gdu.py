@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from eqprop import plots
-from eqprop._core.checks import nonzero, positive_int
+from eqprop._core.checks import nudging_strength, positive_int
 from eqprop._core.files import write_atomic
 from eqprop.cli.console import download_progress, echo, progress_counter, table
 from eqprop.cli.errors import CommandFailedError, report_full_disk
@@ -68,7 +68,7 @@ class GDU:
     def __post_init__(self) -> None:
         check_folder_name(self.experiment.name)
         for beta in self.betas:
-            nonzero("betas", beta)
+            nudging_strength("betas", beta)
         positive_int("components", self.components)
         as_device(self.device)
 

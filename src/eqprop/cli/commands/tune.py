@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
+from math import inf, nextafter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -97,6 +98,9 @@ class Tune:
         )
 
 
+FACTORS = (0.25, 0.5, 1.0, 2.0)
+"""Multiples of the run's own beta that are tried by default."""
+
 SWEEPS = " Steps are synchronous: two of them replace each sweep of the run's schedule."
 RATES = " Spikes have no gradient: BPTT differentiates the rate model. EP uses last states, not averages."
 
@@ -106,12 +110,14 @@ def _around(steps: int) -> tuple[int, ...]:
 
 
 def _default_betas(own: Experiment) -> tuple[float, ...]:
-    """Return multiples of the run's beta, without those that outside nudging makes slow or unstable."""
-    beta, dynamics = own.estimator.beta, own.model.dynamics
-    dynamics = dynamics.dynamics if isinstance(dynamics, Noisy) else dynamics
-    outside = isinstance(dynamics, Prototypical) and dynamics.nudge == "outside"
-    betas = [factor * beta for factor in (0.25, 0.5, 1.0, 2.0)]
-    return tuple(b for b in betas if not outside or abs(b) <= max(0.6, abs(beta)))
+    """Return multiples of the run's beta, without those at which nudged phases may alternate or have no minimum."""
+    beta, dynamics, curvature = own.estimator.beta, own.model.dynamics, own.model.cost.curvature
+    dynamics, most = dynamics.dynamics if isinstance(dynamics, Noisy) else dynamics, inf
+    if isinstance(dynamics, Prototypical) and dynamics.nudge == "outside":
+        most = 0.6
+    elif curvature and (isinstance(dynamics, Prototypical) or own.nudging == "centred"):
+        most = nextafter(1 / curvature, 0)
+    return tuple(factor * beta for factor in FACTORS if factor <= 1 or abs(factor * beta) <= most)
 
 
 def main(words: list[str]) -> int:
@@ -157,6 +163,8 @@ def _run(options: Tune, grid: Grid, trained: Path | None) -> tuple[list[Cell], s
     """
     run = options.run
     session = prepare_run(run, options.device, download_progress(run.data.name))
+    if trained is None:
+        session.check_input_range()
     weights = load_weights(session.model, trained) if trained else INITIAL
     batches = list(islice(session.train, options.batches))
     try:
