@@ -5,14 +5,19 @@ least 1, got 0".
 """
 
 import math
+from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
+
+from torch import Tensor
 
 __all__ = [
     "ArgumentError",
     "angle_in_degrees",
+    "boolean",
     "finite",
     "fraction",
+    "function",
     "instance",
     "non_negative",
     "non_negative_int",
@@ -21,12 +26,14 @@ __all__ = [
     "positive",
     "positive_fraction",
     "positive_int",
+    "sequence",
 ]
 
 T = TypeVar("T")
 
 _MAX_INT = 2**31 - 1
 _MAX_FLOAT32 = 3.4e38
+_MAX_SHOWN = 200
 
 
 class ArgumentError(ValueError):
@@ -92,29 +99,50 @@ def finite(name: str, value: object) -> float:
 
 def fraction(name: str, value: object) -> float:
     """Return ``value`` as a float in [0, 1)."""
-    if not isinstance(value, Real) or not 0 <= float(value) < 1:
+    if not _is_finite(value) or not 0 <= float(value) < 1:
         raise _error(name, "a number in [0, 1)", value)
     return float(value)
 
 
 def positive_fraction(name: str, value: object) -> float:
     """Return ``value`` as a float in (0, 1]."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) <= 1:
+    if not _is_finite(value) or not 0 < float(value) <= 1:
         raise _error(name, "a number in (0, 1]", value)
     return float(value)
 
 
 def angle_in_degrees(name: str, value: object) -> float:
     """Return ``value`` as a float from 0 to 180."""
-    if not isinstance(value, Real) or not 0 <= float(value) <= 180:
+    if not _is_finite(value) or not 0 <= float(value) <= 180:
         raise _error(name, "between 0 and 180 degrees", value)
     return float(value)
 
 
 def one_of(name: str, value: T, choices: tuple[T, ...]) -> T:
     """Return ``value`` if it is one of ``choices``."""
-    if value not in choices:
+    if not any(value is choice or (isinstance(value, type(choice)) and value == choice) for choice in choices):
         raise _error(name, f"one of {', '.join(map(repr, choices))}", value)
+    return value
+
+
+def boolean(name: str, value: object) -> bool:
+    """Return ``value`` if it is True or False; other values are refused, since every non-empty string counts as true."""
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool_", "bool"):  # of NumPy, by its old and new name
+        raise _error(name, "True or False", value)
+    return bool(value)
+
+
+def function(name: str, value: T) -> T:
+    """Return ``value`` if it can be called."""
+    if not callable(value):
+        raise _error(name, "a function", value)
+    return value
+
+
+def sequence(name: str, value: object, expected: str) -> Sequence[Any]:
+    """Return ``value`` if it is a list, a tuple or another sequence, but not a string; ``expected`` says what it must be."""
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise _error(name, expected, value)
     return value
 
 
@@ -128,7 +156,18 @@ def instance(name: str, value: object, kind: type[T]) -> T:
 
 
 def _error(name: str, expected: str, value: object) -> ArgumentError:
-    return ArgumentError(name, f"`{name}` must be {expected}, got {value!r}")
+    return ArgumentError(name, f"`{name}` must be {expected}, got {_brief(value)}")
+
+
+def _brief(value: object) -> str:
+    """Return a short description on one line: tensors by their shape, long numbers and texts cut."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)} and {value.dtype}"
+    try:
+        text = repr(value) if isinstance(value, str) else " ".join(repr(value).split())
+    except ValueError:  # Python refuses to print whole numbers of more than 4,300 digits
+        return f"an object of class {type(value).__name__} with too many digits"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
 def _is_int(value: object) -> TypeGuard[Integral]:
@@ -136,7 +175,12 @@ def _is_int(value: object) -> TypeGuard[Integral]:
 
 
 def _is_finite(value: object) -> TypeGuard[Real]:
-    return isinstance(value, Real) and math.isfinite(value)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond double precision
+        return False
 
 
 def _float32_range(name: str, value: Real) -> float:

@@ -5,7 +5,8 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import ArgumentError, positive_int
+from eqprop._core.checks import ArgumentError, instance, positive_int
+from eqprop._core.tensors import check_dense
 
 __all__ = ["Samples", "Split", "check_samples", "hold_out"]
 
@@ -62,6 +63,8 @@ def check_samples(x: Tensor, y: Tensor) -> None:
     Raises:
         ValueError: if they do not match.
     """
+    for name, value in (("x", x), ("y", y)):
+        check_dense(name, instance(name, value, Tensor))
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise ValueError(f"`x` and `y` must have the same length, got shapes {tuple(x.shape)} and {tuple(y.shape)}")
     if len(x) == 0:

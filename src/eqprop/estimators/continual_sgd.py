@@ -119,7 +119,7 @@ class ContinualSGD(ContinualEstimator):
         def bound(
             model: Model, x: Tensor, y: Tensor, *, on_free_phase: OnFreePhase = None, generator: Generator | None = None
         ) -> Iterator[Tensor]:
-            self._check_grad_enabled()
+            self._check_call(model, x)
             model.dynamics.check_beta(self.beta)
             rates = {p: float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
             return self._checked(self._losses_at(rates, model, x, y, on_free_phase, generator))

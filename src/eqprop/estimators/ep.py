@@ -114,7 +114,7 @@ class EquilibriumProp(NudgedEstimator):
         Raises:
             ValueError: if ``state`` does not fit the model; otherwise as a call.
         """
-        self._check_grad_enabled()
+        self._check_call(model, x)
         model.dynamics.check_beta(self.beta)
         return self._checked(self._losses(model, x, y, on_free_phase, generator, state))
 
@@ -127,7 +127,7 @@ class EquilibriumProp(NudgedEstimator):
         generator: Generator | None,
         state: State | None = None,
     ) -> Iterator[Tensor]:
-        cost = model.cost
+        cost, x = model.cost, model.network.check_input(x)
         with torch.no_grad():
             phase, start, target = model.prepare_batch(x, y)
             start = start if state is None else check_state(state, start)
