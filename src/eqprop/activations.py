@@ -77,7 +77,7 @@ class Activation:
         instance("name", self.name, str)
         finite("gain", self.gain)
         finite("shift", self.shift)
-        if self.lowest != float("-inf"):
+        if not (isinstance(self.lowest, float) and self.lowest == float("-inf")):
             finite("lowest", self.lowest)
         with torch.no_grad():
             u = torch.linspace(-2.9, 3.1, 26).view(13, 2)

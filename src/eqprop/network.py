@@ -346,6 +346,8 @@ def _as_tuple(name: str, values: object, of: str) -> tuple[Any, ...]:
 def _as_edge(edge: object) -> Edge:
     """Return an edge with plain population numbers."""
     if len(parts := sequence("edges", edge, "a list of (pre, post, connection)")) != 3:
-        raise ArgumentError("edges", f"`edges` must hold triples (pre, post, connection), got one of length {len(parts)}")
+        raise ArgumentError(
+            "edges", f"`edges` must hold triples (pre, post, connection), got one of length {len(parts)}"
+        )
     pre, post = (non_negative_int("edges", n) for n in parts[:2])
     return pre, post, instance("edges", parts[2], Connection)

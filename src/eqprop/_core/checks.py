@@ -5,7 +5,7 @@ least 1, got 0".
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, TypeGuard, TypeVar
 
@@ -19,6 +19,7 @@ __all__ = [
     "fraction",
     "function",
     "instance",
+    "mapping",
     "non_negative",
     "non_negative_int",
     "nonzero",
@@ -127,7 +128,10 @@ def one_of(name: str, value: T, choices: tuple[T, ...]) -> T:
 
 def boolean(name: str, value: object) -> bool:
     """Return ``value`` if it is True or False; other values are refused, since every non-empty string counts as true."""
-    if not isinstance(value, bool) and type(value).__name__ not in ("bool_", "bool"):  # of NumPy, by its old and new name
+    if not isinstance(value, bool) and type(value).__name__ not in (
+        "bool_",
+        "bool",
+    ):  # of NumPy, by its old and new name
         raise _error(name, "True or False", value)
     return bool(value)
 
@@ -136,6 +140,13 @@ def function(name: str, value: T) -> T:
     """Return ``value`` if it can be called."""
     if not callable(value):
         raise _error(name, "a function", value)
+    return value
+
+
+def mapping(name: str, value: T) -> T:
+    """Return ``value`` if it is a dictionary or another mapping."""
+    if not isinstance(value, Mapping):
+        raise _error(name, "a dictionary", value)
     return value
 
 

@@ -14,7 +14,9 @@ _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backw
 def check_dense(name: str, value: Tensor) -> None:
     """Refuse tensors without a plain array of values: sparse, nested, quantized, and those on the meta device."""
     if value.layout != torch.strided or value.is_quantized or value.is_nested:
-        raise ArgumentError(name, f"`{name}` must be a dense tensor, got {_kind(value)}: convert it, as by `{name}.to_dense()`")
+        raise ArgumentError(
+            name, f"`{name}` must be a dense tensor, got {_kind(value)}: convert it, as by `{name}.to_dense()`"
+        )
     if value.is_meta:
         raise ArgumentError(name, f"`{name}` is on the meta device and has no values: give a tensor with data")
 
@@ -33,7 +35,9 @@ def check_uniform(name: str, module: nn.Module, like: Tensor) -> None:
                 f"{like.device}: convert the whole model, as by `model.to(...)`",
             )
     if like.dtype not in _DTYPES:
-        raise ArgumentError(name, f"`{name}` must be of one of the dtypes {_names()}, got {like.dtype}: convert the model and `x`")
+        raise ArgumentError(
+            name, f"`{name}` must be of one of the dtypes {_names()}, got {like.dtype}: convert the model and `x`"
+        )
 
 
 def _names() -> str:

@@ -5,6 +5,8 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from eqprop._core.checks import mapping, one_of
+
 __all__ = ["Clock", "Step", "Times", "choose_block_sizes", "medians", "ratios", "round_figures", "time_steps"]
 
 Step = Callable[[], object]
@@ -84,7 +86,7 @@ def medians(times: Times) -> dict[str, float]:
     >>> medians({"a": [3.0, 1.0, 2.0]})
     {'a': 2.0}
     """
-    return {name: statistics.median(values) for name, values in times.items()}
+    return {name: statistics.median(values) for name, values in mapping("times", times).items()}
 
 
 def ratios(times: Times, base: str) -> dict[str, float]:
@@ -95,6 +97,7 @@ def ratios(times: Times, base: str) -> dict[str, float]:
     >>> ratios({"a": [2.0, 30.0, 4.0], "b": [1.0, 10.0, 2.0]}, "b")
     {'a': 2.0, 'b': 1.0}
     """
+    one_of("base", base, tuple(mapping("times", times)))
     return {
         name: statistics.median(a / b for a, b in zip(values, times[base], strict=True))
         for name, values in times.items()
@@ -107,4 +110,4 @@ def round_figures(figures: Mapping[str, float]) -> dict[str, float]:
     >>> round_figures({"a": 1.23456})
     {'a': 1.23}
     """
-    return {name: float(f"{figure:.3g}") for name, figure in figures.items()}
+    return {name: float(f"{figure:.3g}") for name, figure in mapping("figures", figures).items()}

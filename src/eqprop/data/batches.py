@@ -66,7 +66,9 @@ class Batches:
         boolean("shuffle", self.shuffle)
         if self.shape is not None:
             object.__setattr__(
-                self, "shape", tuple(positive_int("shape", n) for n in sequence("shape", self.shape, "a list of whole numbers"))
+                self,
+                "shape",
+                tuple(positive_int("shape", n) for n in sequence("shape", self.shape, "a list of whole numbers")),
             )
         if self.augment is not None:
             instance("augment", self.augment, Augment).check(self.x.shape[1:])

@@ -200,7 +200,7 @@ def source_of(name: str) -> Source:
         return SOURCES[name]
     near = difflib.get_close_matches(str(name).lower(), NAMES, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? The data sets are" if near else "the data sets are"
-    raise ArgumentError("name", f"no data set is called {name!r}: {hint} {', '.join(NAMES)}")
+    raise ArgumentError("name", f"`name`: no data set is called {name!r}: {hint} {', '.join(NAMES)}")
 
 
 def shape_of(name: str) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import ArgumentError, instance, positive_int
+from eqprop._core.checks import ArgumentError, instance, positive_int, sequence
 from eqprop._core.tensors import check_dense
 
 __all__ = ["Samples", "Split", "check_samples", "hold_out"]
@@ -48,6 +48,8 @@ def hold_out(samples: Samples, count: int) -> tuple[Samples, Samples]:
     >>> len(train[0]), len(validation[1])
     (7, 3)
     """
+    if len(sequence("samples", samples, "a pair (x, y)")) != 2:
+        raise ArgumentError("samples", f"`samples` must be a pair (x, y), got {len(samples)} parts")
     x, y = samples
     check_samples(x, y)
     if positive_int("count", count) >= len(x):

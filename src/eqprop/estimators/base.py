@@ -136,7 +136,8 @@ class EstimatorBase(ABC):
         instance("x", x, Tensor)
         if any(p.is_inference() for p in model.parameters()):
             raise ArgumentError(
-                "model", "`model` was made under `inference_mode`, which gradients cannot use: make it, or load it, outside"
+                "model",
+                "`model` was made under `inference_mode`, which gradients cannot use: make it, or load it, outside",
             )
         if not x.requires_grad and not any(p.requires_grad for p in model.parameters()):
             raise ArgumentError(

@@ -210,8 +210,12 @@ def check_state(state: State, like: State) -> State:
     if hasattr(like, "_fields") and type(state) is not type(like):
         expected, got = type(like).__name__, type(state).__name__
         raise ArgumentError("state", f"`state` must be a {expected}, such as that of a solution, got a {got}")
-    if not isinstance(state, tuple | list) or not all(isinstance(s, Tensor | tuple | list | int | float) for s in state):
-        raise ArgumentError("state", f"`state` must be that of a solution, got an object of class {type(state).__name__}")
+    if not isinstance(state, tuple | list) or not all(
+        isinstance(s, Tensor | tuple | list | int | float) for s in state
+    ):
+        raise ArgumentError(
+            "state", f"`state` must be that of a solution, got an object of class {type(state).__name__}"
+        )
     got, expected = ([(tuple(s.shape), s.dtype, s.device) for s in iter_tensors(one)] for one in (state, like))
     if got != expected:
         brief = (", ".join(f"{shape} {dtype}" for shape, dtype, _ in facts) for facts in (expected, got))

@@ -94,7 +94,8 @@ class Anderson:
         """
         if start[0].dtype in (torch.float16, torch.bfloat16):
             raise ArgumentError(
-                "accelerate", f"`accelerate` needs single or double precision, got {start[0].dtype}: convert the model, or leave it out"
+                "accelerate",
+                f"`accelerate` needs single or double precision, got {start[0].dtype}: convert the model, or leave it out",
             )
         units = step(start)
         yield start, units

@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import ArgumentError, non_negative, nonzero, one_of, positive_int
+from eqprop._core.checks import ArgumentError, function, instance, non_negative, nonzero, one_of, positive_int
 from eqprop._core.precision import full_precision
 from eqprop._core.state import State
 from eqprop.dynamics.base import Duality
@@ -105,7 +105,9 @@ def gdu(
     >>> max(report.relative_error().values()) < 1e-3
     True
     """
-    model.dynamics.check_beta(nonzero("beta", beta))
+    instance("model", model, Model).dynamics.check_beta(nonzero("beta", beta))
+    if progress is not None:
+        function("progress", progress)
     one_of("nudging", nudging, ("one-sided", "centred"))
     return compare(model, run_backward(model, x, y, free_steps, nudged_steps, progress=progress), beta, nudging, rates)
 
