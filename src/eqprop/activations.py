@@ -20,7 +20,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import ArgumentError, finite, function, instance
+from eqprop._core.checks import ArgumentError, brief, finite, function, instance
 from eqprop._core.customized import agree
 from eqprop._core.warn import warn_user
 
@@ -226,6 +226,6 @@ def as_activation(activation: "str | Activation", name: str = "activation") -> A
         return activation
     if isinstance(activation, str) and activation in ACTIVATIONS:
         return ACTIVATIONS[activation]
-    close = get_close_matches(str(activation), ACTIVATIONS, n=1)
+    close = get_close_matches(activation, ACTIVATIONS, n=1) if isinstance(activation, str) else []
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(ACTIVATIONS)}; or give an `Activation`"
-    raise ArgumentError(name, f"`{name}` {activation!r} is unknown: {hint}")
+    raise ArgumentError(name, f"`{name}` {brief(activation)} is unknown: {hint}")

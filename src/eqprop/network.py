@@ -308,7 +308,7 @@ class Network(nn.Module):
             reached |= neighbors
         if missing := sorted(set(range(last + 1)) - reached):
             raise ArgumentError(
-                "edges", f"no path joins population {missing[0]} to the input: add an edge that reaches it"
+                "edges", f"`edges`: no path joins population {missing[0]} to the input: add an edge that reaches it"
             )
 
     def _check_fit(self, pre: int, post: int, connection: Connection) -> None:

@@ -12,9 +12,11 @@ from typing import Any, TypeGuard, TypeVar
 from torch import Tensor
 
 __all__ = [
+    "MAX_INT",
     "ArgumentError",
     "angle_in_degrees",
     "boolean",
+    "brief",
     "finite",
     "fraction",
     "function",
@@ -32,7 +34,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-_MAX_INT = 2**31 - 1
+MAX_INT = 2**31 - 1
 _MAX_FLOAT32 = 3.4e38
 _MAX_SHOWN = 200
 
@@ -54,7 +56,7 @@ class ArgumentError(ValueError):
         return type(self), (self.argument, str(self))
 
 
-def positive_int(name: str, value: object, most: int = _MAX_INT) -> int:
+def positive_int(name: str, value: object, most: int = MAX_INT) -> int:
     """Return ``value`` as an int from 1 to ``most``."""
     if not _is_int(value) or value < 1:
         raise _error(name, "a whole number of at least 1", value)
@@ -63,10 +65,12 @@ def positive_int(name: str, value: object, most: int = _MAX_INT) -> int:
     return int(value)
 
 
-def non_negative_int(name: str, value: object) -> int:
-    """Return ``value`` as an int of at least 0."""
+def non_negative_int(name: str, value: object, most: int | None = None) -> int:
+    """Return ``value`` as an int from 0 to ``most``."""
     if not _is_int(value) or value < 0:
         raise _error(name, "a whole number of at least 0", value)
+    if most is not None and int(value) > most:
+        raise _error(name, f"at most {most}", value)
     return int(value)
 
 
@@ -167,10 +171,10 @@ def instance(name: str, value: object, kind: type[T]) -> T:
 
 
 def _error(name: str, expected: str, value: object) -> ArgumentError:
-    return ArgumentError(name, f"`{name}` must be {expected}, got {_brief(value)}")
+    return ArgumentError(name, f"`{name}` must be {expected}, got {brief(value)}")
 
 
-def _brief(value: object) -> str:
+def brief(value: object) -> str:
     """Return a short description on one line: tensors by their shape, long numbers and texts cut."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)} and {value.dtype}"

@@ -13,7 +13,7 @@ from warnings import warn
 
 import torch
 
-from eqprop._core.checks import ArgumentError, non_negative_int, positive, positive_int, sequence
+from eqprop._core.checks import MAX_INT, ArgumentError, non_negative_int, positive, positive_int, sequence
 from eqprop.activations import Activation
 from eqprop.connections.base import LinearConnection
 from eqprop.connections.conv import Conv2d
@@ -106,7 +106,7 @@ class ConvNet:
                 "channels", "`channels` must name at least one image population; without any, take `mlp`"
             )
         self._set("skips", tuple(map(_as_skip, sequence("skips", self.skips, "pairs of populations"))))
-        for name, check in (("kernel_size", positive_int), ("padding", non_negative_int), ("stride", positive_int)):
+        for name, check in (("kernel_size", positive_int), ("padding", _padding), ("stride", positive_int)):
             self._set(name, _check_each(name, getattr(self, name), len(self.channels), "convolution", check))
         self._set("gain", _check_each("gain", self.gain, len(self.channels) + len(self.dense), "connection", positive))
         check_pooling(self.pool, self.pool_size)
@@ -195,6 +195,10 @@ class ConvNet:
         return forward if self.tied or pre == 0 else Untied(forward, self.angle)
 
 
+def _padding(name: str, value: object) -> int:
+    return non_negative_int(name, value, MAX_INT)
+
+
 def _as_sizes(name: str, values: Sequence[int]) -> tuple[int, ...]:
     return tuple(positive_int(name, n) for n in sequence(name, values, "a list of whole numbers"))
 
@@ -260,7 +264,9 @@ def convnet(
     >>> import eqprop as ep
     >>> model = ep.convnet((1, 28, 28), (32, 64), pool="avg", settle=30)
     """
+    dynamics = Prototypical() if dynamics is None else dynamics
+    cost = SquaredError() if cost is None else cost
     return ConvNet(
         input_shape, channels, kernel_size, padding, stride, pool, pool_size, dense, skips, gain, activation,
-        output_activation, Prototypical() if dynamics is None else dynamics, SquaredError() if cost is None else cost, settle, tied, angle,
+        output_activation, dynamics, cost, settle, tied, angle,
     ).build()  # fmt: skip
