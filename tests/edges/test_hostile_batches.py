@@ -63,12 +63,12 @@ def test_equivalent_batches_give_the_same_gradient(
     estimator: ep.Estimator, change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 ) -> None:
     expected = gradients(estimator, chain(), *batch())
-    try:
-        found = gradients(estimator, chain(), *change(*batch()))
-    except ValueError as error:
-        assert "`x` requires a gradient, which moving weights cannot give" in str(error)
+    changed = change(*batch())
+    if changed[0].requires_grad and isinstance(estimator, ep.ContinualEP | ep.ContinualSGD):
+        with pytest.raises(ValueError, match="`x` requires a gradient, which moving weights cannot give"):
+            gradients(estimator, chain(), *changed)
         return
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradients(estimator, chain(), *changed), expected)
 
 
 REFUSED: dict[str, tuple[Callable[[Tensor, Tensor], tuple[object, object]], str]] = {
@@ -117,7 +117,7 @@ HOOKED: dict[str, Callable[[torch.nn.Module], object]] = {
 def test_hooked_connections_are_refused(estimator: ep.Estimator, hook: Callable[[torch.nn.Module], object]) -> None:
     model = chain()
     hook(model.network.connections[0])
-    with pytest.raises(ValueError, match="has hooks, which phases never run.*parametrizations"):
+    with pytest.raises(ValueError, match=r"has hooks, which phases never run.*parametrizations"):
         gradients(estimator, model, *batch())
     with pytest.raises(ValueError, match="has hooks"):
         model(batch()[0])
@@ -158,9 +158,7 @@ def test_a_frozen_model_is_refused(estimator: ep.Estimator) -> None:
 
 @each_estimator
 @pytest.mark.parametrize(
-    "wrong",
-    [torch.nn.Linear(3, 2), torch.nn.DataParallel(torch.nn.Linear(3, 2)), None, "mlp"],
-    ids=["Linear", "DataParallel", "None", "text"],
+    "wrong", [torch.nn.Linear(3, 2), torch.nn.DataParallel(torch.nn.Linear(3, 2)), None, "mlp"], ids=type
 )
 def test_what_is_no_model_is_refused(estimator: ep.Estimator, wrong: ep.Model) -> None:
     with pytest.raises(ValueError, match="`model` must be an object of class Model"):
