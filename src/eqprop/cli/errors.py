@@ -63,7 +63,7 @@ def describe(error: Exception) -> tuple[str, int | None]:
     from eqprop.training.distributed.gloo import ProcessLostError
 
     text, code = str(error), 2
-    if isinstance(error, CommandFailedError | ProcessLostError):
+    if isinstance(error, CommandFailedError | ProcessLostError | FloatingPointError):
         code = 1
     elif isinstance(error, torch.cuda.OutOfMemoryError):
         text, code = f"out of memory: {error}", 1

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from eqprop._core.files import DamagedError, write_atomic
+from eqprop._core.files import DamagedError, parse_json, read_regular, write_atomic
 from eqprop.models.model import Model
 from eqprop.theorem.experiment import Experiment
 from eqprop.theorem.gdu import Progress, check_betas, compare
@@ -112,8 +112,8 @@ def read_result(folder: Path) -> Result | None:
     if not all(file.is_file() for file in files):
         return None
     try:
-        experiment, report, machine = (file.read_text() for file in files)
-        result = Result(Experiment.from_json(experiment), environment=json.loads(machine), **json.loads(report))
+        experiment, report, machine = (read_regular(file).decode() for file in files)
+        result = Result(Experiment.from_json(experiment), environment=parse_json(machine), **parse_json(report))
         if not result.environment.keys() >= ENVIRONMENT_KEYS:
             raise ValueError("entries of the environment are missing")
         if not all(summary.keys() >= SUMMARY_KEYS for summary in (result.summary, *result.betas)):
