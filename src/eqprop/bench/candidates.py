@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
+from eqprop._core.checks import function, instance, non_negative
 from eqprop.bench.arithmetic import Part, make_bare_step, training_parts
 from eqprop.bench.feedforward import Feedforward
 from eqprop.bench.timing import Step
@@ -183,7 +184,8 @@ def make_sgd_step(model: nn.Module, losses: Callable[[], Iterable[Tensor]], rate
         losses: returns the losses of a batch.
         rate: learning rate.
     """
-    optimizer = SGD(model.parameters(), lr=rate)
+    function("losses", losses)
+    optimizer = SGD(instance("model", model, nn.Module).parameters(), lr=non_negative("rate", rate))
 
     def step() -> None:
         for loss in losses():

@@ -211,6 +211,8 @@ def is_offline() -> bool:
 
 def _named_locations(root: Root) -> list[Location]:
     """Return the locations that the user named, in order."""
+    if root is not None and not isinstance(root, str | os.PathLike):
+        raise ArgumentError("root", f"`root` must be a path, got an object of class {type(root).__name__}")
     if root is not None and not os.fspath(root):
         raise ArgumentError("root", f"`root` must name a folder, got {root!r}")
     chosen = ((root, ROOT), (os.environ.get("EQPROP_DATA"), VARIABLE))

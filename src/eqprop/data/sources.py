@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from eqprop._core.checks import ArgumentError
+from eqprop._core.checks import ArgumentError, brief
 from eqprop.data.formats import CIFAR_SHAPE, decode_cifar, decode_idx
 
 __all__ = [
@@ -216,9 +216,9 @@ def source_of(name: str) -> Source:
     """
     if isinstance(name, str) and name in SOURCES:
         return SOURCES[name]
-    near = difflib.get_close_matches(str(name).lower(), NAMES, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), NAMES, n=1, cutoff=0.5) if isinstance(name, str) else []
     hint = f"did you mean {near[0]!r}? The data sets are" if near else "the data sets are"
-    raise ArgumentError("name", f"no data set is called {name!r}: {hint} {', '.join(NAMES)}")
+    raise ArgumentError("name", f"`name`: no data set is called {brief(name)}: {hint} {', '.join(NAMES)}")
 
 
 def shape_of(name: str) -> tuple[int, ...]:

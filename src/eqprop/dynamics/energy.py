@@ -19,7 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import ArgumentError, positive
+from eqprop._core.checks import ArgumentError, boolean, positive
 from eqprop._core.derived import derived_from
 from eqprop._core.state import State
 from eqprop.activations import clipped
@@ -54,6 +54,8 @@ class EnergyDescent(Dynamics):
     def __post_init__(self) -> None:
         if positive("dt", self.dt) > 1:
             raise ArgumentError("dt", f"`dt` must be at most 1, got {self.dt!r}: larger Euler steps overshoot")
+        boolean("clamp", self.clamp)
+        boolean("output_derivative", self.output_derivative)
 
     @derived_from("step")
     def time_step(self) -> float:

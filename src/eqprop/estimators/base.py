@@ -16,6 +16,7 @@ import torch
 from torch import Generator, Tensor
 from torch.optim import Optimizer
 
+from eqprop._core.checks import ArgumentError, function, instance
 from eqprop.estimators.response import NudgedPhaseCallback, warn_of_response
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Settle, Solution
@@ -143,7 +144,10 @@ class EstimatorBase(ABC):
         if watch is not None:
             warn("`watch` was renamed: pass `on_free_phase`", DeprecationWarning, stacklevel=2)
             on_free_phase = on_free_phase or watch
-        self._check_grad_enabled()
+        self._check_call(model, x)
+        for name, callback in (("on_free_phase", on_free_phase), ("on_nudged_phase", on_nudged_phase)):
+            if callback is not None:
+                function(name, callback)
         self.check_beta(model)
         callbacks = PhaseCallbacks(on_free_phase, on_nudged_phase or warn_of_response)
         return self._checked(self._losses(model, x, y, callbacks, generator))
@@ -158,6 +162,21 @@ class EstimatorBase(ABC):
         """Check once more when the first loss is asked for: the body of a generator runs under the caller's grad mode of then."""
         self._check_grad_enabled()
         yield from losses
+
+    def _check_call(self, model: Model, x: Tensor) -> None:
+        """Check what `Model.prepare_batch` does not: that a gradient can be computed and that something needs it."""
+        self._check_grad_enabled()
+        instance("model", model, Model)
+        instance("x", x, Tensor)
+        if any(p.is_inference() for p in model.parameters()):
+            raise ArgumentError(
+                "model",
+                "`model` was made under `inference_mode`, which gradients cannot use: make it, or load it, outside",
+            )
+        if not x.requires_grad and not any(p.requires_grad for p in model.parameters()):
+            raise ArgumentError(
+                "model", "no parameter of `model` requires a gradient: call `requires_grad_()` on those to train"
+            )
 
     def _check_grad_enabled(self) -> None:
         if not torch.is_grad_enabled():
@@ -176,6 +195,9 @@ def as_loss(cost: Tensor, surrogate: Tensor) -> Tensor:
     >>> loss.item(), w.grad.item()
     (0.25, 3.0)
     """
+    for name, scalar in (("cost", cost), ("surrogate", surrogate)):
+        if instance(name, scalar, Tensor).numel() != 1:
+            raise ArgumentError(name, f"`{name}` must be a scalar, got a tensor of shape {tuple(scalar.shape)}")
     return cost + (surrogate - surrogate.detach())  # in this bracketing the value is the cost to the last digit
 
 

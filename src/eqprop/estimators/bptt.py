@@ -11,7 +11,7 @@ from warnings import warn
 import torch
 from torch import Generator, Tensor
 
-from eqprop._core.checks import ArgumentError, positive_int
+from eqprop._core.checks import ArgumentError, boolean, positive_int
 from eqprop._core.fields import LATER
 from eqprop._core.state import map_tensors
 from eqprop.estimators.base import EstimatorBase, PhaseCallbacks
@@ -54,6 +54,7 @@ class BPTT(EstimatorBase):
 
     def __post_init__(self) -> None:
         free = as_settle("free_steps", self.free_steps)
+        boolean("surrogate", self.surrogate)
         if self.unrolled_steps is not None and positive_int("unrolled_steps", self.unrolled_steps) > free.steps:
             raise ArgumentError(
                 "unrolled_steps",

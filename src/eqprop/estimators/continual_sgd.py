@@ -126,7 +126,7 @@ class ContinualSGD(ContinualEstimator):
             on_nudged_phase: NudgedPhaseCallback | None = None,
             generator: Generator | None = None,
         ) -> Iterator[Tensor]:
-            self._check_grad_enabled()
+            self._check_call(model, x)
             self.check_beta(model)
             rates = {p: float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
             callbacks = PhaseCallbacks(on_free_phase, on_nudged_phase or warn_of_response)

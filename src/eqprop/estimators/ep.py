@@ -121,7 +121,7 @@ class EquilibriumProp(NudgedEstimator):
         Raises:
             ValueError: if ``state`` does not fit the model; otherwise as a call.
         """
-        self._check_grad_enabled()
+        self._check_call(model, x)
         self.check_beta(model)
         callbacks = PhaseCallbacks(on_free_phase, on_nudged_phase or warn_of_response)
         return self._checked(self._losses(model, x, y, callbacks, generator, state))
@@ -135,7 +135,7 @@ class EquilibriumProp(NudgedEstimator):
         generator: Generator | None,
         state: State | None = None,
     ) -> Iterator[Tensor]:
-        cost = model.cost
+        cost, x = model.cost, model.network.check_input(x)
         with torch.no_grad():
             phase, start, target = model.prepare_batch(x, y)
             start = start if state is None else check_state(state, start)

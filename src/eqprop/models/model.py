@@ -10,9 +10,10 @@ from warnings import warn
 import torch
 from torch import Tensor, nn
 
-from eqprop._core.checks import ArgumentError, instance, nonzero
+from eqprop._core.checks import ArgumentError, boolean, finite, function, instance
 from eqprop._core.customized import is_customized, replaced_method
 from eqprop._core.state import State, iter_tensors
+from eqprop._core.tensors import check_hooks, check_uniform
 from eqprop.costs import Cost, broken_cost_law
 from eqprop.dynamics.base import Dynamics, Force
 from eqprop.models.nudge import check_precision, check_stability, dtype_of, warn_if_imprecise
@@ -82,7 +83,14 @@ class Model(nn.Module):
         """
         with torch.inference_mode(False), torch.no_grad():
             phase, start = init_phase(self.network, self.dynamics, x)
+            self._check_readout(phase.drive.input)
             return self.cost.predict(settle(phase, start, self.settle).output)
+
+    def _check_readout(self, like: Tensor) -> None:
+        """Check a cost with weights, as `Network.check_input` checks the network."""
+        if isinstance(self.cost, nn.Module):
+            check_hooks("cost", self.cost)
+            check_uniform("cost", self.cost, like)
 
     def _check_cost(self) -> None:
         if name := replaced_method(self.cost, Cost):
@@ -128,6 +136,7 @@ class Model(nn.Module):
             ValueError: if ``x`` or ``y`` does not fit.
         """
         phase, start = init_phase(self.network, self.dynamics, x)
+        self._check_readout(phase.drive.input)
         return PreparedBatch(phase, start, self.cost.encode(y, phase.units(start)[-1]))
 
     def check_beta(self, beta: float, *, both_signs: bool = False, warn: bool = True) -> None:
@@ -193,8 +202,12 @@ def relax(
     if see is not None:
         warn("`see` was renamed: pass `on_step`", DeprecationWarning, stacklevel=2)
         on_step = on_step or see
-    if beta != 0:
-        check_stability(model.dynamics, model.network, model.cost, nonzero("beta", beta))
+    instance("model", model, Model)
+    boolean("trajectory", trajectory)
+    if on_step is not None:
+        function("on_step", on_step)
+    if finite("beta", beta) != 0:
+        check_stability(model.dynamics, model.network, model.cost, beta)
     steps = as_settle("steps", steps)
     with torch.inference_mode(False), torch.no_grad():
         phase, start = init_phase(model.network, model.dynamics, x)
@@ -215,6 +228,12 @@ def check_state(state: State, like: State) -> State:
     if hasattr(like, "_fields") and type(state) is not type(like):
         expected, got = type(like).__name__, type(state).__name__
         raise ArgumentError("state", f"`state` must be a {expected}, such as that of a solution, got a {got}")
+    if not isinstance(state, tuple | list) or not all(
+        isinstance(s, Tensor | tuple | list | int | float) for s in state
+    ):
+        raise ArgumentError(
+            "state", f"`state` must be that of a solution, got an object of class {type(state).__name__}"
+        )
     got, expected = ([(tuple(s.shape), s.dtype, s.device) for s in iter_tensors(one)] for one in (state, like))
     if got != expected:
         brief = (", ".join(f"{shape} {dtype}" for shape, dtype, _ in facts) for facts in (expected, got))

@@ -31,7 +31,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import positive, positive_int
+from eqprop._core.checks import ArgumentError, positive, positive_int
 from eqprop._core.state import Units
 from eqprop.dynamics.base import Dynamics
 
@@ -92,6 +92,11 @@ class Anderson:
             start: ``(B, *shape)`` for each population; not modified.
             project: puts a mixed point back within its bounds.
         """
+        if start[0].dtype in (torch.float16, torch.bfloat16):
+            raise ArgumentError(
+                "accelerate",
+                f"`accelerate` needs single or double precision, got {start[0].dtype}: convert the model, or leave it out",
+            )
         units = step(start)
         yield start, units
         z, g = _flatten(start), _flatten(units)

@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import ArgumentError, non_negative, nudging_strength, one_of, positive_int
+from eqprop._core.checks import ArgumentError, function, instance, non_negative, nudging_strength, one_of, positive_int
 from eqprop._core.precision import full_precision
 from eqprop._core.state import State
 from eqprop.dynamics.base import Duality
@@ -105,6 +105,9 @@ def gdu(
     >>> max(report.relative_error().values()) < 1e-3
     True
     """
+    instance("model", model, Model)
+    if progress is not None:
+        function("progress", progress)
     one_of("nudging", nudging, ("one-sided", "centred"))
     model.check_beta(
         nudging_strength("beta", beta), both_signs=nudging == "centred", warn=False

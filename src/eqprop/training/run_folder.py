@@ -16,9 +16,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from eqprop._core.checks import ArgumentError
 from eqprop._core.files import DamagedError, append_line, parse_json, read_regular, write_atomic
 from eqprop._core.warn import warn_user
 from eqprop.training import checkpoint
@@ -49,6 +51,8 @@ class RunFolder:
     @classmethod
     def of(cls, folder: "str | Path | RunFolder") -> "RunFolder":
         """Return ``folder`` as a RunFolder."""
+        if not isinstance(folder, str | PathLike | RunFolder):
+            raise ArgumentError("folder", f"`folder` must be a path, got an object of class {type(folder).__name__}")
         return folder if isinstance(folder, cls) else cls(Path(folder))  # type: ignore[arg-type]
 
     @property
