@@ -29,7 +29,17 @@ from eqprop.training.rng import REST, seeded
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.trainer import Trainer
 
-__all__ = ["PreparedRun", "create_run", "load", "prepare_run", "read_history", "read_run", "threads", "train_run"]
+__all__ = [
+    "PreparedRun",
+    "create_run",
+    "load",
+    "prepare_data",
+    "prepare_run",
+    "read_history",
+    "read_run",
+    "threads",
+    "train_run",
+]
 
 CHECKED = 1000
 """Samples that are checked for values that the dynamics clip."""
@@ -121,6 +131,18 @@ def prepare_run(
         run.estimator.check_beta(model)
     for steps in run.estimator.phases.values():
         steps.check_dynamics(model.network, model.dynamics)
+    return prepare_data(run, model, device, progress, splits=splits)
+
+
+def prepare_data(
+    run: Run,
+    model: Model,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int | None], None] | None = None,
+    *,
+    splits: Splits | None = None,
+) -> PreparedRun:
+    """Load the data for a model that exists; otherwise as `prepare_run`, without an optimizer."""
     train, validation, test = load_splits(run.data, progress) if splits is None else splits
     batches = training_batches(run.data, run.seed, train, model, device)
     if new:
