@@ -147,7 +147,7 @@ def prepare_run(
         run.estimator.check_beta(model)
     for steps in run.estimator.phases.values():
         steps.check_dynamics(model.network, model.dynamics)
-    return prepare_data(run, model, device, progress, splits=splits)
+    return prepare_data(run, model, device, progress, new, splits=splits)
 
 
 def prepare_data(
@@ -155,6 +155,7 @@ def prepare_data(
     model: Model,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int | None], None] | None = None,
+    new: bool = False,
     *,
     splits: Splits | None = None,
 ) -> PreparedRun:
