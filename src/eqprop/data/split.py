@@ -66,10 +66,12 @@ def check_samples(x: Tensor, y: Tensor) -> None:
         ValueError: if they do not match, or are not tensors.
     """
     for name, value in (("x", x), ("y", y)):
-        check_dense(name, instance(name, value, Tensor))
+        instance(name, value, Tensor)
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise ValueError(f"`x` and `y` must have the same length, got shapes {tuple(x.shape)} and {tuple(y.shape)}")
     if len(x) == 0:
         raise ValueError("`x` and `y` must hold at least one sample, got none")
     if x.device != y.device:
         raise ValueError(f"`x` and `y` must be on one device, got {x.device} and {y.device}")
+    check_dense("x", x)
+    check_dense("y", y)
