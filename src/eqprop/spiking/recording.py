@@ -146,11 +146,12 @@ def spiking_dynamics(model: Model) -> Spiking:
     Raises:
         ArgumentError: if the model does not spike.
     """
-    if not isinstance(instance("model", model, Model).dynamics, Spiking):
+    dynamics = instance("model", model, Model).dynamics
+    if not isinstance(dynamics, Spiking):
         raise ArgumentError(
-            "model", f"`model` must have spiking dynamics, got {model.dynamics!r}: build it with `dynamics=Spiking()`"
+            "model", f"`model` must have spiking dynamics, got {dynamics!r}: build it with `dynamics=Spiking()`"
         )
-    return model.dynamics
+    return dynamics
 
 
 def _select_units(units: UnitChoice, network: Network, dynamics: Spiking) -> dict[int, tuple[int, ...]]:
