@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import TypeGuard, TypeVar
 
 __all__ = [
+    "MAX_FLOAT32",
     "ArgumentError",
     "angle_in_degrees",
     "finite",
@@ -26,7 +27,7 @@ __all__ = [
 T = TypeVar("T")
 
 _MAX_INT = 2**31 - 1
-_MAX_FLOAT32 = 3.4e38
+MAX_FLOAT32 = 3.4e38
 
 
 class ArgumentError(ValueError):
@@ -73,7 +74,7 @@ def non_negative(name: str, value: object) -> float:
     """Return ``value`` as a finite float of at least 0."""
     if not _is_finite(value) or value < 0:
         raise _error(name, "a finite number of at least 0", value)
-    return float(value)
+    return _float32_range(name, value)
 
 
 def nonzero(name: str, value: object) -> float:
@@ -140,6 +141,6 @@ def _is_finite(value: object) -> TypeGuard[Real]:
 
 
 def _float32_range(name: str, value: Real) -> float:
-    if abs(float(value)) > _MAX_FLOAT32:
-        raise _error(name, f"at most {_MAX_FLOAT32:g}, the range of single precision", value)
+    if abs(float(value)) > MAX_FLOAT32:
+        raise _error(name, f"at most {MAX_FLOAT32:g}, the range of single precision", value)
     return float(value)

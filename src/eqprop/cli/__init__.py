@@ -51,6 +51,7 @@ def main(words: Sequence[str] | None = None) -> int:
     from eqprop.training.signals import Interrupted
 
     words = list(sys.argv[1:] if words is None else words)
+    _replace_closed_streams()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _WarningPrinter()
@@ -79,7 +80,11 @@ def _dispatch(words: list[str]) -> int:
     from eqprop.cli.errors import ReportedElsewhereError, describe
     from eqprop.training.distributed.gloo import launched
 
-    rank, size = launched()
+    try:
+        rank, size = launched()
+    except ValueError as error:
+        sys.stderr.write(f"eqprop: {error}\n")
+        return 2
     if rank > 0 and words[:1] not in [[name] for name in DISTRIBUTED]:
         return 0  # rank 0 reports
     if not words or words[0] in ("-h", "--help", "help"):
@@ -125,6 +130,24 @@ def _current_spelling(word: str) -> str:
         if word == old or word.startswith((f"{old}.", f"{old}=")):
             return new + word.removeprefix(old)
     return word
+
+
+def _replace_closed_streams() -> None:
+    """Open the null device in the place of a standard stream that was closed, as by ``>&-``.
+
+    Python has None there. Without this, the next file to be opened would also get the stream's number, and with it what other
+    code writes to that stream.
+    """
+    closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if name in closed:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, open(number, "r" if name == "stdin" else "w", closefd=False))  # noqa: SIM115
+    if "stdout" in closed:
+        sys.stderr.write("eqprop: warning: standard output is closed: only files are written, nothing is printed\n")
 
 
 def _discard_stdout() -> None:

@@ -13,7 +13,7 @@ import tyro
 from eqprop._core.checks import non_negative
 from eqprop.cli.console import create_callbacks, create_seed_callbacks, download_progress, echo
 from eqprop.cli.errors import DISK_ERRORS, CommandFailedError, TrainingDivergedError, report_full_disk
-from eqprop.cli.figures import draw_run, drawable
+from eqprop.cli.figures import DrawingFailedError, draw_run, drawable, results_kept
 from eqprop.cli.parsers import as_device
 from eqprop.cli.targets import can_draw, numbered_folder
 from eqprop.models.convnet import ConvNet
@@ -24,10 +24,13 @@ from eqprop.training.distributed.processes import SINGLE_PROCESS, Processes
 from eqprop.training.progress.callbacks import TensorBoard
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.seeds import config_without_seed, train_seeds, unsupported_reason
-from eqprop.training.session import PreparedRun, create_run, prepare_run, train_run
+from eqprop.training.session import PreparedRun, check_training, create_run, prepare_run, train_run
 from eqprop.training.signals import Interrupted
 
-__all__ = ["ExecutionOptions", "create_runs", "find_runs", "group_seeds", "train_runs"]
+__all__ = ["MAX_SEEDS", "ExecutionOptions", "create_runs", "find_runs", "group_seeds", "train_runs"]
+
+MAX_SEEDS = 1000
+"""Seeds of one command."""
 
 NOT_DRAWN = "it is trained, but its figures could not be written"
 
@@ -87,6 +90,7 @@ def create_runs(
     def prepare_and_create() -> Path:
         first = next(iter(runs.values()))
         prepared.append(prepare_run(first, device, download_progress(first.data.name)))
+        check_training(prepared[0])
         return _create_folders(runs, out, name, device, processes)
 
     return processes.run_on_rank0(prepare_and_create), prepared[0] if prepared else None
@@ -96,7 +100,7 @@ def _create_folders(runs: Mapping[str, Run], out: Path | None, name: str, device
     is_new = out is None or not out.exists()
     top = numbered_folder(name) if out is None else out
     if not is_new and top.is_dir() and any(top.iterdir()) and "." not in runs:
-        resume = f"go on with `--resume {top}`, or " if any(top.rglob("config.json")) else ""
+        resume = f"go on with `--resume {top}`, or " if _holds_runs(top) else ""
         raise FileExistsError(f"{top} is not empty: {resume}name another folder")
     try:
         for part, run in runs.items():
@@ -109,6 +113,12 @@ def _create_folders(runs: Mapping[str, Run], out: Path | None, name: str, device
             raise CommandFailedError(message) from None
         raise
     return top
+
+
+def _holds_runs(top: Path) -> bool:
+    """Return whether a folder looks as `create_runs` left it, not merely contains some file of the name config.json."""
+    places = [top, *top.glob("seed-*"), *top.glob("*/seed-*")]
+    return any(RunFolder(path).config.is_file() and RunFolder(path).environment.is_file() for path in places)
 
 
 def find_runs(folder: Path) -> list[Path]:
@@ -154,8 +164,8 @@ def train_runs(
     top: Path,
     processes: Processes = SINGLE_PROCESS,
     prepared: PreparedRun | None = None,
-) -> None:
-    """Start or resume every run that is not finished.
+) -> int:
+    """Start or resume every run that is not finished; return the exit code, 1 if figures could not be drawn.
 
     Args:
         groups: run folders; the runs of a group differ in the seed only and are trained together.
@@ -175,15 +185,17 @@ def train_runs(
     for place in places:
         _ = place.run  # read now: all must be valid before the first is trained
     finished = [place for place in places if len(places) > 1 and place.is_finished()]
+    drawn = True
     for group in groups:
         for place in group:
             if place in finished:
                 echo(f"{place.path} is finished")
         if not all(place in finished for place in group):
-            _train_group(group, places, execution, root, top, processes, prepared)
+            drawn &= _train_group(group, places, execution, root, top, processes, prepared)
             prepared = None  # its model is trained now
     if processes.is_rank0:
         can_draw(execution.plots)  # says how to install matplotlib
+    return 0 if drawn else 1
 
 
 def _train_group(
@@ -194,14 +206,13 @@ def _train_group(
     top: Path,
     processes: Processes,
     prepared: PreparedRun | None,
-) -> None:
-    """Train one group, and say how to go on if it is stopped."""
+) -> bool:
+    """Train one group, and say how to go on if it is stopped. Return whether its figures are drawn."""
     resume = f"eqprop train --resume {top}"
     try:
         if len(group) > 1:
-            _train_batched(group, execution, root, top, prepared)
-        else:
-            _train_one(group[0], execution, root, processes, prepared)
+            return _train_batched(group, execution, root, top, prepared)
+        return _train_one(group[0], execution, root, processes, prepared)
     except KeyboardInterrupt as stop:
         if processes.is_rank0 and all(place.is_finished() for place in places):
             sys.stderr.write(f"all runs are trained; draw their figures with `eqprop plot {top}`\n")
@@ -226,8 +237,8 @@ def _diverged(folder: Path, error: FloatingPointError) -> TrainingDivergedError:
 
 def _train_batched(
     places: Sequence[RunFolder], execution: ExecutionOptions, root: str | None, top: Path, prepared: PreparedRun | None
-) -> None:
-    """Train runs that differ in their seed only as one batched computation, then draw each."""
+) -> bool:
+    """Train runs that differ in their seed only as one batched computation, then draw each. Return whether all are drawn."""
     runs = [place.run for place in places]
     _print_notes(runs[0])
     callbacks = create_seed_callbacks(runs, [place.path for place in places], tensorboard=execution.tensorboard)
@@ -241,13 +252,13 @@ def _train_batched(
             checkpoint_every=execution.checkpoint_every,
         )
     diverged = {folder: outcome for folder, outcome in outcomes.items() if isinstance(outcome, FloatingPointError)}
-    for place in places:
-        if place.path in outcomes.keys() - diverged.keys():
-            _draw(place, execution, root)
+    trained = [place for place in places if place.path in outcomes.keys() - diverged.keys()]
+    drawn = [_draw(place, execution, root) for place in trained]
     for folder, error in [*diverged.items()][1:]:
         echo(f"{folder}: the training diverged: {error}")
     for folder, error in diverged.items():
         raise _diverged(folder, error)
+    return all(drawn)
 
 
 def _train_one(
@@ -256,8 +267,8 @@ def _train_one(
     root: str | None,
     processes: Processes,
     prepared: PreparedRun | None,
-) -> None:
-    """Train one run, then draw it."""
+) -> bool:
+    """Train one run, then draw it. Return whether it is drawn."""
     run, callbacks = place.run, []
     if processes.is_rank0:
         _print_notes(run)
@@ -272,14 +283,23 @@ def _train_one(
             checkpoint_every=execution.checkpoint_every,
             processes=processes,
         )
-    if processes.is_rank0:
-        _draw(place, execution, root, prepared)
+    return _draw(place, execution, root, prepared) if processes.is_rank0 else True
 
 
-def _draw(place: RunFolder, execution: ExecutionOptions, root: str | None, prepared: PreparedRun | None = None) -> None:
+def _draw(place: RunFolder, execution: ExecutionOptions, root: str | None, prepared: PreparedRun | None = None) -> bool:
+    """Draw a run; what goes wrong is reported at once, since other runs may follow. Return whether all went well."""
     if execution.plots and drawable():
-        with report_full_disk(place.path, f"`eqprop plot {place.path}`", NOT_DRAWN):
-            draw_run(place, execution.device, root, prepared)
+        again = f"eqprop plot {place.path}"
+        try:
+            with (
+                report_full_disk(place.path, f"`{again}`", NOT_DRAWN),
+                results_kept(place.path, "it is trained", again),
+            ):
+                draw_run(place, execution.device, root, prepared)
+        except DrawingFailedError as error:
+            sys.stderr.write(f"eqprop: {error}\n")
+            return False
+    return True
 
 
 def _print_notes(run: Run) -> None:

@@ -10,11 +10,15 @@ from warnings import warn
 
 import torch
 
+from eqprop._core.available_memory import check_fits
 from eqprop._core.checks import one_of
 from eqprop._core.deprecation import renamed_arguments
 from eqprop._core.files import write_atomic
 from eqprop.data.batches import Batches
+from eqprop.estimators import BPTT
 from eqprop.estimators.base import bind_estimator
+from eqprop.estimators.rates import as_rates
+from eqprop.models.memory import check_batch_memory, count_bytes, size_argument
 from eqprop.models.model import Model
 from eqprop.training import checkpoint
 from eqprop.training.config.run import Run
@@ -28,7 +32,17 @@ from eqprop.training.rng import REST, seeded
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.trainer import Trainer
 
-__all__ = ["PreparedRun", "create_run", "load", "prepare_run", "read_history", "read_run", "threads", "train_run"]
+__all__ = [
+    "PreparedRun",
+    "check_training",
+    "create_run",
+    "load",
+    "prepare_run",
+    "read_history",
+    "read_run",
+    "threads",
+    "train_run",
+]
 
 TEST_BATCH = 1000
 """Samples per batch in evaluations (Ernoult et al. 2019, their code)."""
@@ -124,6 +138,22 @@ def prepare_run(
         Batches(*fit_to_model(validation, model, device), TEST_BATCH, shuffle=False) if validation else None,
         Batches(*fit_to_model(test, model, device), TEST_BATCH, shuffle=False),
     )
+
+
+def check_training(prepared: PreparedRun) -> None:
+    """Check what a new training needs beyond a valid run: memory for a batch and for gradients, and falling learning rates.
+
+    Raises:
+        ArgumentError: if it does not have it.
+    """
+    run, model = prepared.run, prepared.model
+    run.schedule.check_rates(as_rates(run.optimizer.rates))
+    if prepared.device.type == "cpu":
+        check_fits(size_argument(run.model), count_bytes(model), "the gradients")
+    phases = run.estimator.phases.values()
+    unrolled = run.estimator.unrolled_steps or next(iter(phases)).steps if isinstance(run.estimator, BPTT) else 0
+    samples = min(run.data.batch_size, len(prepared.train.x))
+    check_batch_memory("batch_size", model, samples, *phases, states=2 + unrolled)
 
 
 def create_run(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from eqprop._core.available_memory import is_out_of_memory
 from eqprop._core.checks import instance, non_negative_int, positive_int
 from eqprop._core.deprecation import renamed_arguments
 from eqprop._core.fields import LATER, LOCAL
@@ -13,6 +14,7 @@ from eqprop.dynamics.noisy import Noisy
 from eqprop.dynamics.prototypical import Prototypical
 from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff
 from eqprop.models.convnet import ConvNet
+from eqprop.models.memory import check_weights_memory
 from eqprop.models.mlp import MLP
 from eqprop.models.model import Model
 from eqprop.models.toy import Toy
@@ -176,11 +178,13 @@ def build_model(spec: ModelSpec, seed: int, free_steps: int | Settle) -> Model:
     """
     if isinstance(spec, MLP | ConvNet) and spec.settle is None:
         spec = replace(spec, settle=as_settle("free_steps", free_steps))
+    with seeded(seed, WEIGHTS):
+        check_weights_memory(spec)
     try:
         with seeded(seed, WEIGHTS):
             return spec.build()
-    except RuntimeError as error:
-        if "memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         raise ValueError(f"the model does not fit into memory: {spec}") from None
 
