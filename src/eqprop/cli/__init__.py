@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from unicodedata import category
 
 __all__ = ["main"]
 
@@ -96,6 +97,7 @@ def _dispatch(words: list[str]) -> int:
         sys.stdout.write(f"eqprop {__version__}\n")
         return 0
     try:
+        _check_characters(words)
         return _find_command(words[0], size)(words[1:])
     except ReportedElsewhereError as error:
         return error.code
@@ -107,6 +109,19 @@ def _dispatch(words: list[str]) -> int:
             raise
         sys.stderr.write(f"eqprop: {message}\n")
         return code
+
+
+def _check_characters(words: list[str]) -> None:
+    """Refuse control characters, which messages would send on to the terminal.
+
+    Raises:
+        UsageError: if a word has one.
+    """
+    from eqprop.cli.errors import UsageError
+
+    for word in words:
+        if any(category(character) == "Cc" for character in word):
+            raise UsageError(f"a word has a control character: {word[:100]!r}")
 
 
 def _find_command(name: str, processes: int) -> Callable[[list[str]], int]:

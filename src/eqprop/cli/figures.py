@@ -45,16 +45,16 @@ def results_kept(folder: Path, kept: str, again: str = "") -> Iterator[None]:
         again: command that draws the figures, if there is one.
 
     Raises:
-        DrawingFailedError: in place of any error, except a missing package, a full disk and an interruption.
+        DrawingFailedError: in place of any error, except a missing package and an interruption.
     """
     try:
         yield
     except ModuleNotFoundError:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            reason = f"{error.strerror}: make room"
         advice = f"\ntry again with `{again}`" if again else ""
         raise DrawingFailedError(f"{folder}: {kept}, but its figures could not be drawn: {reason}{advice}") from error
 

@@ -3,16 +3,18 @@
 import shutil
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from eqprop._core.available_memory import is_out_of_memory
 from eqprop._core.checks import non_negative
 from eqprop.cli.console import create_callbacks, create_seed_callbacks, download_progress, echo
-from eqprop.cli.errors import DISK_ERRORS, CommandFailedError, TrainingDivergedError, report_full_disk
+from eqprop.cli.errors import DISK_ERRORS, CommandFailedError, TrainingDivergedError, describe, report_full_disk
 from eqprop.cli.figures import DrawingFailedError, draw_run, drawable, results_kept
 from eqprop.cli.parsers import as_device
 from eqprop.cli.targets import can_draw, numbered_folder
@@ -27,7 +29,15 @@ from eqprop.training.seeds import config_without_seed, train_seeds, unsupported_
 from eqprop.training.session import PreparedRun, check_training, create_run, prepare_run, train_run
 from eqprop.training.signals import Interrupted
 
-__all__ = ["MAX_SEEDS", "ExecutionOptions", "create_runs", "find_runs", "group_seeds", "train_runs"]
+__all__ = [
+    "MAX_SEEDS",
+    "ExecutionOptions",
+    "create_runs",
+    "discarded_unless_started",
+    "find_runs",
+    "group_seeds",
+    "train_runs",
+]
 
 MAX_SEEDS = 1000
 """Seeds of one command."""
@@ -119,6 +129,31 @@ def _holds_runs(top: Path) -> bool:
     """Return whether a folder looks as `create_runs` left it, not merely contains some file of the name config.json."""
     places = [top, *top.glob("seed-*"), *top.glob("*/seed-*")]
     return any(RunFolder(path).config.is_file() and RunFolder(path).environment.is_file() for path in places)
+
+
+@contextmanager
+def discarded_unless_started(
+    folders: Sequence[Path], top: Path, processes: Processes = SINGLE_PROCESS
+) -> Iterator[None]:
+    """Remove the folders of new runs if their training is refused, or does not fit into memory, before anything was trained.
+
+    Args:
+        folders: run folders that this command has created.
+        top: folder that holds all of them.
+        processes: the processes that train; rank 0 removes.
+    """
+    try:
+        yield
+    except Exception as error:
+        refused = describe(error)[1] == 2 or is_out_of_memory(error)
+        if processes.is_rank0 and refused and not any(RunFolder(folder).has_started for folder in folders):
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
+            above = {path for folder in folders for path in folder.parents if top in (path, *path.parents)}
+            with suppress(OSError):
+                for path in sorted(above, reverse=True):  # subfolders before the folders that hold them
+                    path.rmdir()
+        raise
 
 
 def find_runs(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from eqprop.cli.commands.train import FLAT, is_resume, resume, split_recipe
 from eqprop.cli.distributed import join_processes
 from eqprop.cli.options import HIDE_DEFAULT, name_options, parse
 from eqprop.cli.overrides import OptimizerName, ScheduleName, apply_overrides
-from eqprop.cli.runs import MAX_SEEDS, ExecutionOptions, create_runs, group_seeds, train_runs
+from eqprop.cli.runs import MAX_SEEDS, ExecutionOptions, create_runs, discarded_unless_started, group_seeds, train_runs
 from eqprop.cli.summary import print_summary
 from eqprop.cli.targets import check_folder_name
 from eqprop.papers.registry import baseline, recipe
@@ -63,7 +63,7 @@ def _compare(words: list[str], processes: Processes) -> int:
     with name_options(options):
         top, prepared = create_runs(runs, options.out, f"compare-{options.run.name}", options.execution, processes)
     folders = [top / part for part in runs]
-    code = train_runs(
-        group_seeds(folders, processes), options.execution, options.run.data.root, top, processes, prepared
-    )
+    with discarded_unless_started(folders, top, processes):
+        groups = group_seeds(folders, processes)
+        code = train_runs(groups, options.execution, options.run.data.root, top, processes, prepared)
     return max(code, print_summary(top, folders, plots=options.execution.plots)) if processes.is_rank0 else 0

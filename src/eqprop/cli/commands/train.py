@@ -12,7 +12,15 @@ from eqprop.cli.distributed import join_processes
 from eqprop.cli.errors import UsageError, unknown
 from eqprop.cli.options import DATA_ROOT, HIDE_DEFAULT, name_options, parse
 from eqprop.cli.overrides import DynamicsName, EstimatorName, OptimizerName, ScheduleName, apply_overrides
-from eqprop.cli.runs import MAX_SEEDS, ExecutionOptions, create_runs, find_runs, group_seeds, train_runs
+from eqprop.cli.runs import (
+    MAX_SEEDS,
+    ExecutionOptions,
+    create_runs,
+    discarded_unless_started,
+    find_runs,
+    group_seeds,
+    train_runs,
+)
 from eqprop.cli.summary import print_summary
 from eqprop.cli.targets import check_folder_name
 from eqprop.papers.registry import RECIPES, recipe
@@ -86,9 +94,9 @@ def _train(words: list[str], processes: Processes) -> int:
     with name_options(options):
         top, prepared = create_runs(runs, options.out, options.run.name, options.execution, processes)
     folders = [top / part for part in runs]
-    code = train_runs(
-        group_seeds(folders, processes), options.execution, options.run.data.root, top, processes, prepared
-    )
+    with discarded_unless_started(folders, top, processes):
+        groups = group_seeds(folders, processes)
+        code = train_runs(groups, options.execution, options.run.data.root, top, processes, prepared)
     return max(code, print_summary(top, folders, plots=options.execution.plots)) if processes.is_rank0 else 0
 
 
