@@ -10,6 +10,7 @@ from typing import TypeGuard, TypeVar
 
 __all__ = [
     "MAX_FLOAT32",
+    "MAX_INT",
     "ArgumentError",
     "angle_in_degrees",
     "finite",
@@ -26,7 +27,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-_MAX_INT = 2**31 - 1
+MAX_INT = 2**31 - 1
 MAX_FLOAT32 = 3.4e38
 
 
@@ -47,7 +48,7 @@ class ArgumentError(ValueError):
         return type(self), (self.argument, str(self))
 
 
-def positive_int(name: str, value: object, most: int = _MAX_INT) -> int:
+def positive_int(name: str, value: object, most: int = MAX_INT) -> int:
     """Return ``value`` as an int from 1 to ``most``."""
     if not _is_int(value) or value < 1:
         raise _error(name, "a whole number of at least 1", value)

@@ -77,6 +77,7 @@ def draw_run(
 
     Raises:
         ModuleNotFoundError: if matplotlib is not installed.
+        DrawingFailedError: if a figure cannot be drawn.
         ValueError, OSError: if the run, its checkpoint or its data cannot be read; nothing is drawn then.
     """
     place = RunFolder.of(folder)
@@ -86,14 +87,15 @@ def draw_run(
         rows, model = read_history(place), load(place).to(device)
         session = prepared or prepare_run(replace(run, data=replace(run.data, root=root)), device)
         x = session.test.x[: SPIKING_SAMPLES if model.dynamics.spiking else SAMPLES]
-        if rows:
-            plots.error_curves({"": [rows]}, place.plots / "errors", title)
-        if plots.has_angles(rows):
-            plots.angle_curves(rows, names_of_angles(model), place.plots / "angles", title)
-        plots.activities(model, x, place.plots / "activities", title)
-        plots.settling(model, x, place.plots / "settling", title)
-        if model.dynamics.spiking:
-            _draw_spikes(run, model, x, session.test.y[: len(x)], place.plots)
+        with results_kept(place.path, "it is trained", f"eqprop plot {place.path}"):
+            if rows:
+                plots.error_curves({"": [rows]}, place.plots / "errors", title)
+            if plots.has_angles(rows):
+                plots.angle_curves(rows, names_of_angles(model), place.plots / "angles", title)
+            plots.activities(model, x, place.plots / "activities", title)
+            plots.settling(model, x, place.plots / "settling", title)
+            if model.dynamics.spiking:
+                _draw_spikes(run, model, x, session.test.y[: len(x)], place.plots)
 
 
 def _draw_spikes(run: Run, model: Model, x: Tensor, y: Tensor, folder: Path) -> None:

@@ -15,7 +15,7 @@ from eqprop._core.available_memory import is_out_of_memory
 from eqprop._core.checks import non_negative
 from eqprop.cli.console import create_callbacks, create_seed_callbacks, download_progress, echo
 from eqprop.cli.errors import DISK_ERRORS, CommandFailedError, TrainingDivergedError, describe, report_full_disk
-from eqprop.cli.figures import DrawingFailedError, draw_run, drawable, results_kept
+from eqprop.cli.figures import DrawingFailedError, draw_run, drawable
 from eqprop.cli.parsers import as_device
 from eqprop.cli.targets import can_draw, numbered_folder
 from eqprop.models.convnet import ConvNet
@@ -41,8 +41,6 @@ __all__ = [
 
 MAX_SEEDS = 1000
 """Seeds of one command."""
-
-NOT_DRAWN = "it is trained, but its figures could not be written"
 
 
 @dataclass(frozen=True)
@@ -324,13 +322,8 @@ def _train_one(
 def _draw(place: RunFolder, execution: ExecutionOptions, root: str | None, prepared: PreparedRun | None = None) -> bool:
     """Draw a run; what goes wrong is reported at once, since other runs may follow. Return whether all went well."""
     if execution.plots and drawable():
-        again = f"eqprop plot {place.path}"
         try:
-            with (
-                report_full_disk(place.path, f"`{again}`", NOT_DRAWN),
-                results_kept(place.path, "it is trained", again),
-            ):
-                draw_run(place, execution.device, root, prepared)
+            draw_run(place, execution.device, root, prepared)
         except DrawingFailedError as error:
             sys.stderr.write(f"eqprop: {error}\n")
             return False

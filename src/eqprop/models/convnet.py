@@ -13,7 +13,7 @@ from warnings import warn
 
 import torch
 
-from eqprop._core.checks import ArgumentError, non_negative_int, positive, positive_int
+from eqprop._core.checks import MAX_INT, ArgumentError, non_negative_int, positive, positive_int
 from eqprop.activations import Activation
 from eqprop.connections.base import LinearConnection
 from eqprop.connections.conv import Conv2d
@@ -132,6 +132,12 @@ class ConvNet:
                     "channels",
                     f"population {n} would be empty: kernel {k}, padding {p}, stride {s} and pooling leave nothing of "
                     f"{before[0]} x {before[1]}; take smaller ones or fewer `channels`",
+                )
+            if prod((channels, *size)) > MAX_INT or channels * shapes[-1][0] * k * k > MAX_INT:
+                raise ArgumentError(
+                    "channels",
+                    f"population {n} would have {prod((channels, *size))} units and kernels of {k} x {k}: take smaller paddings "
+                    "and kernels, or fewer `channels`",
                 )
             shapes.append((channels, *size))
         return [*shapes, *((n,) for n in self.dense)]

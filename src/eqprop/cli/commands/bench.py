@@ -79,8 +79,10 @@ def main(words: list[str]) -> int:
     with results_folder(options.out, "bench") as folder:
         with name_options(options):
             found = [_measure(task, threads, options) for task, threads in settings]
-        _print_tables(found, options)
-        _save(found, options, folder)
+        try:
+            _print_tables(found, options)
+        finally:  # also if the reader of standard output has exited
+            _save(found, options, folder)
     return 0
 
 

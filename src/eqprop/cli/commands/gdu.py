@@ -85,8 +85,10 @@ def main(words: list[str]) -> int:
     with results_folder(options.out, f"gdu-{options.experiment.name}") as folder:
         with name_options(options):
             report, result = _run(options, trained)
-        _print_report(result)
-        _write_results(options, report, result, folder)
+        try:
+            _print_report(result)
+        finally:  # also if the reader of standard output has exited
+            _write_results(options, report, result, folder)
     return 0
 
 

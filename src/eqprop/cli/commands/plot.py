@@ -50,8 +50,7 @@ def main(words: list[str]) -> int:
     failed = 0
     for folder in folders:
         try:
-            with results_kept(folder, "it is trained"):
-                draw_run(folder, options.device, options.root)
+            draw_run(folder, options.device, options.root)
         except DrawingFailedError as error:  # the others can still be drawn
             sys.stderr.write(f"eqprop: {error}\n")
             failed = 1

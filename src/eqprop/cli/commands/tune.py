@@ -127,37 +127,36 @@ def main(words: list[str]) -> int:
         with name_options(options):
             grid = options.grid
             cells, weights, machine = _run(options, grid, trained)
-        _report(options, grid, cells, weights, machine, folder)
+        best = cheapest(cells, options.wanted)
+        text = [_legend(options, grid, weights), _recommendation(options, cells, best)]
+        try:
+            table(HEAD, _table_rows(cells))
+            echo("\n" + "\n\n".join(text))
+        finally:  # also if the reader of standard output has exited
+            with report_full_disk(folder):
+                report = [f"# {options.run.name}", markdown_table(HEAD, _table_rows(cells)), *text]
+                write_atomic(folder / "report.md", "\n\n".join(report) + "\n")
+                write_atomic(folder / "environment.json", json.dumps(machine, indent=2) + "\n")
+                write_atomic(folder / "tuning.json", _to_json(options, grid, cells, weights))
+        if can_draw(options.plots):
+            _draw(options, cells, weights, best, folder)
+        echo(f"results in {folder}")
     return 0
 
 
-def _report(
-    options: Tune, grid: Grid, cells: Sequence[Cell], weights: str, machine: dict[str, Any], folder: Path
-) -> None:
-    """Print the table and the recommendation; write them, the JSON and the plot."""
-    best = cheapest(cells, options.wanted)
+def _draw(options: Tune, cells: Sequence[Cell], weights: str, best: Cell | None, folder: Path) -> None:
+    title = plots.plain(f"{options.run.name}, {weights} weights: EP's gradient and BPTT's")
+    path = folder / "plots" / "agreement"
+    with results_kept(folder, "the results are written"):
+        plots.agreement_map(cells, path, wanted=options.wanted, chosen=best, title=title)
+
+
+def _legend(options: Tune, grid: Grid, weights: str) -> str:
     batches = f"{options.batches} batch{'es' * (options.batches > 1)}"
     notes = "" if isinstance(options.run.estimator, EquilibriumProp) else CONTINUAL
     notes += SWEEPS if ":async" in format_steps(options.run.estimator.free_steps) else ""
     notes += RATES if options.run.model.dynamics.spiking else ""
-    legend = LEGEND.format(batches=batches, weights=weights, nudging=grid.nudging, notes=notes)
-    text = [legend, _recommendation(options, cells, best)]
-    table(HEAD, _table_rows(cells))
-    echo("\n" + "\n\n".join(text))
-    with report_full_disk(folder):
-        write_atomic(
-            folder / "report.md",
-            "\n\n".join([f"# {options.run.name}", markdown_table(HEAD, _table_rows(cells)), *text]) + "\n",
-        )
-        write_atomic(folder / "environment.json", json.dumps(machine, indent=2) + "\n")
-        write_atomic(folder / "tuning.json", _to_json(options, grid, cells, weights))
-        if can_draw(options.plots):
-            title = plots.plain(f"{options.run.name}, {weights} weights: EP's gradient and BPTT's")
-            with results_kept(folder, "the results are written"):
-                plots.agreement_map(
-                    cells, folder / "plots" / "agreement", wanted=options.wanted, chosen=best, title=title
-                )
-    echo(f"results in {folder}")
+    return LEGEND.format(batches=batches, weights=weights, nudging=grid.nudging, notes=notes)
 
 
 def _run(options: Tune, grid: Grid, trained: Path | None) -> tuple[list[Cell], str, dict[str, Any]]:
