@@ -76,6 +76,7 @@ def describe(error: Exception) -> tuple[str, int | None]:
         text = f"{error.filename}: {error.strerror}"
     elif not isinstance(error, ValueError | OSError | DataError | ModuleNotFoundError):
         return "", None
+    text = re.sub(r"[^\s/]{256,}", lambda word: f"{word[0][:40]}…{word[0][-20:]}", text)  # no file has such a name
     return "\n".join(text.splitlines()[:MAX_LINES]), code
 
 

@@ -104,9 +104,7 @@ def check_folder_name(name: str) -> None:
     if name.strip() in ("", ".", "..") or "/" in name or not name.isprintable():
         raise ArgumentError("name", f"`name` must be a plain name without a /, got {name!r}")
     if len(name.encode()) > MAX_NAME:
-        raise ArgumentError(
-            "name", f"`name` must have at most {MAX_NAME} bytes, got {len(name.encode())}: {name[:20]!r}…"
-        )
+        raise ArgumentError("name", f"`name` must have at most {MAX_NAME} bytes, got {name!r}")
 
 
 def new_folder(out: Path | None, name: str) -> Path:

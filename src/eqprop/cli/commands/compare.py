@@ -66,4 +66,5 @@ def _compare(words: list[str], processes: Processes) -> int:
     with discarded_unless_started(folders, top, processes):
         groups = group_seeds(folders, processes)
         code = train_runs(groups, options.execution, options.run.data.root, top, processes, prepared)
-    return max(code, print_summary(top, folders, plots=options.execution.plots)) if processes.is_rank0 else 0
+    summary = print_summary(top, folders, plots=options.execution.plots) if processes.is_rank0 else 0
+    return 1 if code else summary

@@ -97,7 +97,8 @@ def _train(words: list[str], processes: Processes) -> int:
     with discarded_unless_started(folders, top, processes):
         groups = group_seeds(folders, processes)
         code = train_runs(groups, options.execution, options.run.data.root, top, processes, prepared)
-    return max(code, print_summary(top, folders, plots=options.execution.plots)) if processes.is_rank0 else 0
+    summary = print_summary(top, folders, plots=options.execution.plots) if processes.is_rank0 else 0
+    return 1 if code else summary
 
 
 def is_resume(words: list[str]) -> bool:
@@ -114,7 +115,8 @@ def resume(words: list[str], prog: str, processes: Processes) -> int:
     options = parse(Resume, words, prog)
     folders = find_runs(options.resume)
     code = train_runs(group_seeds(folders, processes), options.execution, options.root, options.resume, processes)
-    return max(code, print_summary(options.resume, folders, plots=options.execution.plots)) if processes.is_rank0 else 0
+    summary = print_summary(options.resume, folders, plots=options.execution.plots) if processes.is_rank0 else 0
+    return 1 if code else summary
 
 
 def split_recipe(words: list[str], command: str) -> tuple[str, list[str]]:
