@@ -89,7 +89,8 @@ def closed(streams: list[int], words: str, here) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize(
-    "words", ["--help", *(pytest.param(w, marks=pytest.mark.slow) for w in ("recipes", f"train digits {SMALL} --out x"))]
+    "words",
+    ["--help", *(pytest.param(w, marks=pytest.mark.slow) for w in ("recipes", f"train digits {SMALL} --out x"))],
 )
 def test_standard_output_that_is_closed(words, here):
     ended = closed([1], words, here)

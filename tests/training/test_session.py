@@ -184,7 +184,10 @@ def test_damage_is_told_of(done, tmp_path, which):
 def test_a_configuration_of_another_model_is_told_of(done, tmp_path):
     folder = copy_of(done[0], tmp_path / "a")
     (folder / "config.json").write_text(replace(RUN, model=ep.MLP((64, 9, 10))).to_json())
-    with pytest.raises(ValueError, match=r"last\.safetensors holds the weights of another model"):
+    with pytest.raises(
+        ValueError,
+        match=r"last\.safetensors was written with another configuration than .*: restore the file",
+    ):
         load(folder)
 
 

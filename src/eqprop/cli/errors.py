@@ -68,7 +68,7 @@ def describe(error: Exception) -> tuple[str, int | None]:
     from eqprop.training.distributed.gloo import ProcessLostError
 
     text, code = str(error), 2
-    if isinstance(error, CommandFailedError | ProcessLostError):
+    if isinstance(error, CommandFailedError | ProcessLostError | FloatingPointError):
         code = 1
     elif is_out_of_memory(error):
         text, code = f"out of memory: {_first_sentence(error)}\n{SMALLER}", 1

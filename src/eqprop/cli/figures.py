@@ -17,7 +17,7 @@ from eqprop.training.config.run import Run
 from eqprop.training.diagnostics import names_of_angles, phases
 from eqprop.training.rng import REST, seeded
 from eqprop.training.run_folder import RunFolder
-from eqprop.training.session import PreparedRun, initial_device, load, prepare_run, read_history, threads
+from eqprop.training.session import PreparedRun, initial_device, load, prepare_data, read_history, threads
 
 __all__ = ["DrawingFailedError", "draw_run", "drawable", "results_kept"]
 
@@ -85,7 +85,7 @@ def draw_run(
     device, title = device or initial_device(place), plots.plain(run.title)
     with threads(run.threads), seeded(0, REST):  # some dynamics draw random numbers
         rows, model = read_history(place), load(place).to(device)
-        session = prepared or prepare_run(replace(run, data=replace(run.data, root=root)), device)
+        session = prepared or prepare_data(replace(run, data=replace(run.data, root=root)), model, device)
         x = session.test.x[: SPIKING_SAMPLES if model.dynamics.spiking else SAMPLES]
         with results_kept(place.path, "it is trained", f"eqprop plot {place.path}"):
             if rows:

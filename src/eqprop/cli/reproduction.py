@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from eqprop import plots
-from eqprop._core.files import write_atomic
+from eqprop._core.files import DamagedError, write_atomic
 from eqprop._core.measured_json import dump_measured
 from eqprop.cli.commands.gdu import draw
 from eqprop.cli.console import download_progress, echo, progress_counter
@@ -38,7 +38,7 @@ from eqprop.theorem.report import layer_errors
 from eqprop.theorem.result import Result, run_experiment, write_result
 from eqprop.training.environment import environment
 from eqprop.training.run_folder import RunFolder
-from eqprop.training.session import create_run, read_run
+from eqprop.training.session import create_run, read_history, read_run
 
 __all__ = ["Reproduction"]
 
@@ -168,6 +168,7 @@ class Reproduction:
                 raise FileExistsError(
                     f"{folder} holds a training with another configuration: set another folder with --out"
                 )
+            _check_undamaged(RunFolder(folder))
         options, diverged, left = ExecutionOptions(device=self.device, plots=False), [], folders
         while left:
             try:
@@ -203,6 +204,9 @@ class Reproduction:
                 if isinstance(error, FileNotFoundError)
                 else f"not run: {data} could not be read or fetched (`eqprop data` shows details)"
             )
+            return f"not run: {str(error).splitlines()[0]}"
+        except DamagedError as error:
+            self.found.reasons[key] = "not run: its folder is damaged"
             return f"not run: {str(error).splitlines()[0]}"
         except FloatingPointError as error:
             raise CommandFailedError(f"{key}: {error}") from None
@@ -252,6 +256,17 @@ class Reproduction:
             if study.name in found.studies:
                 path, facts = folder / study.name, found.studies[study.name]["found"]
                 self._draw(path, partial(study.draw, facts, path))
+
+
+def _check_undamaged(place: RunFolder) -> None:
+    """Raise DamagedError if a run cannot be resumed, or counts as finished and has no valid rows."""
+    try:
+        rows = read_history(place)
+        is_finished = place.is_finished()
+    except DamagedError as error:
+        raise DamagedError(f"{error}; remove {place.path} to train it again") from None
+    if is_finished and "test_error" not in rows[-1]:
+        raise DamagedError(f"{place.metrics} has no test error; remove {place.path} to train it again")
 
 
 def _is_available(data: str, root: str | None) -> bool:

@@ -75,8 +75,11 @@ def load_weights(model: Model, folder: Path) -> str:
         ValueError: if they are the weights of another model, or the checkpoint is damaged.
         FileNotFoundError: if there are none yet.
     """
-    path = RunFolder(folder).last
+    place = RunFolder(folder)
+    path = place.last
     tensors, facts = checkpoint.read(path)
+    checkpoint.check_training_facts(facts, path)
+    place.check_config(facts, path)
     checkpoint.load_weights(model, tensors, path)
     return f"trained, epoch {facts['epoch']}"
 

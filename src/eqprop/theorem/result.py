@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from eqprop._core.files import DamagedError, write_atomic
+from eqprop._core.files import DamagedError, parse_json, read_regular, write_atomic
 from eqprop._core.measured_json import dump_measured
 from eqprop.models.model import Model
 from eqprop.theorem.experiment import Experiment
@@ -123,10 +123,9 @@ def read_result(folder: Path) -> Result | None:
     if not all(file.is_file() for file in files):
         return None
     try:
-        experiment, report, machine = (file.read_text() for file in files)
-        result = Result(
-            Experiment.from_json(experiment), environment=json.loads(machine), **_with_nan(json.loads(report))
-        )
+        experiment, report, machine = (read_regular(file).decode() for file in files)
+        facts = _with_nan(parse_json(report))
+        result = Result(Experiment.from_json(experiment), environment=parse_json(machine), **facts)
         if not result.environment.keys() >= ENVIRONMENT_KEYS:
             raise ValueError("entries of the environment are missing")
         if not all(summary.keys() >= SUMMARY_KEYS for summary in (result.summary, *result.betas)):

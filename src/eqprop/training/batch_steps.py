@@ -6,13 +6,27 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from eqprop._core.checks import ArgumentError
 from eqprop.data.batches import Batches
 from eqprop.solvers.settle import Solution
 from eqprop.training.history import Row
 
-__all__ = ["BatchIterable", "BatchResult", "FitArguments", "Steps", "Training", "remaining_batches", "run_to_end"]
+__all__ = [
+    "Batch",
+    "BatchIterable",
+    "BatchResult",
+    "FitArguments",
+    "Steps",
+    "Training",
+    "as_batch",
+    "remaining_batches",
+    "run_to_end",
+]
 
-BatchIterable: TypeAlias = Iterable[tuple[Tensor, Tensor]]
+Batch: TypeAlias = tuple[Tensor, Tensor]
+"""Inputs and targets of a batch."""
+
+BatchIterable: TypeAlias = Iterable[Batch]
 """Batches ``(x, y)``: ``x`` is ``(B, *shape)`` floats, ``y`` is ``(B,)`` classes or ``(B, n)`` floats."""
 
 
@@ -23,6 +37,16 @@ class FitArguments(NamedTuple):
     epochs: int
     validation: BatchIterable | None = None
     test: BatchIterable | None = None
+
+    def check(self) -> None:
+        """Check that the batches can be iterated.
+
+        Raises:
+            ArgumentError: if they cannot.
+        """
+        for name, batches in (("batches", self.batches), ("validation", self.validation), ("test", self.test)):
+            if batches is not None and not isinstance(batches, Iterable) and not hasattr(batches, "__getitem__"):
+                raise ArgumentError(name, f"`{name}` must be an iterable of batches (x, y), got {batches!r}")
 
 
 class BatchResult(NamedTuple):
@@ -44,6 +68,24 @@ Training: TypeAlias = Generator[tuple[Tensor, Tensor], BatchResult | None, list[
 """Yields each batch ``(x, y)`` before training on it and returns the rows of all epochs.
 
 If a `BatchResult` is sent, its gradients are used; if None is sent, the training computes the batch itself."""
+
+
+def as_batch(batch: object) -> Batch:
+    """Return a batch of a user's iterable as a tuple.
+
+    Raises:
+        ArgumentError: if it is not a pair of tensors.
+    """
+    if isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch):
+        return batch[0], batch[1]
+    if isinstance(batch, dict):
+        got = f"a dict with the keys {', '.join(map(repr, batch))}: yield its inputs and its targets"
+    elif isinstance(batch, tuple | list):
+        kinds = ", ".join(type(part).__name__ for part in batch)
+        got = f"{len(batch)} parts ({kinds}): yield two tensors (`torch.as_tensor` converts arrays)"
+    else:
+        got = f"an object of class {type(batch).__name__}"
+    raise ArgumentError("batches", f"every batch must be a pair (x, y) of tensors, got {got}")
 
 
 def run_to_end(training: Training) -> list[Row]:

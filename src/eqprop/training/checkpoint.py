@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from eqprop._core.files import DamagedError, write_atomic
+from eqprop._core.files import DamagedError, check_regular, parse_json, write_atomic
 
 __all__ = [
     "DamagedError",
+    "check_training_facts",
+    "check_training_state",
     "load_optimizer",
     "load_scheduler",
     "load_weights",
@@ -78,17 +80,18 @@ def read_facts(path: Path) -> dict[str, Any]:
 def _read(path: Path, only_facts: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"no checkpoint at {path}")
+    check_regular(path)
     try:
         with safe_open(path, framework="pt") as file:
-            note = json.loads((file.metadata() or {})[KEY])
+            note = parse_json((file.metadata() or {})[KEY])
             facts, sha = dict(note["facts"]), note["sha256"]
             if only_facts:
                 return {}, facts
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
             intact = sha == _digest(tensors, json.dumps(facts, sort_keys=True, allow_nan=False))
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise DamagedError(f"{path} is not a checkpoint, or is damaged ({error})") from None
     if not intact:
         raise DamagedError(f"{path} is damaged: its content does not match the SHA-256 in its header")
@@ -108,6 +111,39 @@ def _digest(tensors: dict[str, Tensor], text: str) -> str:
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         sha.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return sha.hexdigest()
+
+
+def check_training_state(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], path: Path) -> None:
+    """Check that a file holds the whole state of a training, as `Trainer.state_dict` returns it, and not weights alone.
+
+    Raises:
+        DamagedError: if a part is missing or has another type.
+    """
+    check_training_facts(facts, path)
+    for name in ("tally", *(f"random.{part}" for part in ("torch", "epoch", "estimator"))):
+        if name not in tensors:
+            raise DamagedError(f"{path} is not the state of a training: its {name!r} is missing; restore the file")
+
+
+def check_training_facts(facts: Mapping[str, Any], path: Path) -> None:
+    """Check the JSON values as `check_training_state`."""
+    for name, kinds in _FACTS.items():
+        if name not in facts or not isinstance(facts[name], kinds) or isinstance(facts[name], bool):
+            raise DamagedError(
+                f"{path} is not the state of a training: its {name!r} is missing or damaged; restore the file"
+            )
+
+
+_FACTS: dict[str, tuple[type, ...]] = {
+    "epoch": (int,),
+    "batch": (int,),
+    "counts": (list,),
+    "config": (str, type(None)),
+    "best": (dict, type(None)),
+    "optimizer": (dict,),
+    "spent": (int, float),
+}
+"""JSON values of a training's state, by type; "scheduler" may have any."""
 
 
 def model_state(model: nn.Module) -> dict[str, Tensor]:
@@ -166,8 +202,11 @@ def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Any], facts: Mapp
     """Restore what `optimizer_state` returned.
 
     Raises:
-        ValueError: if it belongs to another class of optimizer.
+        ValueError: if it belongs to another class of optimizer, or a part is missing.
     """
+    missing = [name for name in ("kind", "groups", "numbers") if name not in facts]
+    if missing:
+        raise DamagedError(f"the state of the optimizer is damaged: its {missing[0]!r} is missing")
     stored, kind = FORMER_OPTIMIZERS.get(facts["kind"], facts["kind"]), type(optimizer).__name__
     if stored != kind:
         raise ValueError(f"the checkpoint has the state of the optimizer {stored}, but the optimizer is {kind}")
@@ -176,8 +215,11 @@ def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Any], facts: Mapp
         if key.startswith(OPTIMIZER):
             index, name = key.removeprefix(OPTIMIZER).split(".", 1)
             state.setdefault(int(index), {})[name] = value
-    groups = [group | _tuples(group) for group in facts["groups"]]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    try:
+        groups = [group | _tuples(group) for group in facts["groups"]]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedError(f"the state of the optimizer does not fit the model: {error}") from None
 
 
 def _tuples(group: dict[str, Any]) -> dict[str, Any]:

@@ -1,15 +1,14 @@
 """Rows: the metrics of each epoch, how they are read back from a file, and warnings that follow from them."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 from warnings import warn
 
-from eqprop._core.files import DamagedError
+from eqprop._core.files import DamagedError, parse_json
 from eqprop.training.metrics import Score
 
-__all__ = ["Row", "make_row", "read_rows", "selection_metric", "warn_if_saturated", "warn_if_stuck"]
+__all__ = ["Row", "is_row", "make_row", "read_rows", "selection_metric", "warn_if_saturated", "warn_if_stuck"]
 
 Row = dict[str, Any]
 """One epoch: ``epoch``, costs, errors (fractions; None without classes), ``residual``, ``steps``, ``rates``, ``seconds``."""
@@ -123,8 +122,33 @@ def read_rows(content: bytes, name: str) -> list[Row]:
 def _parse_row(line: bytes, epoch: int) -> Row | None:
     """Return the row in a line; None if it is not the row of that epoch."""
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row = parse_json(line)
+    except ValueError:
         return None
+    return row if is_row(row, epoch) else None
+
+
+def is_row(row: object, epoch: int) -> bool:
+    """Return whether a value from a file is the row of an epoch, with values that plots and tables can take."""
     required = {"train_cost", "train_error", "seconds"}
-    return row if isinstance(row, dict) and row.get("epoch") == epoch and required <= row.keys() else None
+    if not isinstance(row, dict) or row.get("epoch") != epoch or not required <= row.keys():
+        return False
+    return all(_is_valid(name, value) for name, value in row.items())
+
+
+def _is_valid(name: str, value: Any) -> bool:
+    """Return whether a value can be that of the column: plots and tables take what is in the file."""
+    if value is None:
+        return name not in ("train_cost", "seconds")
+    if name == "rates":
+        return isinstance(value, list) and all(_is_number(rate) and rate >= 0 for rate in value)
+    part, _, column = name.rpartition("_")
+    if part in PARTS and column in ("cost", "error"):
+        return _is_number(value) and (column == "cost" or 0 <= value <= 1)
+    if name in ("residual", "steps", "seconds"):
+        return _is_number(value) and value >= 0
+    return True  # a diagnostic of its own
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

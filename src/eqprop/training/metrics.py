@@ -11,7 +11,7 @@ from eqprop.costs import Cost
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Solution, settle
 
-__all__ = ["Metrics", "Score", "evaluate"]
+__all__ = ["Metrics", "Score", "evaluate", "has_finite_cost"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def evaluate(
 
     Raises:
         ValueError: if a batch does not fit the model, or there is none.
-        FloatingPointError: if an input, a weight or a state is not finite.
+        FloatingPointError: if an input, a weight, a state or the cost is not finite.
     """
     device = next(model.parameters()).device
     metrics = Metrics(device)
@@ -116,4 +116,19 @@ def evaluate(
         reduce(metrics)
     if not metrics.samples:
         raise ValueError("`batches` is empty: give at least one batch to evaluate on")
-    return metrics.score()
+    score = metrics.score()
+    if not math.isfinite(score.cost):
+        raise FloatingPointError(f"the mean cost is {score.cost}: the weights have diverged")
+    return score
+
+
+@torch.no_grad()
+def has_finite_cost(model: Model, x: Tensor, y: Tensor) -> bool:
+    """Return whether states and cost of a batch are finite at the model's present weights."""
+    device = next(model.parameters()).device
+    try:
+        phase, start, target = model.prepare_batch(x.to(device), y.to(device))
+        output = settle(phase, start, model.settle).output
+    except FloatingPointError:
+        return False
+    return math.isfinite(model.cost.value(output, target).mean().item())

@@ -7,21 +7,26 @@ checkpoint/        last.safetensors (the whole training state), best.safetensors
 plots/
 """
 
+import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eqprop._core.files import DamagedError, append_line, write_atomic
+from eqprop._core.files import DamagedError, append_line, parse_json, read_regular, write_atomic
+from eqprop._core.warn import warn_user
 from eqprop.training import checkpoint
-from eqprop.training.config.run import Run
+from eqprop.training.config.run import Run, first_difference, same_config
 from eqprop.training.history import Row, read_rows
 
 __all__ = ["Row", "RunFolder"]
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""Error numbers of file systems without locks."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,10 @@ class RunFolder:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BlockingIOError(f"{self.path} is in use by another process: wait for it, or stop it") from None
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                warn_user(f"{self.path} cannot be locked ({error.strerror}): train it in one process at a time")
             for part in (*self.path.glob(".*.part"), *self.last.parent.glob(".*.part")):
                 part.unlink(missing_ok=True)  # left by a process that was killed while it wrote
             yield
@@ -113,10 +122,13 @@ class RunFolder:
             FileNotFoundError: if the folder holds no run.
             ValueError: if the file is not valid.
         """
-        if not self.config.is_file():
-            raise FileNotFoundError(f"{self.path} holds no run: there is no {self.config.name} in it")
+        if not self.config.exists():
+            hint = ": build the model of this training and call `Trainer.resume`" if self.has_started else ""
+            raise FileNotFoundError(f"{self.path} holds no run: there is no {self.config.name} in it{hint}")
         try:
-            return Run.from_json(self.config.read_text())
+            return Run.from_json(read_regular(self.config).decode())
+        except DamagedError:
+            raise
         except ValueError as error:
             raise ValueError(f"{self.config} is not a run's configuration: {error}") from None
 
@@ -131,7 +143,32 @@ class RunFolder:
         Raises:
             DamagedError: if the checkpoint cannot be read.
         """
-        return self.last.exists() and checkpoint.read_facts(self.last)["epoch"] >= self.run.epochs
+        return self.last.exists() and self.epochs_done() >= self.run.epochs
+
+    def epochs_done(self) -> int:
+        """Return the number of epochs that the last checkpoint has done, by its header.
+
+        Raises:
+            DamagedError: if the checkpoint cannot be read.
+            ValueError: if it belongs to another run.
+        """
+        facts = checkpoint.read_facts(self.last)
+        checkpoint.check_training_facts(facts, self.last)
+        self.check_config(facts, self.last)
+        return int(facts["epoch"])
+
+    def check_config(self, facts: Mapping[str, Any], path: Path) -> None:
+        """Check that a checkpoint was written by the run of this folder; files of early versions do not say.
+
+        Raises:
+            ValueError: if it was written by another run, or ``config.json`` was changed.
+        """
+        written = facts.get("config")
+        if isinstance(written, str) and not same_config(written, self.run.to_json()):
+            raise ValueError(
+                f"{path} was written with another configuration than {self.config}"
+                f"{first_difference(written, self.run.to_json())}: restore the file that was changed"
+            )
 
     def read_environment(self) -> dict[str, Any]:
         """Return the versions and the hardware that the run began with.
@@ -140,7 +177,7 @@ class RunFolder:
             DamagedError: if the file is missing or damaged.
         """
         try:
-            return dict(json.loads(self.environment.read_bytes()))
+            return dict(parse_json(read_regular(self.environment)))
         except (OSError, ValueError, TypeError):
             raise DamagedError(f"{self.environment} is missing or damaged") from None
 
@@ -153,7 +190,7 @@ class RunFolder:
         Raises:
             DamagedError: if there are fewer rows, or a line is not the row of its epoch.
         """
-        rows = read_rows(self.metrics.read_bytes(), str(self.metrics)) if self.metrics.exists() else []
+        rows = read_rows(read_regular(self.metrics), str(self.metrics)) if self.metrics.exists() else []
         if len(rows) < at_least:
             raise DamagedError(
                 f"{self.metrics} is damaged: it has {len(rows)} rows, the checkpoint is of epoch {at_least}"

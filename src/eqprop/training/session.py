@@ -37,6 +37,7 @@ __all__ = [
     "check_training",
     "create_run",
     "load",
+    "prepare_data",
     "prepare_run",
     "read_history",
     "read_run",
@@ -128,6 +129,18 @@ def prepare_run(
     model.dynamics.check_beta(getattr(run.estimator, "beta", 0.0))
     for steps in run.estimator.phases.values():
         steps.check_dynamics(model.network, model.dynamics)
+    return prepare_data(run, model, device, progress, splits=splits)
+
+
+def prepare_data(
+    run: Run,
+    model: Model,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int | None], None] | None = None,
+    *,
+    splits: Splits | None = None,
+) -> PreparedRun:
+    """Load the data for a model that exists; otherwise as `prepare_run`, without an optimizer."""
     train, validation, test = load_splits(run.data, progress) if splits is None else splits
     batches = training_batches(run.data, run.seed, train, model, device)
     check_classes(run.data.name, model, batches.reshape(batches.x[:1]), batches.y)
@@ -225,8 +238,16 @@ def train_run(
 
 
 def initial_device(folder: str | Path | RunFolder) -> str:
-    """Return the kind of device that a run began on: "cuda" or "cpu"."""
-    return "cuda" if RunFolder.of(folder).read_environment().get("gpu") else "cpu"
+    """Return the kind of device that a run began on: "cuda" or "cpu".
+
+    Raises:
+        ValueError: if it is a GPU and there is none here.
+    """
+    place = RunFolder.of(folder)
+    gpu = place.read_environment().get("gpu")
+    if gpu and not torch.cuda.is_available():
+        raise ValueError(f"{place.path} was trained on a GPU ({gpu}), and this machine has none: use --device cpu")
+    return "cuda" if gpu else "cpu"
 
 
 def warn_if_environment_changed(
@@ -252,7 +273,7 @@ def read_history(folder: str | Path | RunFolder) -> list[Row]:
         DamagedError: if its checkpoint or its metrics are damaged.
     """
     place = RunFolder.of(folder)
-    return place.rows(at_least=checkpoint.read_facts(place.last)["epoch"] if place.has_started else 0)
+    return place.rows(at_least=place.epochs_done() if place.has_started else 0)
 
 
 def read_run(folder: str | Path | RunFolder) -> Run:
@@ -280,7 +301,9 @@ def load(folder: str | Path | RunFolder, which: Literal["last", "best"] = "last"
     place = RunFolder.of(folder)
     path = {"last": place.last, "best": place.best}[one_of("which", which, ("last", "best"))]
     model = place.run.build()
-    checkpoint.load_weights(model, checkpoint.read(path)[0], path)
+    tensors, facts = checkpoint.read(path)
+    place.check_config(facts, path)
+    checkpoint.load_weights(model, tensors, path)
     return model
 
 

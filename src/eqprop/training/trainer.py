@@ -15,7 +15,7 @@ from warnings import catch_warnings, filterwarnings
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from eqprop._core.checks import ArgumentError, instance, non_negative, positive_int
@@ -24,12 +24,21 @@ from eqprop.estimators.base import Estimator, bind_estimator
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Solution
 from eqprop.training import checkpoint
-from eqprop.training.batch_steps import BatchIterable, FitArguments, Steps, Training, remaining_batches, run_to_end
+from eqprop.training.batch_steps import (
+    Batch,
+    BatchIterable,
+    FitArguments,
+    Steps,
+    Training,
+    as_batch,
+    remaining_batches,
+    run_to_end,
+)
 from eqprop.training.config.run import same_config
 from eqprop.training.diagnostics import Diagnostics
 from eqprop.training.distributed.processes import SINGLE_PROCESS, Position, Processes
 from eqprop.training.history import Row, make_row, selection_metric, warn_if_saturated, warn_if_stuck
-from eqprop.training.metrics import Metrics, Score, evaluate
+from eqprop.training.metrics import Metrics, Score, evaluate, has_finite_cost
 from eqprop.training.progress.callbacks import Callback
 from eqprop.training.rng import ESTIMATOR, generator
 from eqprop.training.run_folder import RunFolder
@@ -85,13 +94,17 @@ class Trainer:
     ) -> None:
         self.model = instance("model", model, Model)
         self.optimizer = instance("optimizer", optimizer, Optimizer)
+        if isinstance(optimizer, LBFGS):
+            raise ArgumentError(
+                "optimizer", "`optimizer` is an LBFGS, which needs a closure: use one that does not, such as SGD"
+            )
         self.estimator = bind_estimator(estimator, model, optimizer)
         if isinstance(scheduler, ReduceLROnPlateau):
             raise ArgumentError(
                 "scheduler",
                 "`scheduler` is a ReduceLROnPlateau, which needs a metric at every step: use another scheduler",
             )
-        self.scheduler = scheduler
+        self.scheduler = None if scheduler is None else instance("scheduler", scheduler, LRScheduler)
         self._source = None if folder is None else RunFolder(Path(folder))
         self.folder = self._source if processes.is_rank0 else None  # other ranks read, and write nothing
         self.callbacks = tuple(callbacks) if processes.is_rank0 else ()
@@ -104,6 +117,7 @@ class Trainer:
         processes.check_estimator(estimator, self.device)
         self.rows: list[Row] = []
         self.best: dict[str, Any] | None = None
+        self._latest: Batch | None = None
         self._start_epoch(done=0)
         self._since = self._saved = time.monotonic()
 
@@ -143,17 +157,24 @@ class Trainer:
     def fit_steps(self, arguments: FitArguments, interrupts: Interrupts) -> Training:
         """Return `fit` as a generator that pauses before every batch; the caller handles signals."""
         positive_int("epochs", arguments.epochs)
+        arguments.check()
+        is_new = (self.epoch, self.batch) == (0, 0)
         if self.folder is not None:
             self.folder.last.parent.mkdir(parents=True, exist_ok=True)
         with self._lock():
             if self.folder is not None:
-                if self.folder.has_started and (self.epoch, self.batch) == (0, 0):
+                if self.folder.has_started and is_new:
                     raise FileExistsError(
                         f"{self.folder.path} already holds a training: resume it, or use another folder"
                     )
                 self.folder.truncate(self.epoch)
             self._save()
-            return (yield from self._train(arguments, interrupts))
+            try:
+                return (yield from self._train(arguments, interrupts))
+            except (ValueError, TypeError, RuntimeError):
+                if self.folder is not None and is_new and (self.epoch, self.batch) == (0, 0):
+                    self.folder.last.unlink()  # nothing was trained: a corrected call may use the folder
+                raise
 
     def resume(
         self,
@@ -177,6 +198,7 @@ class Trainer:
     def resume_steps(self, arguments: FitArguments, interrupts: Interrupts) -> Training:
         """Return `resume` as a generator that pauses before every batch; the caller handles signals."""
         positive_int("epochs", arguments.epochs)
+        arguments.check()
         if self._source is None:
             raise ArgumentError(
                 "folder", "a trainer without a `folder` has no checkpoint to resume from: pass `folder`"
@@ -246,13 +268,15 @@ class Trainer:
     def _train_epoch(self, batches: BatchIterable, interrupts: Interrupts) -> Steps:
         """Train on the remaining batches of an epoch."""
         left, self._epoch_rng_state = remaining_batches(batches, self.epoch, self.batch, self._epoch_rng_state)
-        for x, y in left:
+        for batch in left:
+            x, y = as_batch(batch)
             result = yield x, y
             if result is None:
                 self._train_batch(x, y, interrupts)
             else:
                 self.optimizer.step()
                 self.metrics.add(*result, y.to(self.device), self.model.cost)
+                self._latest = x, y
             self.batch += 1
             for callback in self.callbacks:
                 callback.on_batch_end(self.epoch + 1, self.batch, self.metrics)
@@ -272,6 +296,7 @@ class Trainer:
         """Take one optimizer step for each loss of the estimator."""
         x, y, weight = self.processes.shard(x, y)
         x, y = x.to(self.device), y.to(self.device)
+        self._latest = (x, y) if weight else self._latest
         solutions: list[Solution] = []
         first: Tensor | None = None
         losses = partial(self.estimator, self.model, x, y, on_free_phase=solutions.append, generator=self.generator)
@@ -306,7 +331,7 @@ class Trainer:
         extra = (
             dict(self.diagnostics(self.model, self.estimator)) if self.diagnostics and self.processes.is_rank0 else {}
         )
-        rates = [group["lr"] for group in self.optimizer.param_groups]
+        rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         row = make_row(self.epoch + 1, scores, rates, self._seconds + time.monotonic() - self._since)
         return self.processes.broadcast(row | extra)
 
@@ -320,15 +345,21 @@ class Trainer:
         for batch in batches:
             self.processes.sync(interrupts)
             interrupts.raise_if_requested()
-            yield batch
+            yield as_batch(batch)
 
     def _finish_epoch(self, row: Row) -> None:
         """Log the row, save the weights if they are the best so far, and start the next epoch."""
+        with self.processes.share_failure():
+            if not self._has_finite_cost():
+                raise FloatingPointError(
+                    "the cost is not finite after the last batch of the epoch: the training diverged; lower the learning rate"
+                )
+        self._latest = None
         weights, best = checkpoint.model_state(self.model), selection_metric(row)
         improved = self.best is None or best["value"] < self.best["value"]
         if self.folder is not None:
             if improved:
-                checkpoint.write(self.folder.best, weights, best)
+                checkpoint.write(self.folder.best, weights, best | {"config": self.config})
             self.folder.append(row)
         self.best = best if improved else self.best
         self.rows.append(row)
@@ -356,9 +387,9 @@ class Trainer:
             self.scheduler.step()
 
     def _save(self) -> None:
-        """Write the checkpoint, if there is a folder."""
+        """Write the checkpoint, if there is a folder and the weights are good: weights that have diverged replace no others."""
         self._saved = time.monotonic()
-        if self.folder is None:
+        if self.folder is None or not self._has_finite_cost():
             return
         state = self.state_dict()
         tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
@@ -366,9 +397,18 @@ class Trainer:
             self.folder.last, tensors, {name: value for name, value in state.items() if name not in tensors}
         )
 
+    def _has_finite_cost(self) -> bool:
+        """Return whether the latest batch has a finite cost at the present weights; nothing is drawn from torch's generators."""
+        if self._latest is None:
+            return True
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            return has_finite_cost(self.model, *self._latest)
+
     def _restore(self, folder: RunFolder) -> None:
         """Load the checkpoint and the rows that it covers."""
         tensors, facts = checkpoint.read(folder.last)
+        checkpoint.check_training_state(tensors, facts, folder.last)
         if not same_config(facts["config"], self.config):
             raise ValueError(
                 f"{folder.last} was written with another configuration: restore {folder.config.name} as it was"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from eqprop._core.files import DamagedError
+from eqprop._core.files import DamagedError, parse_json, read_regular
 from eqprop.papers.reproduction.paper import Check, Sweep
 from eqprop.papers.reproduction.studies import Study
 from eqprop.theorem.experiment import Experiment
@@ -15,6 +15,7 @@ from eqprop.theorem.result import INITIAL, Result, read_result
 from eqprop.training.config.run import CONFIG_CLASSES, Run
 from eqprop.training.config.serialization import from_json, to_json
 from eqprop.training.history import Row as Epoch
+from eqprop.training.history import is_row
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.session import read_run
 
@@ -110,7 +111,7 @@ def load_result(folder: Path, check: Check) -> Result | None:
 def load_study(file: Path, study: Study) -> dict[str, Any] | None:
     """Return the content of a study's file if it is valid and has the study's key, else None."""
     try:
-        facts = dict(json.loads(file.read_text()))
+        facts = dict(parse_json(read_regular(file)))
         return facts if [_current(text) for text in facts["key"]] == study.key else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -148,8 +149,8 @@ def load_run_folders(root: Path) -> Iterator[Training]:
         with suppress(OSError, ValueError):
             place, run = RunFolder(config.parent), read_run(config.parent)
             rows = place.rows()
-            if len(rows) == run.epochs:
-                yield Training(run, rows, json.loads(place.environment.read_text()))
+            if len(rows) == run.epochs and "test_error" in rows[-1]:
+                yield Training(run, rows, place.read_environment())
 
 
 def _load_packed(root: Path) -> Iterator[Training]:
@@ -161,8 +162,10 @@ def _load_packed(root: Path) -> Iterator[Training]:
 
 def _unpack(line: str) -> Training | None:
     try:
-        facts = json.loads(line)
-        training = Training(Run.from_json(json.dumps(facts["config"])), facts["rows"], dict(facts["environment"]))
+        facts = parse_json(line)
+        training = Training(Run.from_json(json.dumps(facts["config"])), list(facts["rows"]), dict(facts["environment"]))
     except (ValueError, KeyError, TypeError):
         return None
-    return training if len(training.epochs) == training.run.epochs else None
+    rows = training.epochs
+    whole = len(rows) == training.run.epochs and all(is_row(row, epoch) for epoch, row in enumerate(rows, start=1))
+    return training if whole and "test_error" in rows[-1] else None

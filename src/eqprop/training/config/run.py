@@ -1,7 +1,9 @@
 """A run: everything that determines the result of a training, as one frozen object that a file can store."""
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from eqprop._core.available_memory import is_out_of_memory
 from eqprop._core.checks import ArgumentError, instance, non_negative_int, positive_int
@@ -28,7 +30,7 @@ from eqprop.training.config.schedules import Constant, Cosine, StepDecay
 from eqprop.training.config.serialization import from_json, to_json
 from eqprop.training.rng import WEIGHTS, seeded
 
-__all__ = ["Data", "Run", "same_config"]
+__all__ = ["Data", "Run", "first_difference", "same_config"]
 
 ModelSpec: TypeAlias = MLP | ConvNet | Toy
 EstimatorSpec: TypeAlias = EquilibriumProp | ContinualEP | ContinualSGD | BPTT | ImplicitDiff
@@ -200,6 +202,27 @@ def same_config(text: str | None, other: str | None) -> bool:
         return Run.from_json(text).to_json() == Run.from_json(other).to_json()
     except ValueError:  # not configurations of runs
         return False
+
+
+def first_difference(text: str, other: str) -> str:
+    """Return where two configurations differ first, as text to append to a sentence; empty if they cannot be compared."""
+    try:
+        one, two = (json.loads(Run.from_json(t).to_json()) for t in (text, other))
+    except ValueError:
+        return ""
+    for name, values in _leaves(one, two):
+        if values[0] != values[1]:
+            return f" ({name}: {values[0]!r}, not {values[1]!r})"
+    return ""
+
+
+def _leaves(one: Any, two: Any, name: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Yield the name and both values of each entry."""
+    if isinstance(one, dict) and isinstance(two, dict):
+        for key in one | two:
+            yield from _leaves(one.get(key), two.get(key), f"{name}.{key}" if name else key)
+    else:
+        yield name, (one, two)
 
 
 def check_class(name: str, value: object, classes: tuple[type, ...]) -> None:

@@ -8,6 +8,7 @@ from inspect import signature
 from typing import Any
 
 from eqprop._core.fields import LATER, LOCAL
+from eqprop._core.files import parse_json
 from eqprop.activations import ACTIVATIONS, Activation
 
 __all__ = ["decode", "encode", "from_json", "to_json"]
@@ -38,13 +39,9 @@ def from_json(text: str, kinds: tuple[type, ...]) -> Any:
         ValueError: if the text is not JSON, or names an unknown class or field.
     """
     try:
-        return decode(json.loads(text, parse_constant=_refuse), kinds)
+        return decode(parse_json(text), kinds)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not allowed in a configuration: numbers must be finite")
 
 
 def encode(value: object, kinds: tuple[type, ...]) -> Any:
