@@ -134,6 +134,7 @@ def test_several_at_once_take_a_folder_each(here, monkeypatch):
         create_run(replace(recipe("digits"), seed=9), "runs/digits")
 
     monkeypatch.setattr("eqprop.cli.runs.prepare_run", other)
+    monkeypatch.setattr("eqprop.cli.runs.check_training", lambda prepared: None)
     call(f"{TRAIN} --epochs 1").done()
     assert read_run(here / "runs" / "digits").seed == 9
     assert read_run(here / "runs" / "digits-2").seed == 0

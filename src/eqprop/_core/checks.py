@@ -13,6 +13,7 @@ from typing import Any, TypeGuard, TypeVar
 from torch import Tensor
 
 __all__ = [
+    "MAX_FLOAT32",
     "MAX_INT",
     "ArgumentError",
     "angle_in_degrees",
@@ -37,7 +38,7 @@ __all__ = [
 T = TypeVar("T")
 
 MAX_INT = 2**31 - 1
-_MAX_FLOAT32 = 3.4e38
+MAX_FLOAT32 = 3.4e38
 _EPSILON = sys.float_info.epsilon
 _MAX_SHOWN = 200
 
@@ -88,7 +89,7 @@ def non_negative(name: str, value: object) -> float:
     """Return ``value`` as a finite float of at least 0."""
     if not _is_finite(value) or value < 0:
         raise _error(name, "a finite number of at least 0", value)
-    return float(value)
+    return _float32_range(name, value)
 
 
 def nonzero(name: str, value: object) -> float:
@@ -211,6 +212,6 @@ def _is_finite(value: object) -> TypeGuard[Real]:
 
 
 def _float32_range(name: str, value: Real) -> float:
-    if abs(float(value)) > _MAX_FLOAT32:
-        raise _error(name, f"at most {_MAX_FLOAT32:g}, the range of single precision", value)
+    if abs(float(value)) > MAX_FLOAT32:
+        raise _error(name, f"at most {MAX_FLOAT32:g}, the range of single precision", value)
     return float(value)

@@ -14,6 +14,7 @@ from eqprop.bench.timing import Step
 from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, NudgedEstimator
 from eqprop.estimators.base import Estimator
 from eqprop.estimators.ep import Nudging
+from eqprop.models.memory import check_batch_memory
 from eqprop.models.model import Model
 from eqprop.solvers.schedules import Synchronous
 from eqprop.solvers.settle import Settle
@@ -132,6 +133,7 @@ class Task:
 
     def samples(self, model: Model) -> tuple[Tensor, Tensor]:
         """Return inputs in [0, 1], ``(B, *shape)``, and classes, ``(B,)``; the same at every call."""
+        check_batch_memory("batch", model, self.batch, self.phases.free, self.phases.nudged)
         generator, shapes = torch.Generator().manual_seed(0), [p.shape for p in model.network.populations]
         x = torch.rand(self.batch, *shapes[0], generator=generator)
         y = torch.randint(model.cost.width(shapes[-1]), (self.batch,), generator=generator)

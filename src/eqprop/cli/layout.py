@@ -5,23 +5,25 @@ when the runs are resumed. Folders of earlier versions have no manifest; their r
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from warnings import warn
 
+from eqprop._core.available_memory import is_out_of_memory
 from eqprop._core.checks import ArgumentError
 from eqprop._core.files import DamagedError, write_atomic
 from eqprop.cli.console import echo
-from eqprop.cli.errors import DISK_ERRORS, CommandFailedError
+from eqprop.cli.errors import DISK_ERRORS, CommandFailedError, describe
 from eqprop.cli.targets import numbered_folder
 from eqprop.training.config.run import Run
 from eqprop.training.distributed.processes import SINGLE_PROCESS, Processes
 from eqprop.training.run_folder import MANIFEST, RunFolder
 from eqprop.training.session import create_run
 
-__all__ = ["complete_runs", "create_folders", "find_runs", "missing_runs"]
+__all__ = ["complete_runs", "create_folders", "discarded_unless_started", "find_runs", "missing_runs"]
 
 _LEVELS = 2
 """Folders between a manifest and its runs: METHOD/seed-N."""
@@ -202,3 +204,30 @@ def _manifests(folder: Path) -> list[tuple[Path, Manifest]]:
         with suppress(DamagedError):  # somebody else's file of that name
             found.append((top, Manifest.read(top / MANIFEST)))
     return found
+
+
+@contextmanager
+def discarded_unless_started(
+    folders: Sequence[Path], top: Path, processes: Processes = SINGLE_PROCESS
+) -> Iterator[None]:
+    """Remove the folders of new runs if their training is refused, or does not fit into memory, before anything was trained.
+
+    Args:
+        folders: run folders that this command has created.
+        top: folder that holds all of them.
+        processes: the processes that train; rank 0 removes.
+    """
+    try:
+        yield
+    except Exception as error:
+        refused = describe(error)[1] == 2 or is_out_of_memory(error)
+        if processes.is_rank0 and refused and not any(RunFolder(folder).has_started for folder in folders):
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
+            for name in (MANIFEST, ".lock"):
+                (top / name).unlink(missing_ok=True)
+            above = {path for folder in folders for path in folder.parents if top in (path, *path.parents)}
+            with suppress(OSError):
+                for path in sorted(above, reverse=True):  # subfolders before the folders that hold them
+                    path.rmdir()
+        raise

@@ -12,7 +12,7 @@ import tyro
 from eqprop._core.checks import non_negative
 from eqprop.cli.console import create_callbacks, create_seed_callbacks, download_progress, echo
 from eqprop.cli.errors import CommandFailedError, TrainingDivergedError, report_full_disk
-from eqprop.cli.figures import draw_run, drawable
+from eqprop.cli.figures import DrawingFailedError, draw_run, drawable
 from eqprop.cli.layout import create_folders
 from eqprop.cli.parsers import as_device
 from eqprop.cli.targets import can_draw
@@ -24,12 +24,13 @@ from eqprop.training.distributed.processes import SINGLE_PROCESS, Processes
 from eqprop.training.progress.callbacks import TensorBoard
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.seeds import config_without_seed, train_seeds, unsupported_reason
-from eqprop.training.session import PreparedRun, prepare_run, train_run
+from eqprop.training.session import PreparedRun, check_training, prepare_run, train_run
 from eqprop.training.signals import Interrupted
 
-__all__ = ["ExecutionOptions", "create_runs", "group_seeds", "train_runs"]
+__all__ = ["MAX_SEEDS", "ExecutionOptions", "create_runs", "group_seeds", "train_runs"]
 
-NOT_DRAWN = "it is trained, but its figures could not be written"
+MAX_SEEDS = 1000
+"""Seeds of one command."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def create_runs(
     def prepare_and_create() -> Path:
         first = next(iter(runs.values()))
         prepared.append(prepare_run(first, device, download_progress(first.data.name)))
-        prepared[0].check_input_range()
+        check_training(prepared[0])
         return create_folders(runs, out, name, device, processes)
 
     return processes.run_on_rank0(prepare_and_create), prepared[0] if prepared else None
@@ -124,8 +125,8 @@ def train_runs(
     processes: Processes = SINGLE_PROCESS,
     prepared: PreparedRun | None = None,
     again: str | None = None,
-) -> None:
-    """Start or resume every run that is not finished.
+) -> int:
+    """Start or resume every run that is not finished; return the exit code, 1 if figures could not be drawn.
 
     Args:
         groups: run folders; the runs of a group differ in the seed only and are trained together.
@@ -147,15 +148,17 @@ def train_runs(
     for place in places:
         _ = place.run  # read now: all must be valid before the first is trained
     finished = [place for place in places if len(places) > 1 and place.is_finished()]
+    drawn = True
     for group in groups:
         for place in group:
             if place in finished:
                 echo(f"{place.path} is finished")
         if not all(place in finished for place in group):
-            _train_group(group, places, execution, root, top, again, processes, prepared)
+            drawn &= _train_group(group, places, execution, root, top, again, processes, prepared)
             prepared = None  # its model is trained now
     if processes.is_rank0:
         can_draw(execution.plots)  # says how to install matplotlib
+    return 0 if drawn else 1
 
 
 def _train_group(
@@ -167,13 +170,12 @@ def _train_group(
     again: str,
     processes: Processes,
     prepared: PreparedRun | None,
-) -> None:
-    """Train one group, and say how to go on if it is stopped."""
+) -> bool:
+    """Train one group, and say how to go on if it is stopped. Return whether its figures are drawn."""
     try:
         if len(group) > 1:
-            _train_batched(group, execution, root, top, again, prepared)
-        else:
-            _train_one(group[0], execution, root, again, processes, prepared)
+            return _train_batched(group, execution, root, top, again, prepared)
+        return _train_one(group[0], execution, root, again, processes, prepared)
     except KeyboardInterrupt as stop:
         if processes.is_rank0 and all(place.is_finished() for place in places):
             sys.stderr.write(f"all runs are trained; draw their figures with `eqprop plot {top}`\n")
@@ -203,8 +205,8 @@ def _train_batched(
     top: Path,
     again: str,
     prepared: PreparedRun | None,
-) -> None:
-    """Train runs that differ in their seed only as one batched computation, then draw each."""
+) -> bool:
+    """Train runs that differ in their seed only as one batched computation, then draw each. Return whether all are drawn."""
     runs = [place.run for place in places]
     _print_notes(runs[0])
     callbacks = create_seed_callbacks(runs, [place.path for place in places], tensorboard=execution.tensorboard)
@@ -218,13 +220,13 @@ def _train_batched(
             checkpoint_every=execution.checkpoint_every,
         )
     diverged = {folder: outcome for folder, outcome in outcomes.items() if isinstance(outcome, FloatingPointError)}
-    for place in places:
-        if place.path in outcomes.keys() - diverged.keys():
-            _draw(place, execution, root)
+    trained = [place for place in places if place.path in outcomes.keys() - diverged.keys()]
+    drawn = [_draw(place, execution, root) for place in trained]
     for folder, error in [*diverged.items()][1:]:
         echo(f"{folder}: the training diverged: {error}")
     for folder, error in diverged.items():
         raise _diverged(folder, error)
+    return all(drawn)
 
 
 def _train_one(
@@ -234,8 +236,8 @@ def _train_one(
     again: str,
     processes: Processes,
     prepared: PreparedRun | None,
-) -> None:
-    """Train one run, then draw it."""
+) -> bool:
+    """Train one run, then draw it. Return whether it is drawn."""
     run, callbacks = place.run, []
     if processes.is_rank0:
         _print_notes(run)
@@ -250,14 +252,18 @@ def _train_one(
             checkpoint_every=execution.checkpoint_every,
             processes=processes,
         )
-    if processes.is_rank0:
-        _draw(place, execution, root, prepared)
+    return _draw(place, execution, root, prepared) if processes.is_rank0 else True
 
 
-def _draw(place: RunFolder, execution: ExecutionOptions, root: str | None, prepared: PreparedRun | None = None) -> None:
+def _draw(place: RunFolder, execution: ExecutionOptions, root: str | None, prepared: PreparedRun | None = None) -> bool:
+    """Draw a run; what goes wrong is reported at once, since other runs may follow. Return whether all went well."""
     if execution.plots and drawable():
-        with report_full_disk(place.path, f"`eqprop plot {place.path}`", NOT_DRAWN):
+        try:
             draw_run(place, execution.device, root, prepared)
+        except DrawingFailedError as error:
+            sys.stderr.write(f"eqprop: {error}\n")
+            return False
+    return True
 
 
 def _print_notes(run: Run) -> None:

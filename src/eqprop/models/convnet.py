@@ -134,6 +134,12 @@ class ConvNet:
                     f"population {n} would be empty: kernel {k}, padding {p}, stride {s} and pooling leave nothing of "
                     f"{before[0]} x {before[1]}; take smaller ones or fewer `channels`",
                 )
+            if prod((channels, *size)) > MAX_INT or channels * shapes[-1][0] * k * k > MAX_INT:
+                raise ArgumentError(
+                    "channels",
+                    f"population {n} would have {prod((channels, *size))} units and kernels of {k} x {k}: take smaller paddings "
+                    "and kernels, or fewer `channels`",
+                )
             shapes.append((channels, *size))
         return [*shapes, *((n,) for n in self.dense)]
 

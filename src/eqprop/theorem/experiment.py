@@ -11,6 +11,7 @@ from eqprop._core.checks import ArgumentError, instance, non_negative, non_negat
 from eqprop.data.locations import check_root
 from eqprop.estimators import ContinualEP, ContinualSGD, EquilibriumProp
 from eqprop.estimators.rates import as_rates
+from eqprop.models.memory import check_batch_memory
 from eqprop.models.model import Model
 from eqprop.solvers.schedules import Synchronous
 from eqprop.solvers.settle import Settle, as_settle
@@ -163,6 +164,7 @@ class Experiment:
         like = next(model.parameters())
         if self.data.name == RANDOM:
             check_root(self.data.root)
+            check_batch_memory("batch_size", model, self.data.batch_size, states=2 + self.phases[1])
             x, y = _random_batch(model, self.data.batch_size, self.seed)
         else:
             train, *_ = load_splits(self.data, progress)

@@ -36,7 +36,14 @@ from eqprop.training.history import Row
 from eqprop.training.progress.callbacks import Callback
 from eqprop.training.rng import REST, IsolatedRNG
 from eqprop.training.run_folder import RunFolder
-from eqprop.training.session import PreparedRun, initial_device, prepare_run, threads, warn_if_environment_changed
+from eqprop.training.session import (
+    PreparedRun,
+    check_training,
+    initial_device,
+    prepare_run,
+    threads,
+    warn_if_environment_changed,
+)
 from eqprop.training.signals import Interrupted, Interrupts
 from eqprop.training.trainer import Trainer
 
@@ -153,7 +160,7 @@ def _seed_training(
         warn_if_environment_changed(place, device)
     prepared = prepare_run(run, device, splits=splits)
     if not place.has_started:
-        prepared.check_input_range()
+        check_training(prepared)
     trainer = prepared.trainer(place.path, callbacks, checkpoint_every)
     arguments = FitArguments(prepared.train, run.epochs, prepared.validation, prepared.test)
     steps = trainer.resume_steps if place.has_started else trainer.fit_steps

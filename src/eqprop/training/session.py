@@ -10,13 +10,17 @@ from warnings import warn
 
 import torch
 
+from eqprop._core.available_memory import check_fits
 from eqprop._core.checks import ArgumentError, one_of
 from eqprop._core.deprecation import renamed_arguments
 from eqprop._core.devices import available_device
 from eqprop._core.files import write_atomic
 from eqprop.data.batches import Batches
+from eqprop.estimators import BPTT
 from eqprop.estimators.base import bind_estimator
 from eqprop.estimators.ep import NudgedEstimator
+from eqprop.estimators.rates import as_rates
+from eqprop.models.memory import check_batch_memory, count_bytes, size_argument
 from eqprop.models.model import Model
 from eqprop.training import checkpoint
 from eqprop.training.config.run import Run
@@ -32,6 +36,7 @@ from eqprop.training.trainer import Trainer
 
 __all__ = [
     "PreparedRun",
+    "check_training",
     "create_run",
     "load",
     "prepare_data",
@@ -147,7 +152,7 @@ def prepare_run(
         run.estimator.check_beta(model)
     for steps in run.estimator.phases.values():
         steps.check_dynamics(model.network, model.dynamics)
-    return prepare_data(run, model, device, progress, new, splits=splits)
+    return prepare_data(run, model, device, progress, splits=splits)
 
 
 def prepare_data(
@@ -155,7 +160,6 @@ def prepare_data(
     model: Model,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int | None], None] | None = None,
-    new: bool = False,
     *,
     splits: Splits | None = None,
 ) -> PreparedRun:
@@ -170,6 +174,23 @@ def prepare_data(
         Batches(*fit_to_model(validation, model, device), TEST_BATCH, shuffle=False) if validation else None,
         Batches(*fit_to_model(test, model, device), TEST_BATCH, shuffle=False),
     )
+
+
+def check_training(prepared: PreparedRun) -> None:
+    """Check what a new training needs beyond a valid run: inputs that the dynamics do not clip, memory, falling learning rates.
+
+    Raises:
+        ArgumentError: if it does not have it.
+    """
+    run, model = prepared.run, prepared.model
+    prepared.check_input_range()
+    run.schedule.check_rates(as_rates(run.optimizer.rates))
+    if prepared.device.type == "cpu":
+        check_fits(size_argument(run.model), count_bytes(model), "the gradients")
+    phases = run.estimator.phases.values()
+    unrolled = run.estimator.unrolled_steps or next(iter(phases)).steps if isinstance(run.estimator, BPTT) else 0
+    samples = min(run.data.batch_size, len(prepared.train.x))
+    check_batch_memory("batch_size", model, samples, *phases, states=2 + unrolled)
 
 
 def create_run(
@@ -241,7 +262,7 @@ def train_run(
     if prepared is None:
         prepared = prepare_run(replace(run, data=replace(run.data, root=root)), device)
     if not has_started:
-        prepared.check_input_range()
+        check_training(prepared)
     trainer = prepared.trainer(place.path, callbacks, checkpoint_every, processes)
     train = trainer.resume if has_started else trainer.fit
     with threads(run.threads), seeded(run.seed, REST):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+from eqprop._core.available_memory import is_out_of_memory
 from eqprop._core.checks import ArgumentError, instance, non_negative_int, positive_int
 from eqprop._core.deprecation import renamed_arguments
 from eqprop._core.fields import LATER, LOCAL
@@ -15,6 +16,7 @@ from eqprop.dynamics.noisy import Noisy
 from eqprop.dynamics.prototypical import Prototypical
 from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff
 from eqprop.models.convnet import ConvNet
+from eqprop.models.memory import check_weights_memory, size_argument
 from eqprop.models.mlp import MLP
 from eqprop.models.model import Model
 from eqprop.models.toy import Toy
@@ -192,13 +194,18 @@ def build_model(spec: ModelSpec, seed: int, free_steps: int | Settle) -> Model:
     """
     if isinstance(spec, MLP | ConvNet) and spec.settle is None:
         spec = replace(spec, settle=as_settle("free_steps", free_steps))
+    with seeded(seed, WEIGHTS):
+        check_weights_memory(spec)
     try:
         with seeded(seed, WEIGHTS):
             return spec.build()
-    except RuntimeError as error:
-        if "memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
-        raise ValueError(f"the model does not fit into memory: {spec}") from None
+        name = size_argument(spec)
+        raise ArgumentError(
+            name, f"`{name}` is too large: the model does not fit into memory: make it smaller"
+        ) from None
 
 
 def same_config(text: str | None, other: str | None) -> bool:
