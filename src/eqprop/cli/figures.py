@@ -14,7 +14,7 @@ from eqprop.training.config.run import Run
 from eqprop.training.diagnostics import names_of_angles, phases
 from eqprop.training.rng import REST, seeded
 from eqprop.training.run_folder import RunFolder
-from eqprop.training.session import PreparedRun, initial_device, load, prepare_run, read_history, threads
+from eqprop.training.session import PreparedRun, initial_device, load, prepare_data, read_history, threads
 
 __all__ = ["draw_run", "drawable"]
 
@@ -53,7 +53,7 @@ def draw_run(
     device = device or initial_device(place)
     with threads(run.threads), seeded(0, REST):  # some dynamics draw random numbers
         rows, model = read_history(place), load(place).to(device)
-        session = prepared or prepare_run(replace(run, data=replace(run.data, root=root)), device)
+        session = prepared or prepare_data(replace(run, data=replace(run.data, root=root)), model)
         x = session.test.x[: SPIKING_SAMPLES if model.dynamics.spiking else SAMPLES]
         if rows:
             plots.error_curves({"": [rows]}, place.plots / "errors", run.title)

@@ -28,7 +28,17 @@ from eqprop.training.rng import REST, seeded
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.trainer import Trainer
 
-__all__ = ["PreparedRun", "create_run", "load", "prepare_run", "read_history", "read_run", "threads", "train_run"]
+__all__ = [
+    "PreparedRun",
+    "create_run",
+    "load",
+    "prepare_data",
+    "prepare_run",
+    "read_history",
+    "read_run",
+    "threads",
+    "train_run",
+]
 
 TEST_BATCH = 1000
 """Samples per batch in evaluations (Ernoult et al. 2019, their code)."""
@@ -114,6 +124,28 @@ def prepare_run(
     model.dynamics.check_beta(getattr(run.estimator, "beta", 0.0))
     for steps in run.estimator.phases.values():
         steps.check_dynamics(model.network, model.dynamics)
+    return prepare_data(run, model, progress, splits=splits)
+
+
+def prepare_data(
+    run: Run,
+    model: Model,
+    progress: Callable[[int, int | None], None] | None = None,
+    *,
+    splits: Splits | None = None,
+) -> PreparedRun:
+    """Load the data of a run for a model that exists, such as a trained one, and check that they fit it; no optimizer is built.
+
+    Args:
+        run: the run.
+        model: a model of this run, on its device.
+        progress: called as ``progress(done, total)``, in bytes, if data must be downloaded.
+        splits: samples to use in the place of those of ``run.data``.
+
+    Raises:
+        ValueError, FileNotFoundError, RuntimeError: as `prepare_run`.
+    """
+    device = next(model.parameters()).device
     train, validation, test = load_splits(run.data, progress) if splits is None else splits
     batches = training_batches(run.data, run.seed, train, model, device)
     check_classes(run.data.name, model, batches.reshape(batches.x[:1]), batches.y)

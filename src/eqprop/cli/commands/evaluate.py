@@ -13,7 +13,7 @@ from eqprop.cli.parsers import as_device
 from eqprop.cli.runs import find_runs
 from eqprop.training.metrics import Score, evaluate
 from eqprop.training.rng import REST, seeded
-from eqprop.training.session import load, prepare_run, read_run, threads
+from eqprop.training.session import load, prepare_data, read_run, threads
 
 __all__ = ["Evaluate", "main", "one_run"]
 
@@ -46,7 +46,7 @@ def main(words: list[str]) -> int:
     run = read_run(folder)
     model = load(folder, options.which).to(options.device)
     data = replace(run.data, root=options.root, augment=None)  # training samples too are tested without augmentation
-    session = prepare_run(replace(run, data=data), options.device)
+    session = prepare_data(replace(run, data=data), model)
     parts = {"train": session.train, "validation": session.validation, "test": session.test}
     with threads(run.threads), seeded(run.seed, REST):
         lines = [_line(part, evaluate(model, batches)) for part, batches in parts.items() if batches is not None]
