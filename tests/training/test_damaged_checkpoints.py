@@ -13,6 +13,7 @@ from command import call, files
 from eqprop._core.files import DamagedError
 from eqprop.papers import recipe
 from eqprop.training import checkpoint, create_run, train_run
+from eqprop.training.config.optimizers import Adam
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.session import prepare_data
 
@@ -20,7 +21,7 @@ from eqprop.training.session import prepare_data
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     top = tmp_path_factory.mktemp("runs") / "run"
-    create_run(replace(recipe("digits"), epochs=1, optimizer=ep.Adam(1e-3)), top)
+    create_run(replace(recipe("digits"), epochs=1, optimizer=Adam(1e-3)), top)
     train_run(top)
     return top
 
@@ -91,7 +92,8 @@ def test_damaged_folders_are_refused_or_give_the_same_model(tmp_path, monkeypatc
         try:
             weights = ep.load(place, which).state_dict()
         except (DamagedError, ValueError, FileNotFoundError, OSError) as error:
-            assert len(str(error).splitlines()) <= 3, (done, error)
+            refusal = str(error)
+            assert len(refusal.splitlines()) <= 3, (done, refusal)
             outcomes[False] += 1
         else:
             assert weights.keys() == expected[name, which].keys(), done
