@@ -1,4 +1,4 @@
-"""Random command lines. Each ends with one of the documented codes, at most three lines of error, and creates nothing if refused."""
+"""Random command lines. Each ends with a documented code and at most three lines of error, and creates nothing if refused."""
 
 import re
 import shlex

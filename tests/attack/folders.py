@@ -1,4 +1,4 @@
-"""Random damage to run folders. Every command that reads one gives the same results as before, or says what is wrong and keeps all."""
+"""Random damage to run folders. Each command gives the results of the undamaged one, or says what is wrong and keeps all."""
 
 import json
 import os

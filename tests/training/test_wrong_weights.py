@@ -240,6 +240,13 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, number):
 def test_a_folder_of_a_trainer_has_no_run(tmp_path):
     trainer(tmp_path / "run").fit(batches(), 1)
     with pytest.raises(
-        FileNotFoundError, match=r"no config\.json in it: build the model of this training and call `Trainer\.resume`"
+        FileNotFoundError, match=r"no config\.json in it: build the model .* and call `Trainer\.resume`"
     ):
         ep.load(tmp_path / "run")
+
+
+def test_evaluation_builds_no_optimizer(folder, monkeypatch):
+    """An optimizer imports the compiler, which takes seconds."""
+    monkeypatch.setattr(type(RUN.optimizer), "build", lambda self, model: pytest.fail("an optimizer was built"))
+    assert "| test " in call("evaluate run").done()
+    assert isinstance(ep.load(folder.path), ep.Model)

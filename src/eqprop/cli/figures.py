@@ -53,7 +53,7 @@ def draw_run(
     device = device or initial_device(place)
     with threads(run.threads), seeded(0, REST):  # some dynamics draw random numbers
         rows, model = read_history(place), load(place).to(device)
-        session = prepared or prepare_data(replace(run, data=replace(run.data, root=root)), model)
+        session = prepared or prepare_data(replace(run, data=replace(run.data, root=root)), model, device)
         x = session.test.x[: SPIKING_SAMPLES if model.dynamics.spiking else SAMPLES]
         if rows:
             plots.error_curves({"": [rows]}, place.plots / "errors", run.title)

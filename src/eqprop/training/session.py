@@ -124,28 +124,18 @@ def prepare_run(
     model.dynamics.check_beta(getattr(run.estimator, "beta", 0.0))
     for steps in run.estimator.phases.values():
         steps.check_dynamics(model.network, model.dynamics)
-    return prepare_data(run, model, progress, splits=splits)
+    return prepare_data(run, model, device, progress, splits=splits)
 
 
 def prepare_data(
     run: Run,
     model: Model,
+    device: torch.device | str = "cpu",
     progress: Callable[[int, int | None], None] | None = None,
     *,
     splits: Splits | None = None,
 ) -> PreparedRun:
-    """Load the data of a run for a model that exists, such as a trained one, and check that they fit it; no optimizer is built.
-
-    Args:
-        run: the run.
-        model: a model of this run, on its device.
-        progress: called as ``progress(done, total)``, in bytes, if data must be downloaded.
-        splits: samples to use in the place of those of ``run.data``.
-
-    Raises:
-        ValueError, FileNotFoundError, RuntimeError: as `prepare_run`.
-    """
-    device = next(model.parameters()).device
+    """Load the data for a model that exists; otherwise as `prepare_run`, without an optimizer."""
     train, validation, test = load_splits(run.data, progress) if splits is None else splits
     batches = training_batches(run.data, run.seed, train, model, device)
     check_classes(run.data.name, model, batches.reshape(batches.x[:1]), batches.y)

@@ -46,7 +46,7 @@ def main(words: list[str]) -> int:
     run = read_run(folder)
     model = load(folder, options.which).to(options.device)
     data = replace(run.data, root=options.root, augment=None)  # training samples too are tested without augmentation
-    session = prepare_data(replace(run, data=data), model)
+    session = prepare_data(replace(run, data=data), model, options.device)
     parts = {"train": session.train, "validation": session.validation, "test": session.test}
     with threads(run.threads), seeded(run.seed, REST):
         lines = [_line(part, evaluate(model, batches)) for part, batches in parts.items() if batches is not None]

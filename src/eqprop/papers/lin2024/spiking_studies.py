@@ -71,7 +71,7 @@ class RateTraining:
 
     def test_batches(self, size: int, number: int, device: str) -> list[tuple[Tensor, Tensor]]:
         """Return the first ``number`` batches of ``size`` test images."""
-        test = prepare_data(self.run, self.run.build().to(device)).test
+        test = prepare_data(self.run, self.run.build().to(device), device).test
         return [(test.x[n * size : (n + 1) * size], test.y[n * size : (n + 1) * size]) for n in range(number)]
 
 
