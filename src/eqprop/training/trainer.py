@@ -185,8 +185,13 @@ class Trainer:
             try:
                 return (yield from self._train(arguments, interrupts))
             except (ValueError, TypeError, RuntimeError):
-                if self.folder is not None and is_new and (self.epoch, self.batch) == (0, 0):
-                    self.folder.last.unlink()  # nothing was trained: a corrected call may use the folder
+                if (
+                    self.folder is not None
+                    and self.processes.is_rank0
+                    and is_new
+                    and (self.epoch, self.batch) == (0, 0)
+                ):
+                    self.folder.last.unlink(missing_ok=True)  # nothing was trained: a corrected call may use the folder
                 raise
 
     def resume(
