@@ -21,7 +21,7 @@ STEPS, REST, CLOSE = 200, 1e-9, 0.8
 
 
 def steady_case(rng: Random) -> Case:
-    """Compare EP's gradient with a small nudge to the exact gradient of a random model at rest."""
+    """Compare EP's gradient to the exact one of a random model at rest; the nudge is so small that few units meet a kink."""
     name, cost, seed = rng.choice(list(zoo.GRAPHS)), rng.choice(["squared", "readout"]), rng.randrange(10**6)
     dynamics = rng.choice([ep.Prototypical(), ep.Prototypical(), ep.EnergyDescent(dt=rng.choice([0.3, 0.5, 1.0]))])
     schedule, scale = rng.choice([ep.Synchronous(), ep.Asynchronous()]), rng.choice([0.2, 0.4, 0.6])
@@ -44,7 +44,7 @@ def steady_case(rng: Random) -> Case:
     return Case(how, run)
 
 
-def _ep(settle: ep.Settle, beta: float = 1e-3) -> ep.Estimator:
+def _ep(settle: ep.Settle, beta: float = 1e-5) -> ep.Estimator:
     return ep.EquilibriumProp(settle, settle, beta, "centred")
 
 
