@@ -20,7 +20,6 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from eqprop._core.checks import ArgumentError, instance, non_negative, positive_int
 from eqprop._core.deprecation import renamed_arguments
-from eqprop._core.files import check_regular
 from eqprop.estimators.base import Estimator, bind_estimator
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Solution
@@ -418,8 +417,7 @@ class Trainer:
         rows = folder.rows(done)[:done]
         self.load_state_dict(tensors | facts, folder.last)
         if self.folder is not None:
-            if folder.best.exists():
-                check_regular(folder.best)  # an improvement will replace it, after an epoch of work
+            folder.check_best()  # now, not after the epoch that improves on it
             folder.truncate(done)  # last: a refused resume leaves the folder as it was
         self.rows = rows
 
