@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eqprop._core.files import DamagedError, append_line, check_regular, parse_json, read_regular, write_atomic
+from eqprop._core.files import DamagedError, append_line, parse_json, read_regular, write_atomic
 from eqprop._core.warn import warn_user
 from eqprop.training import checkpoint
 from eqprop.training.config.run import Run, first_difference, same_config
@@ -156,15 +156,6 @@ class RunFolder:
         checkpoint.check_training_facts(facts, self.last)
         self.check_config(facts, self.last)
         return int(facts["epoch"])
-
-    def check_best(self) -> None:
-        """Check that the best weights, if there are any, are a file that can be replaced.
-
-        Raises:
-            DamagedError: if a folder or a device is in its place.
-        """
-        if self.best.exists():
-            check_regular(self.best)
 
     def check_config(self, facts: Mapping[str, Any], path: Path) -> None:
         """Check that a checkpoint was written by the run of this folder; files of early versions do not say.

@@ -417,7 +417,7 @@ class Trainer:
         rows = folder.rows(done)[:done]
         self.load_state_dict(tensors | facts, folder.last)
         if self.folder is not None:
-            folder.check_best()  # now, not after the epoch that improves on it
+            checkpoint.check_replaceable(folder.best)  # now, not after the epoch that improves on it
             folder.truncate(done)  # last: a refused resume leaves the folder as it was
         self.rows = rows
 
