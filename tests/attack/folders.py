@@ -33,12 +33,13 @@ def build_folders(top: Path) -> dict[str, Path]:
     return {name: top / name for name in ("finished", "stopped", "seeds")}
 
 
-def damage(rng: Random, folder: Path) -> str:
-    """Damage one file of a folder; return what was done."""
+def damage(rng: Random, folder: Path, others: list[Path]) -> str:
+    """Damage one file of a folder, perhaps by a file of other runs; return what was done."""
     path = rng.choice(sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"))
     name = str(path.relative_to(folder))
     content = path.read_bytes()
     kinds = ["cut", "bit", "insert", "delete", "empty", "append", "swap", "pipe", "folder", "nested", "random"]
+    kinds += ["foreign", "foreign", "link", "copy"]
     if path.suffix in (".json", ".jsonl"):
         kinds += ["value"] * 12 + ["key"] * 4 + ["number"] * 4
     kind = rng.choice(kinds)
@@ -62,6 +63,17 @@ def damage(rng: Random, folder: Path) -> str:
         other = rng.choice(sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"))
         shutil.copy(other, path) if other != path else None
         name = f"{name} by {other.relative_to(folder)}"
+    elif kind == "foreign":  # a file of another run
+        found = sorted(p for run in others for p in run.rglob(path.name))
+        if found:
+            path.write_bytes(rng.choice(found).read_bytes())
+    elif kind == "link":
+        target = rng.choice(["/dev/zero", "/dev/null", "/nowhere", path.name, ".", "/"])
+        path.unlink()
+        path.symlink_to(target)
+        name = f"{name} to {target}"
+    elif kind == "copy":
+        shutil.copy(path, path.with_name(rng.choice(["x" + path.name, path.name + ".1", ".tmp", "é"])))
     elif kind in ("delete", "pipe", "folder"):
         path.unlink()
         if kind == "pipe":
@@ -129,7 +141,8 @@ def _read_damaged(words: list[str], original: Path, place: Path, seed: int) -> N
     expected = _result(words, place, original.name)
     shutil.rmtree(place)
     shutil.copytree(original, place)
-    done = [damage(rng, place) for _ in range(rng.choice([1, 1, 1, 2]))]
+    others = _other_runs(original)
+    done = [damage(rng, place, others) for _ in range(rng.choice([1, 1, 1, 2]))]
     before = files(place)
     answer = call_words(words)
     try:
@@ -149,6 +162,12 @@ def _read_damaged(words: list[str], original: Path, place: Path, seed: int) -> N
         raise Fault(f"{'; '.join(done)}: {fault}") from None
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _other_runs(original: Path) -> list[Path]:
+    """Return the folders of other configurations: files of the same one may take each other's place."""
+    same = {"finished", "stopped"} if original.name in ("finished", "stopped") else {original.name}
+    return sorted(run for run in original.parent.iterdir() if run.name not in same)
 
 
 _known: dict[str, object] = {}

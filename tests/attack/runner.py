@@ -9,6 +9,10 @@ from attack.api import argument_case, gradient_case
 from attack.case import Case, failure
 from attack.commands import command_case
 from attack.folders import build_folders, folder_case
+from attack.steady import steady_case
+
+KINDS = {"command": 5, "folder": 4, "gradient": 2, "steady": 1, "argument": 4}
+"""Kinds of cases and how often each is drawn."""
 
 
 def cases(seed: int, number: int, top: Path) -> Iterator[Case]:
@@ -23,7 +27,7 @@ def cases(seed: int, number: int, top: Path) -> Iterator[Case]:
     originals = build_folders(top / "originals")
     rng = Random(seed)
     for n in range(number):
-        kind = rng.choices(("command", "folder", "gradient", "argument"), (5, 3, 2, 4))[0]
+        kind = rng.choices(tuple(KINDS), tuple(KINDS.values()))[0]
         own = Random(rng.randrange(2**63))
         os.chdir(here if kind == "command" else top)
         if kind == "command":
@@ -31,7 +35,7 @@ def cases(seed: int, number: int, top: Path) -> Iterator[Case]:
         elif kind == "folder":
             yield folder_case(own, originals, top, n)
         else:
-            yield gradient_case(own) if kind == "gradient" else argument_case(own)
+            yield {"gradient": gradient_case, "steady": steady_case, "argument": argument_case}[kind](own)
 
 
 def failures(seed: int, number: int, top: Path) -> Iterator[str]:

@@ -20,6 +20,7 @@ from eqprop._core.files import DamagedError, check_regular, parse_json, write_at
 
 __all__ = [
     "DamagedError",
+    "check_replaceable",
     "check_training_facts",
     "check_training_state",
     "load_optimizer",
@@ -75,6 +76,16 @@ def read_facts(path: Path) -> dict[str, Any]:
         DamagedError: if it is not a checkpoint, or is truncated.
     """
     return _read(path, only_facts=True)[1]
+
+
+def check_replaceable(path: Path) -> None:
+    """Check that a checkpoint can be written.
+
+    Raises:
+        DamagedError: if a folder or a device is in its place.
+    """
+    if path.exists():
+        check_regular(path)
 
 
 def _read(path: Path, only_facts: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:

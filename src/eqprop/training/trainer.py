@@ -439,8 +439,11 @@ class Trainer:
                 f"{folder.last} was written with another configuration: restore {folder.config.name} as it was"
             )
         done = facts["epoch"]
-        rows = folder.truncate(done) if self.folder else folder.rows(done)[:done]
+        rows = folder.rows(done)[:done]
         self.load_state_dict(tensors | facts, folder.last)
+        if self.folder is not None:
+            checkpoint.check_replaceable(folder.best)  # now, not after the epoch that improves on it
+            folder.truncate(done)  # last: a refused resume leaves the folder as it was
         self.rows = rows
 
     def _lock(self) -> Any:
