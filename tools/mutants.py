@@ -50,16 +50,16 @@ PHI, COSTS, SETTLE, ORDER, ANDERSON = (
 
 # fmt: off
 ESTIMATORS = [
-    Mutant("sign of beta, one-sided", "estimators/ep.py", "phase.nudged(nudging_force(beta))",
-           "phase.nudged(nudging_force(-beta))", BPTT),
-    Mutant("sign of beta, centered", "estimators/ep.py", "nudging_force(strength_per_sample(free.output, betas))",
-           "nudging_force(-strength_per_sample(free.output, betas))", BPTT),
+    Mutant("sign of beta, one-sided", "estimators/ep.py", "nudging_force(betas[0] if",
+           "nudging_force(-betas[0] if", BPTT),
+    Mutant("sign of beta, centered", "estimators/ep.py", "else strength_per_sample(free.output, betas)",
+           "else -strength_per_sample(free.output, betas)", BPTT),
     Mutant("both phases nudged alike", "estimators/ep.py", "return -beta, beta", "return beta, beta + 1e-9", BPTT),
     Mutant("norm beta, not 2 beta", "estimators/ep.py", "betas[1] - betas[0]", "betas[1]", BPTT),
     Mutant("states of the contrast swapped", "estimators/ep.py", "a, b = zip(", "b, a = zip(", BPTT),
     Mutant("random sign constant", "estimators/ep.py", "device=device) < 0.5", "device=device) < 2.0", BPTT),
-    Mutant("nudged phase from zero", "estimators/ep.py", "nudged(nudging_force(beta)), free.state,",
-           "nudged(nudging_force(beta)), tuple(0 * s for s in free.state),", "reference/test_ep_gradients.py"),
+    Mutant("nudged phase from zero", "estimators/ep.py", "settle(nudged_phase, free.state,",
+           "settle(nudged_phase, tuple(0 * s for s in free.state),", "reference/test_ep_gradients.py"),
     Mutant("input detached", "estimators/ep.py", "contrast(model.dynamics.encode(model.network, x),",
            "contrast(phase.drive.input,", BPTT),
     Mutant("1 / beta missing", "network.py", "/ (norm * x.shape[0])", "/ x.shape[0]", BPTT),
@@ -96,17 +96,18 @@ CONTINUAL_EP = [
            "right, alpha=sizes[0]", CONTINUAL),
 ]
 DYNAMICS = [
-    Mutant("force at the new state", "dynamics/prototypical.py", "s[-1] = s[-1] + force(state[-1])",
+    Mutant("force at the new state", "dynamics/prototypical.py", "s[-1] = s[-1] + force(self.units(state)[-1])",
            "s[-1] = s[-1] + force(s[-1])", "reference/test_trajectories.py"),
     Mutant("raw input in energy dynamics", "dynamics/energy.py", "network.populations[0].activation.rho(x)", "x",
            PHASES),
     Mutant("derivative of rho missing", "dynamics/energy.py", "p.activation.derivative(s, r) * ", "", PHASES),
-    Mutant("dt missing in the nudge", "dynamics/energy.py", "+ force(state[last])", "+ force(state[last]) / self.dt",
+    Mutant("dt missing in the nudge", "dynamics/energy.py", "+ force(self.units(state)[last])",
+           "+ force(self.units(state)[last]) / self.dt",
            "reference/test_trajectories.py"),
     Mutant("hard sigmoid's slope on the open interval", "activations.py", "((u >= 0) & (u <= 1))",
            "((u > 0) & (u < 1))", "laws/test_activations.py"),
-    Mutant("force away from the target", "costs.py", "self.target(y, out).view_as(out) - out",
-           "out - self.target(y, out).view_as(out)", COSTS),
+    Mutant("force away from the target", "costs.py", "self._as_floats(y, out).view_as(out) - out",
+           "out - self._as_floats(y, out).view_as(out)", COSTS),
     Mutant("readout without softmax", "costs.py", "torch.softmax(self.predict(out), 1)", "self.predict(out)", COSTS),
 ]
 CONNECTIONS = [
@@ -170,8 +171,29 @@ TRAINING = [
            "training/test_trainer.py"),
     Mutant("mean over processes, not over samples", "training/distributed/gloo.py", "else p.grad * weight",
            "else p.grad / self.size", "training/test_parallel.py"),
-    Mutant("one seed's costs for another", "training/seeds.py", "BatchResult(costs[place], parts[place])",
-           "BatchResult(costs[place - 1], parts[place])", "training/test_seeds.py"),
+    Mutant("one seed's costs for another", "training/seeds.py", "BatchResult(costs[place], parts[place],",
+           "BatchResult(costs[place - 1], parts[place],", "training/test_seeds.py"),
+]
+RIGHT_OR_REFUSED = [
+    Mutant("overrides ignored", "_core/derived.py", "return next(overrides, None) is None", "return True",
+           "overrides/test_connections.py"),
+    Mutant("contradicting connection accepted", "network.py", "(fault := broken_law(connection, shapes, like))",
+           "(fault := None)", "overrides/test_connections.py"),
+    Mutant("contradicting cost accepted", "costs.py", "if not agree(force, Cost.force(cost, out, y)):", "if False:",
+           "overrides/test_costs.py"),
+    Mutant("targets smoothed twice", "costs.py", "return y if y.is_floating_point() else self.target(y, out)",
+           "return self.target(y, out)", "overrides/test_costs.py"),
+    Mutant("weights of another configuration accepted", "training/run_folder.py", "isinstance(written, str) and not",
+           "False and not", "training/test_wrong_weights.py"),
+    Mutant("diverged weights kept", "training/trainer.py", "or not self._has_finite_cost()", "or False",
+           "training/test_wrong_weights.py"),
+    Mutant("damaged rows accepted", "training/history.py", "return all(_is_valid(name, value)", "return True or all(_is_valid(name, value)",
+           "training/test_wrong_weights.py"),
+    Mutant("jumps not seen", "estimators/response.py", "FARTHER = 1.5", "FARTHER = 1e9", "theorems/test_response.py"),
+    Mutant("alternation not seen", "estimators/response.py", "if self.residual > max(self.distance, self.eps):", "if False:",
+           "theorems/test_response.py"),
+    Mutant("missing runs not created", "cli/layout.py", "if not _missing(top, manifest, folder):", "if True:",
+           "cli/test_layout.py"),
 ]
 DATA = [
     Mutant("held-out samples not removed", "data/split.py", "return (x[~held_out], y[~held_out]),", "return (x, y),",
@@ -191,7 +213,18 @@ DATA = [
 ]
 # fmt: on
 
-MUTANTS = [*ESTIMATORS, *CONTINUAL_EP, *DYNAMICS, *CONNECTIONS, *SOLVERS, *THEOREM, *SPIKING, *TRAINING, *DATA]
+MUTANTS = [
+    *ESTIMATORS,
+    *CONTINUAL_EP,
+    *DYNAMICS,
+    *CONNECTIONS,
+    *SOLVERS,
+    *THEOREM,
+    *SPIKING,
+    *TRAINING,
+    *RIGHT_OR_REFUSED,
+    *DATA,
+]
 
 
 def problem(mutant: Mutant) -> str | None:

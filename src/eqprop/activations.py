@@ -20,11 +20,11 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import ArgumentError
+from eqprop._core.checks import ArgumentError, brief, finite, function, instance
 from eqprop._core.customized import agree
 from eqprop._core.warn import warn_user
 
-__all__ = ["ACTIVATIONS", "Activation", "as_activation"]
+__all__ = ["ACTIVATIONS", "Activation", "as_activation", "clipped"]
 
 
 @final
@@ -70,6 +70,15 @@ class Activation:
         )
 
     def __post_init__(self) -> None:
+        function("unit", self.unit)
+        for name in ("slope", "potential", "overwrite"):
+            if getattr(self, name) is not None:
+                function(name, getattr(self, name))
+        instance("name", self.name, str)
+        finite("gain", self.gain)
+        finite("shift", self.shift)
+        if not (isinstance(self.lowest, float) and self.lowest == float("-inf")):
+            finite("lowest", self.lowest)
         with torch.no_grad():
             u = torch.linspace(-2.9, 3.1, 26).view(13, 2)
             v, activity = self.gain * u + self.shift, self.rho(u)
@@ -207,8 +216,15 @@ ACTIVATIONS = {
 }
 
 
-def as_activation(activation: "str | Activation") -> Activation:
-    """Return the activation of a name; return an `Activation` unchanged.
+@torch.no_grad()
+def clipped(activation: Activation, x: Tensor) -> Tensor:
+    """Return where an activation clips, as booleans: where it is flat and changes the value, so that others give the same."""
+    r = activation.rho(x)
+    return (activation.derivative(x, r) == 0) & (r != x)
+
+
+def as_activation(activation: "str | Activation", name: str = "activation") -> Activation:
+    """Return the activation of a name; return an `Activation` unchanged. ``name`` is the argument's, for the error.
 
     Raises:
         ArgumentError: if there is no activation of that name.
@@ -217,6 +233,6 @@ def as_activation(activation: "str | Activation") -> Activation:
         return activation
     if isinstance(activation, str) and activation in ACTIVATIONS:
         return ACTIVATIONS[activation]
-    close = get_close_matches(str(activation), ACTIVATIONS, n=1)
+    close = get_close_matches(activation, ACTIVATIONS, n=1) if isinstance(activation, str) else []
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(ACTIVATIONS)}; or give an `Activation`"
-    raise ArgumentError("activation", f"`activation` {activation!r} is unknown: {hint}")
+    raise ArgumentError(name, f"`{name}` {brief(activation)} is unknown: {hint}")

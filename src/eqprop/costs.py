@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from eqprop._core.checks import ArgumentError, instance, positive_int
 from eqprop._core.customized import agree
 from eqprop._core.derived import derived_from, replace_stale
+from eqprop._core.tensors import check_dense, without_inference
 
 __all__ = ["Cost", "CrossEntropyReadout", "SquaredError", "broken_cost_law"]
 
@@ -42,6 +43,11 @@ class Cost(ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         replace_stale(cls)
+
+    @property
+    def curvature(self) -> float | None:
+        """The largest eigenvalue of ``d^2C/dout^2``, where it is known: the strength of an output's feedback on itself per beta."""
+        return None
 
     @abstractmethod
     def value(self, out: Tensor, y: Tensor) -> Tensor:
@@ -91,7 +97,8 @@ class Cost(ABC):
         Raises:
             ArgumentError: if the shape, the dtype or a class of ``y`` does not fit, or a value is not finite.
         """
-        instance("y", y, Tensor)
+        check_dense("y", instance("y", y, Tensor))
+        y = without_inference(y)
         batch, n = out.shape[0], self.width(tuple(out.shape[1:]))
         if y.is_floating_point():
             fits = y.shape in ((batch, n), out.shape) or (n == 1 and y.shape == (batch,))
@@ -99,6 +106,7 @@ class Cost(ABC):
                 raise ArgumentError(
                     "y", f"`y` must be ({batch}, {n}) floats or ({batch},) classes, got {tuple(y.shape)} floats"
                 )
+            y = y.float() if y.dtype.itemsize == 1 else y  # torch cannot compare numbers of 8 bits
             if not torch.isfinite(y).all():
                 raise ArgumentError("y", "`y` holds values that are not finite: clean the targets")
             return self._checked_target(y.reshape(batch, n).to(out), out)
@@ -106,6 +114,7 @@ class Cost(ABC):
             raise ArgumentError(
                 "y", f"`y` must be ({batch},) classes or ({batch}, {n}) floats, got {tuple(y.shape)} {y.dtype}"
             )
+        y = y.long()  # torch has no extrema of unsigned numbers of 16 bits and more
         low, high = (int(bound) for bound in y.aminmax())
         if low < 0 or high >= n:
             raise ArgumentError(
@@ -132,6 +141,11 @@ class SquaredError(Cost):
     >>> SquaredError().value(torch.zeros(1, 3), torch.tensor([2]))
     tensor([0.5000])
     """
+
+    @property
+    def curvature(self) -> float | None:
+        """1; unknown for a subclass."""
+        return 1.0 if type(self) is SquaredError else None
 
     def value(self, out: Tensor, y: Tensor) -> Tensor:
         """Return ``1/2 |y - s^L|^2``: ``(B,)``."""

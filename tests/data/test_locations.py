@@ -168,10 +168,10 @@ class TestNamedRoots:
     def test_an_unreadable_file_is_an_error(self, mnist, tmp_path, monkeypatch, name):
         root = mnist.put(tmp_path / "d")
 
-        def deny(path):
+        def deny(path, *arguments):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-        monkeypatch.setattr(files.Path, "read_bytes", deny)
+        monkeypatch.setattr(files.Path, "open", deny)
         with pytest.raises(DataError, match=f"{IMAGES}.gz cannot be read: Permission denied") as failure:
             load("mnist", name(root))
         error_lines(failure)

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eqprop.data import Normalize, load, survey
 from eqprop.data.sources import CIFAR_10_MEAN, CIFAR_10_STD
+from eqprop.training import Data
 
 
 def test_it_follows_the_formula():
@@ -89,6 +92,43 @@ def test_equality_and_hash():
 def test_invalid_arguments_are_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [((-1e38,), (1,)), ((1e38,), (1e38,)), ((0.5,), (1e-38,)), ((0.5,), (1e38,)), ((0,), (1e-45,)), ((1e5,), (1,)),
+     ((0.5, 1e6, 0.5), (1, 1, 1)), ((0.5,), (1, 1e-9, 1)), ((-1e38,), (1e-38,)), ((0.1, 0.2), (1e20,))],
+)  # fmt: skip
+def test_absurd_constants_are_errors(mean, std):
+    """They make all pixels equal, infinite or as good as 0 in single precision."""
+    with pytest.raises(ValueError, match="`normalize` must leave pixels distinct and within 10000 of 0") as failure:
+        Normalize(mean, std)
+    assert failure.value.argument == "normalize"
+    assert "\n" not in str(failure.value)
+
+
+@given(mean=st.floats(-3e38, 3e38), std=st.floats(0, 3e38, exclude_min=True))
+def test_accepted_constants_keep_all_pixels_apart(mean, std):
+    pixels = torch.arange(256, dtype=torch.float32) / 255
+    try:
+        found = Normalize((mean,), (std,))(pixels)
+    except ValueError:
+        # the statistics of any pixels that are not all equal are accepted
+        assert not (0 <= mean <= 1 and 1 / 510 <= std <= 1)
+        return
+    assert found.isfinite().all()
+    assert len(found.unique()) == 256
+
+
+def test_constants_of_other_pixels_than_those_of_a_data_set_are_errors():
+    """A tensor may have pixels from 0 to 255; the samples of a data set are from 0 to 1."""
+    assert Normalize((127.5,), (127.5,))(torch.tensor([0.0, 255.0])).tolist() == [-1, 1]
+    for mean, std in ((33.3, 78.6), (127.5, 127.5), (0, 255)):
+        with pytest.raises(ValueError, match="divide constants for pixels from 0 to 255 by 255") as failure:
+            Data("mnist", normalize=Normalize((mean,), (std,)))
+        assert failure.value.argument == "normalize"
+    for std in (CIFAR_10_STD, tuple(3 * value for value in CIFAR_10_STD), (1,), (10,)):
+        assert Data("cifar-10", normalize=Normalize(CIFAR_10_MEAN, std)).normalize
 
 
 @pytest.mark.data

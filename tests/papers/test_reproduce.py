@@ -346,7 +346,7 @@ def test_interrupted_in_a_training_and_continued(number, whole, here, monkeypatc
         patch.setattr(PlainLines, "on_epoch_end", stops)
         answer = call(TRAIN)
     assert answer.code == 130
-    assert answer.err.splitlines() == ["stopped; go on with `eqprop train --resume out`"]
+    assert answer.err.splitlines() == ["stopped; go on with the same `eqprop reproduce` command"]
     done = [name for name in FOLDERS if RunFolder(here / "out" / name).last.exists()]
     assert done == FOLDERS[:number]
     finished = [name for name in done if len(RunFolder(here / "out" / name).rows()) == 2]

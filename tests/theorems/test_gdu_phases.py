@@ -173,9 +173,9 @@ def test_unstable_beta_raises():
     model = zoo.model("chain", ep.Prototypical())
     with pytest.raises(ValueError, match=r"with `beta` = 1\.0 it cannot settle"):
         call(model, beta=1.0)
-    with pytest.warns(UserWarning, match=r"settles slowly"):
+    with pytest.warns(UserWarning, match=r"alternates or diverges where"):
         call(model, beta=0.7)
-    assert call(zoo.model("chain", ep.Prototypical(nudge="inside")), beta=1.0).nudged_steps == 4
+    assert call(zoo.model("chain", ep.Prototypical(nudge="inside")), beta=0.9).nudged_steps == 4
 
 
 @pytest.mark.parametrize("free_steps", [4, 10, 1200])

@@ -275,7 +275,7 @@ def test_an_unstable_beta_raises_before_any_computation(beta):
 
 def test_a_barely_stable_beta_warns():
     model = zoo.model("chain", DYNAMICS["outside"])
-    with pytest.warns(UserWarning, match=r"0\.8.* settles slowly"):
+    with pytest.warns(UserWarning, match=r"0\.8.* alternates or diverges where"):
         tune(model, batches(model), Grid((5,), (2,), (0.8,)))
 
 

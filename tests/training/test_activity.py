@@ -80,7 +80,8 @@ def test_rows_without_spikes_are_as_they_were(tmp_path):
     create_run(plain, tmp_path / "run")
     (row,) = train_run(tmp_path / "run")
     parts = [f"{part}_{what}" for part in ("train", "test") for what in ("cost", "error")]
-    assert set(row) == {"epoch", *parts, "residual", "steps", "rates", "seconds"}
+    nudged = {"nudged_residual", "nudged_distance", "nudge"}
+    assert set(row) == {"epoch", *parts, "residual", "steps", "rates", "seconds"} | nudged
     assert diagnostics_of(plain, plain.build(), torch.rand(2, 64), torch.tensor([0, 1])) is None
 
 

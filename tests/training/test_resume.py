@@ -288,8 +288,8 @@ def _foreground():
 def test_a_second_ctrl_c_is_obeyed_at_once(tmp_path):
     """In the middle of a batch; the checkpoint is then the one before it."""
 
-    def twice(model, x, y, *, on_free_phase=None, generator=None):
-        losses = list(CENTRED(model, x, y, on_free_phase=on_free_phase, generator=generator))
+    def twice(model, x, y, *, on_free_phase=None, on_nudged_phase=None, generator=None):
+        losses = list(CENTRED(model, x, y, on_free_phase=on_free_phase, on_nudged_phase=on_nudged_phase))
         if len(seen.batches) == 4:
             interrupt()
             interrupt()

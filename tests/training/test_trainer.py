@@ -126,6 +126,7 @@ def test_training_leaves_the_default_generator_alone():
 def test_rows_hold_what_is_promised():
     rows = trainer().fit(TRAIN, 2, validation=VALIDATION, test=TEST)
     plain = {"epoch", "train_cost", "train_error", "residual", "steps", "rates", "seconds"}
+    plain |= {"nudged_residual", "nudged_distance", "nudge"}
     tested = {"validation_cost", "validation_error", "test_cost", "test_error"}
     for number, row in enumerate(rows, start=1):
         assert set(row) == plain | tested

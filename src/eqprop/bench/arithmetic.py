@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
+from eqprop._core.checks import instance, non_negative_int, positive_int, sequence
 from eqprop._core.memory_format import channels_last
 from eqprop.bench.timing import Step
 from eqprop.connections.base import Connection
@@ -89,6 +90,9 @@ def training_parts(model: Model, batch: int, free: int, nudged: int, copies: int
     >>> [(part.name, part.times, len(part.calls)) for part in training_parts(ep.mlp([4, 8, 3]), 20, 30, 10)]
     [('input', 1, 1), ('free step', 30, 2), ('nudged step', 10, 2), ('contrast', 1, 2)]
     """
+    instance("model", model, Model)
+    for name, number in (("batch", batch), ("free", free), ("nudged", nudged), ("copies", copies)):
+        positive_int(name, number)
     static = _has_static_input(model)
     nudge, gradient = [], []
     if isinstance(model.cost, CrossEntropyReadout):
@@ -104,7 +108,9 @@ def training_parts(model: Model, batch: int, free: int, nudged: int, copies: int
 
 def settling_parts(model: Model, batch: int, steps: int) -> tuple[Part, ...]:
     """Return the products and convolutions of the first ``steps`` free steps, without those of a static input."""
-    dynamics = model.dynamics
+    dynamics = instance("model", model, Model).dynamics
+    positive_int("batch", batch)
+    non_negative_int("steps", steps)
     no_spikes_at_first = isinstance(dynamics, Spiking) and dynamics.decode == "after"
     return (Part("free step", steps - no_spikes_at_first, _step_calls(model, batch)),)
 
@@ -117,8 +123,15 @@ def multiply_adds(model: Model, parts: Sequence[Part]) -> int:
     >>> multiply_adds(model, settling_parts(model, 20, steps=1)) == 20 * 2 * 8 * 3
     True
     """
+    _check_parts(model, parts)
     sizes = {name: operands.multiply_adds for name, operands in _make_operands(model, _max_samples(parts, 1)).items()}
     return sum(part.times * call.samples * sizes[call.edge] for part in parts for call in part.calls)
+
+
+def _check_parts(model: Model, parts: Sequence[Part]) -> None:
+    instance("model", model, Model)
+    for part in sequence("parts", parts, "a list of `Part`"):
+        instance("parts", part, Part)
 
 
 def make_bare_step(model: Model, parts: Sequence[Part]) -> Step:
@@ -127,6 +140,7 @@ def make_bare_step(model: Model, parts: Sequence[Part]) -> Step:
     Raises:
         ValueError: if a connection is neither dense nor a convolution.
     """
+    _check_parts(model, parts)
     operands = _make_operands(model, _max_samples(parts))
     groups = [(part.times, [operands[call.edge].bind(call) for call in part.calls]) for part in parts]
 

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
+from eqprop._core.checks import function, instance, non_negative
 from eqprop.bench.arithmetic import Part, make_bare_step, training_parts
 from eqprop.bench.feedforward import Feedforward
 from eqprop.bench.timing import Step
 from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff, NudgedEstimator
 from eqprop.estimators.base import Estimator
 from eqprop.estimators.ep import Nudging
+from eqprop.models.memory import check_batch_memory
 from eqprop.models.model import Model
 from eqprop.solvers.schedules import Synchronous
 from eqprop.solvers.settle import Settle
@@ -131,6 +133,7 @@ class Task:
 
     def samples(self, model: Model) -> tuple[Tensor, Tensor]:
         """Return inputs in [0, 1], ``(B, *shape)``, and classes, ``(B,)``; the same at every call."""
+        check_batch_memory("batch", model, self.batch, self.phases.free, self.phases.nudged)
         generator, shapes = torch.Generator().manual_seed(0), [p.shape for p in model.network.populations]
         x = torch.rand(self.batch, *shapes[0], generator=generator)
         y = torch.randint(model.cost.width(shapes[-1]), (self.batch,), generator=generator)
@@ -183,7 +186,8 @@ def make_sgd_step(model: nn.Module, losses: Callable[[], Iterable[Tensor]], rate
         losses: returns the losses of a batch.
         rate: learning rate.
     """
-    optimizer = SGD(model.parameters(), lr=rate)
+    function("losses", losses)
+    optimizer = SGD(instance("model", model, nn.Module).parameters(), lr=non_negative("rate", rate))
 
     def step() -> None:
         for loss in losses():

@@ -4,6 +4,7 @@ import copy
 
 from torch import Tensor, nn
 
+from eqprop._core.checks import instance
 from eqprop.connections.base import LinearConnection
 from eqprop.connections.mismatched import Mismatched
 from eqprop.connections.untied import Untied
@@ -32,7 +33,7 @@ class Feedforward(nn.Module):
 
     def __init__(self, model: Model) -> None:
         super().__init__()
-        network = model.network
+        network = instance("model", model, Model).network
         if network.ends != tuple((n, n + 1) for n in range(len(network.relaxing))):
             raise ValueError("the network must be a chain of layers, got the edges " + ", ".join(network.edge_names()))
         self.layers = nn.ModuleList(copy.deepcopy(_forward_connection(c)) for _, _, c in network.edges())

@@ -1,10 +1,10 @@
 """Measurements as tables, notes and JSON."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from eqprop._core.measured_json import dump_measured
 from eqprop.bench.candidates import BARE, LABELS
 from eqprop.bench.measuring import Measurement, PhaseCost, StepCost
 from eqprop.bench.settling import METHODS
@@ -106,4 +106,4 @@ def as_json(
 ) -> str:
     """Return the command, the environment, the options and every figure as JSON."""
     facts = {"command": command, "environment": dict(environment), **options, "rows": [asdict(m) for m in found]}
-    return json.dumps(facts, indent=2, allow_nan=False) + "\n"
+    return dump_measured(facts)

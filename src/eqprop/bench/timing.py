@@ -5,6 +5,8 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from eqprop._core.checks import ArgumentError, function, mapping, one_of, positive_int
+
 __all__ = ["Clock", "Step", "Times", "choose_block_sizes", "medians", "ratios", "round_figures", "time_steps"]
 
 Step = Callable[[], object]
@@ -46,6 +48,9 @@ def time_steps(
     >>> sorted(time_steps({"a": lambda: 1, "b": lambda: 2}, rounds=3))
     ['a', 'b']
     """
+    for step in mapping("steps", steps).values():
+        function("steps", step)
+    positive_int("rounds", rounds)
     sizes = {name: block if isinstance(block, int) else block[name] for name in steps}
     times: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(rounds + 1):
@@ -84,7 +89,7 @@ def medians(times: Times) -> dict[str, float]:
     >>> medians({"a": [3.0, 1.0, 2.0]})
     {'a': 2.0}
     """
-    return {name: statistics.median(values) for name, values in times.items()}
+    return {name: statistics.median(values) for name, values in mapping("times", times).items()}
 
 
 def ratios(times: Times, base: str) -> dict[str, float]:
@@ -95,6 +100,9 @@ def ratios(times: Times, base: str) -> dict[str, float]:
     >>> ratios({"a": [2.0, 30.0, 4.0], "b": [1.0, 10.0, 2.0]}, "b")
     {'a': 2.0, 'b': 1.0}
     """
+    if not mapping("times", times):
+        raise ArgumentError("times", "`times` must hold at least one name, got an empty dictionary")
+    one_of("base", base, tuple(times))
     return {
         name: statistics.median(a / b for a, b in zip(values, times[base], strict=True))
         for name, values in times.items()
@@ -107,4 +115,4 @@ def round_figures(figures: Mapping[str, float]) -> dict[str, float]:
     >>> round_figures({"a": 1.23456})
     {'a': 1.23}
     """
-    return {name: float(f"{figure:.3g}") for name, figure in figures.items()}
+    return {name: float(f"{figure:.3g}") for name, figure in mapping("figures", figures).items()}

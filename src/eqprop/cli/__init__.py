@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from unicodedata import category
 
 __all__ = ["main"]
 
@@ -51,6 +52,7 @@ def main(words: Sequence[str] | None = None) -> int:
     from eqprop.training.signals import Interrupted
 
     words = list(sys.argv[1:] if words is None else words)
+    _replace_closed_streams()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _WarningPrinter()
@@ -79,7 +81,11 @@ def _dispatch(words: list[str]) -> int:
     from eqprop.cli.errors import ReportedElsewhereError, describe
     from eqprop.training.distributed.gloo import launched
 
-    rank, size = launched()
+    try:
+        rank, size = launched()
+    except ValueError as error:
+        sys.stderr.write(f"eqprop: {error}\n")
+        return 2
     if rank > 0 and words[:1] not in [[name] for name in DISTRIBUTED]:
         return 0  # rank 0 reports
     if not words or words[0] in ("-h", "--help", "help"):
@@ -91,6 +97,7 @@ def _dispatch(words: list[str]) -> int:
         sys.stdout.write(f"eqprop {__version__}\n")
         return 0
     try:
+        _check_characters(words)
         return _find_command(words[0], size)(words[1:])
     except ReportedElsewhereError as error:
         return error.code
@@ -102,6 +109,19 @@ def _dispatch(words: list[str]) -> int:
             raise
         sys.stderr.write(f"eqprop: {message}\n")
         return code
+
+
+def _check_characters(words: list[str]) -> None:
+    """Refuse control characters, which messages would send on to the terminal.
+
+    Raises:
+        UsageError: if a word has one.
+    """
+    from eqprop.cli.errors import UsageError
+
+    for word in words:
+        if any(category(character) == "Cc" for character in word):
+            raise UsageError(f"a word has a control character: {word[:100]!r}")
 
 
 def _find_command(name: str, processes: int) -> Callable[[list[str]], int]:
@@ -125,6 +145,24 @@ def _current_spelling(word: str) -> str:
         if word == old or word.startswith((f"{old}.", f"{old}=")):
             return new + word.removeprefix(old)
     return word
+
+
+def _replace_closed_streams() -> None:
+    """Open the null device in the place of a standard stream that was closed, as by ``>&-``.
+
+    Python has None there. Without this, the next file to be opened would also get the stream's number, and with it what other
+    code writes to that stream.
+    """
+    closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if name in closed:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, open(number, "r" if name == "stdin" else "w", closefd=False))  # noqa: SIM115
+    if "stdout" in closed:
+        sys.stderr.write("eqprop: warning: standard output is closed: only files are written, nothing is printed\n")
 
 
 def _discard_stdout() -> None:

@@ -110,7 +110,10 @@ def _parser(
 
 
 def _activation(word: str) -> str:
-    return as_activation(word).name
+    try:
+        return as_activation(word).name
+    except ValueError as error:  # of the argument of `as_activation`, which is another than the option's
+        raise ValueError(str(error).removeprefix("`activation` ")) from None
 
 
 def _activation_name(value: object) -> str:

@@ -1,6 +1,7 @@
 """The errors of commands, and which message and exit code each error has."""
 
 import errno
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -54,24 +55,35 @@ class ReportedElsewhereError(Exception):
 
 MAX_LINES = 3
 
+SMALLER = (
+    "make the batch (--data.batch-size, --batch), the network (--model.sizes, --model.channels) or the number of seeds smaller, "
+    "or use a machine with more memory"
+)
+
 
 def describe(error: Exception) -> tuple[str, int | None]:
     """Return the message and the exit code of an error; the code is None for an error that is a bug in eqprop."""
-    import torch
-
+    from eqprop._core.available_memory import is_out_of_memory
     from eqprop.data import DataError
     from eqprop.training.distributed.gloo import ProcessLostError
 
     text, code = str(error), 2
     if isinstance(error, CommandFailedError | ProcessLostError | FloatingPointError):
         code = 1
-    elif isinstance(error, torch.cuda.OutOfMemoryError):
-        text, code = f"out of memory: {error}", 1
+    elif is_out_of_memory(error):
+        text, code = f"out of memory: {_first_sentence(error)}\n{SMALLER}", 1
     elif isinstance(error, OSError) and error.filename is not None:
         text = f"{error.filename}: {error.strerror}"
     elif not isinstance(error, ValueError | OSError | DataError | ModuleNotFoundError):
         return "", None
+    text = re.sub(r"[^\s/]{256,}", lambda word: f"{word[0][:40]}…{word[0][-20:]}", text)  # no file has such a name
     return "\n".join(text.splitlines()[:MAX_LINES]), code
+
+
+def _first_sentence(error: Exception) -> str:
+    """Return the part of an allocator's message that says how much it wanted."""
+    found = re.search(r"[Tt]ried to allocate [\d.]+ \w+", str(error))
+    return found[0].lower() if found else "an allocation failed"
 
 
 def unknown(what: str, word: str, known: Sequence[str], hint: str) -> UsageError:

@@ -1,5 +1,7 @@
 """The figures of a run folder."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from eqprop import plots
+from eqprop.cli.errors import DISK_ERRORS, CommandFailedError
 from eqprop.models.model import Model
 from eqprop.spiking import Recording, operations
 from eqprop.spiking.recording import UnitChoice, active_units
@@ -16,7 +19,7 @@ from eqprop.training.rng import REST, seeded
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.session import PreparedRun, initial_device, load, prepare_data, read_history, threads
 
-__all__ = ["draw_run", "drawable"]
+__all__ = ["DrawingFailedError", "draw_run", "drawable", "results_kept"]
 
 SAMPLES = 1000
 """Test samples for activities and residuals."""
@@ -26,6 +29,34 @@ SPIKING_SAMPLES = 100
 
 UNITS = 10
 """Units of each population in a raster."""
+
+
+class DrawingFailedError(CommandFailedError):
+    """Figures could not be drawn; everything else is written."""
+
+
+@contextmanager
+def results_kept(folder: Path, kept: str, again: str = "") -> Iterator[None]:
+    """Report what goes wrong with figures as such: the results are there, and no later work depends on figures.
+
+    Args:
+        folder: folder of the results, for the message.
+        kept: what is there, such as "the results are written".
+        again: command that draws the figures, if there is one.
+
+    Raises:
+        DrawingFailedError: in place of any error, except a missing package and an interruption.
+    """
+    try:
+        yield
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            reason = f"{error.strerror}: make room"
+        advice = f"\ntry again with `{again}`" if again else ""
+        raise DrawingFailedError(f"{folder}: {kept}, but its figures could not be drawn: {reason}{advice}") from error
 
 
 def drawable() -> bool:
@@ -46,23 +77,25 @@ def draw_run(
 
     Raises:
         ModuleNotFoundError: if matplotlib is not installed.
+        DrawingFailedError: if a figure cannot be drawn.
         ValueError, OSError: if the run, its checkpoint or its data cannot be read; nothing is drawn then.
     """
     place = RunFolder.of(folder)
     run = place.run
-    device = device or initial_device(place)
+    device, title = device or initial_device(place), plots.plain(run.title)
     with threads(run.threads), seeded(0, REST):  # some dynamics draw random numbers
         rows, model = read_history(place), load(place).to(device)
         session = prepared or prepare_data(replace(run, data=replace(run.data, root=root)), model, device)
         x = session.test.x[: SPIKING_SAMPLES if model.dynamics.spiking else SAMPLES]
-        if rows:
-            plots.error_curves({"": [rows]}, place.plots / "errors", run.title)
-        if plots.has_angles(rows):
-            plots.angle_curves(rows, names_of_angles(model), place.plots / "angles", run.title)
-        plots.activities(model, x, place.plots / "activities", run.title)
-        plots.settling(model, x, place.plots / "settling", run.title)
-        if model.dynamics.spiking:
-            _draw_spikes(run, model, x, session.test.y[: len(x)], place.plots)
+        with results_kept(place.path, "it is trained", f"eqprop plot {place.path}"):
+            if rows:
+                plots.error_curves({"": [rows]}, place.plots / "errors", title)
+            if plots.has_angles(rows):
+                plots.angle_curves(rows, names_of_angles(model), place.plots / "angles", title)
+            plots.activities(model, x, place.plots / "activities", title)
+            plots.settling(model, x, place.plots / "settling", title)
+            if model.dynamics.spiking:
+                _draw_spikes(run, model, x, session.test.y[: len(x)], place.plots)
 
 
 def _draw_spikes(run: Run, model: Model, x: Tensor, y: Tensor, folder: Path) -> None:
@@ -73,12 +106,12 @@ def _draw_spikes(run: Run, model: Model, x: Tensor, y: Tensor, folder: Path) -> 
             free, *nudged = phases(model, run.estimator, run.estimator.free_steps, x, y, units)
         return free, *nudged[-1:]
 
-    units = active_units(record_phases(x[:1], y[:1])[0], 0, UNITS)
+    title, units = plots.plain(run.title), active_units(record_phases(x[:1], y[:1])[0], 0, UNITS)
     first, batch = record_phases(x[:1], y[:1], units), record_phases(x, y)
-    plots.raster(first, folder / "raster", title=run.title)
-    plots.decoded_values(first, folder / "decoding", title=run.title)
-    plots.firing_rates(batch, folder / "firing", f"{run.title}\n{_describe_costs(model, batch[0])}")
-    plots.steady_state_distance(model, x, folder / "approach", run.title)
+    plots.raster(first, folder / "raster", title=title)
+    plots.decoded_values(first, folder / "decoding", title=title)
+    plots.firing_rates(batch, folder / "firing", f"{title}\n{_describe_costs(model, batch[0])}")
+    plots.steady_state_distance(model, x, folder / "approach", title)
 
 
 def _describe_costs(model: Model, free: Recording) -> str:

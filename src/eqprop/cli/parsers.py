@@ -228,5 +228,7 @@ def as_device(name: str) -> str:
     count = torch.cuda.device_count() if kind == "cuda" else 1
     if int(number or 0) >= count:
         found = f"{count or 'no'} CUDA device{'s' * (count > 1)}"
-        raise ArgumentError("device", f"`device` must be a device of this machine, got {name!r}: PyTorch finds {found}")
+        remedy = "use cuda:N with a smaller N, or cpu" if count else "use cpu"
+        message = f"`device` must be a device of this machine, got {name!r}: PyTorch finds {found}; {remedy}"
+        raise ArgumentError("device", message)
     return name

@@ -1,19 +1,20 @@
 """The work of ``eqprop reproduce``: each item is found finished, copied from the records or computed, then reported."""
 
-import json
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from eqprop import plots
 from eqprop._core.files import DamagedError, write_atomic
+from eqprop._core.measured_json import dump_measured
 from eqprop.cli.commands.gdu import draw
 from eqprop.cli.console import download_progress, echo, progress_counter
 from eqprop.cli.errors import CommandFailedError, TrainingDivergedError
-from eqprop.cli.figures import drawable
+from eqprop.cli.figures import DrawingFailedError, drawable, results_kept
 from eqprop.cli.runs import ExecutionOptions, train_runs
 from eqprop.cli.targets import can_draw
 from eqprop.data import DataError, load
@@ -58,6 +59,7 @@ class Reproduction:
         device: where to compute.
         root: folder in which to look for data sets first.
         quick: compute everything that can be computed; the records are used only where data are missing.
+        undrawn: figures that could not be drawn.
     """
 
     paper: Paper
@@ -66,6 +68,7 @@ class Reproduction:
     device: str
     root: str | None
     quick: bool
+    undrawn: list[Path] = field(default_factory=list)
 
     def trainings(self, *, records: bool = True) -> Records:
         """Return the finished trainings in the folder of the report and, if asked for, in the records."""
@@ -99,9 +102,9 @@ class Reproduction:
 
     def _compute_check(self, check: Check, place: Path) -> str:
         report, result = self._conduct(check)
-        if drawable():
-            draw(report, result, place)
         write_result(result, place)
+        if drawable():
+            self._draw(place, partial(draw, report, result, place))
         return f"done in {result.seconds:.1f} s"
 
     def _conduct(self, check: Check) -> tuple[GDUReport, Result]:
@@ -122,8 +125,8 @@ class Reproduction:
                 echo(f"{figure.name}: {self._attempt(partial(self._draw_columns, columns, path), figure.name, data)}")
 
     def _draw_columns(self, columns: dict[str, Check], path: Path) -> str:
-        plots.side_by_side({head: self._conduct(check)[0] for head, check in columns.items()}, path)
-        return "drawn"
+        reports = {head: self._conduct(check)[0] for head, check in columns.items()}
+        return "drawn" if self._draw(path, partial(plots.side_by_side, reports, path)) else "not drawn"
 
     def run_study(self, study: Study) -> str:
         """Complete a study."""
@@ -134,7 +137,7 @@ class Reproduction:
                 if file == place:
                     return _FINISHED
                 place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, place)
+                write_atomic(place, file.read_bytes())
                 return _COPIED
         return self._attempt(partial(self._compute_study, study, place), study.name, "mnist")
 
@@ -145,7 +148,7 @@ class Reproduction:
         seconds = time.monotonic() - start
         facts = {"key": study.key, "found": found, "seconds": seconds, "environment": environment(self.device)}
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(place, json.dumps(facts, indent=2, allow_nan=False) + "\n")
+        write_atomic(place, dump_measured(facts))
         self.found.studies[study.name] = facts
         return f"done in {seconds:.1f} s"
 
@@ -169,7 +172,8 @@ class Reproduction:
         options, diverged, left = ExecutionOptions(device=self.device, plots=False), [], folders
         while left:
             try:
-                train_runs([[RunFolder(folder)] for folder in left], options, self.root, self.found.folder)
+                groups = [[RunFolder(folder)] for folder in left]
+                train_runs(groups, options, self.root, self.found.folder, again="the same `eqprop reproduce` command")
                 break
             except TrainingDivergedError as stop:  # the seeds before it are finished: go on with those after it
                 number = folders.index(stop.folder)
@@ -177,6 +181,17 @@ class Reproduction:
                 diverged.append(f"seed {seeds[number]} diverged: {stop.reason}")
                 left = folders[number + 1 :]
         return "; ".join(["trained"] * (len(diverged) < len(folders)) + diverged)
+
+    def _draw(self, path: Path, work: Callable[[], None]) -> bool:
+        """Draw a figure; what goes wrong is reported, and everything else goes on. Return whether it went well."""
+        try:
+            with results_kept(path, "its results are written"):
+                work()
+        except DrawingFailedError as error:
+            sys.stderr.write(f"eqprop: {error}\n")
+            self.undrawn.append(path)
+            return False
+        return True
 
     def _attempt(self, work: Callable[[], str], key: str, data: str) -> str:
         # Where the data set is missing, the report says so, and the other items are still computed.
@@ -222,22 +237,26 @@ class Reproduction:
     def _draw_figures(self) -> None:
         paper, found, folder = self.paper, self.found, self.found.folder / "plots"
         if errors := {name: layer_errors(result.summary) for name, result in found.results.items()}:
-            plots.relative_errors(errors, folder / "errors")
+            self._draw(folder / "errors", partial(plots.relative_errors, errors, folder / "errors"))
         for name in dict.fromkeys(row.run.name for row in paper.rows):
             rows = [row for row in paper.rows if row.run.name == name and row.command in found.trainings]
             if rows:
                 curves = {row.method: [t.epochs for t in found.trainings[row.command]] for row in rows}
-                plots.error_curves(curves, folder / f"training-{name}", name)
+                path = folder / f"training-{name}"
+                self._draw(path, partial(plots.error_curves, curves, path, name))
         for sweep in paper.sweeps:
             if errors := found.sweep_errors(sweep):
-                plots.sweep(errors, folder / sweep.name, axis=sweep.axis, published=sweep.published)
+                path, published = folder / sweep.name, sweep.published
+                self._draw(path, partial(plots.sweep, errors, path, axis=sweep.axis, published=published))
         for figure in paper.angle_figures:
             panels = angle_panels(figure, found)
             if any(own for own, _ in panels.values()):
-                plots.error_by_angle(panels, folder / figure.name, published="published (from memory and the figure)")
+                path, published = folder / figure.name, "published (from memory and the figure)"
+                self._draw(path, partial(plots.error_by_angle, panels, path, published=published))
         for study in paper.studies:
             if study.name in found.studies:
-                study.draw(found.studies[study.name]["found"], folder / study.name)
+                path, facts = folder / study.name, found.studies[study.name]["found"]
+                self._draw(path, partial(study.draw, facts, path))
 
 
 def _check_undamaged(place: RunFolder) -> None:

@@ -1,6 +1,5 @@
 """Create several runs in one folder and train them, so that an interruption loses none of them."""
 
-import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,10 +11,11 @@ import tyro
 
 from eqprop._core.checks import non_negative
 from eqprop.cli.console import create_callbacks, create_seed_callbacks, download_progress, echo
-from eqprop.cli.errors import DISK_ERRORS, CommandFailedError, TrainingDivergedError, report_full_disk
-from eqprop.cli.figures import draw_run, drawable
+from eqprop.cli.errors import CommandFailedError, TrainingDivergedError, report_full_disk
+from eqprop.cli.figures import DrawingFailedError, draw_run, drawable
+from eqprop.cli.layout import create_folders
 from eqprop.cli.parsers import as_device
-from eqprop.cli.targets import can_draw, numbered_folder
+from eqprop.cli.targets import can_draw
 from eqprop.models.convnet import ConvNet
 from eqprop.spiking import Spiking
 from eqprop.training.config.run import Run
@@ -24,12 +24,13 @@ from eqprop.training.distributed.processes import SINGLE_PROCESS, Processes
 from eqprop.training.progress.callbacks import TensorBoard
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.seeds import config_without_seed, train_seeds, unsupported_reason
-from eqprop.training.session import PreparedRun, create_run, prepare_run, train_run
+from eqprop.training.session import PreparedRun, check_training, prepare_run, train_run
 from eqprop.training.signals import Interrupted
 
-__all__ = ["ExecutionOptions", "create_runs", "find_runs", "group_seeds", "train_runs"]
+__all__ = ["MAX_SEEDS", "ExecutionOptions", "create_runs", "group_seeds", "train_runs"]
 
-NOT_DRAWN = "it is trained, but its figures could not be written"
+MAX_SEEDS = 1000
+"""Seeds of one command."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def create_runs(
     Raises:
         ValueError, FileNotFoundError, DataError: if a run cannot be trained; nothing is created then.
         OSError: if a folder cannot be created or is not empty; whatever was created is removed.
+        CommandFailedError: if the disk is full; whatever was created is removed.
     """
     device = execution.device or "cpu"
     for run in runs.values():
@@ -87,42 +89,10 @@ def create_runs(
     def prepare_and_create() -> Path:
         first = next(iter(runs.values()))
         prepared.append(prepare_run(first, device, download_progress(first.data.name)))
-        return _create_folders(runs, out, name, device, processes)
+        check_training(prepared[0])
+        return create_folders(runs, out, name, device, processes)
 
     return processes.run_on_rank0(prepare_and_create), prepared[0] if prepared else None
-
-
-def _create_folders(runs: Mapping[str, Run], out: Path | None, name: str, device: str, processes: Processes) -> Path:
-    is_new = out is None or not out.exists()
-    top = numbered_folder(name) if out is None else out
-    if not is_new and top.is_dir() and any(top.iterdir()) and "." not in runs:
-        resume = f"go on with `--resume {top}`, or " if any(top.rglob("config.json")) else ""
-        raise FileExistsError(f"{top} is not empty: {resume}name another folder")
-    try:
-        for part, run in runs.items():
-            create_run(run, top / part, device, processes)
-    except BaseException as error:
-        if is_new and not isinstance(error, FileExistsError):
-            shutil.rmtree(top, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            message = f"{error.filename}: {error.strerror}: make room, or name another folder"
-            raise CommandFailedError(message) from None
-        raise
-    return top
-
-
-def find_runs(folder: Path) -> list[Path]:
-    """Return the run folders in a folder, itself included.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder: name one that `eqprop train` or `eqprop compare` created")
-    found = sorted(config.parent for config in folder.rglob("config.json"))
-    if not found:
-        raise FileNotFoundError(f"{folder} contains no run: there is no config.json in it")
-    return found
 
 
 def group_seeds(folders: Sequence[Path], processes: Processes) -> list[list[RunFolder]]:
@@ -154,8 +124,9 @@ def train_runs(
     top: Path,
     processes: Processes = SINGLE_PROCESS,
     prepared: PreparedRun | None = None,
-) -> None:
-    """Start or resume every run that is not finished.
+    again: str | None = None,
+) -> int:
+    """Start or resume every run that is not finished; return the exit code, 1 if figures could not be drawn.
 
     Args:
         groups: run folders; the runs of a group differ in the seed only and are trained together.
@@ -164,6 +135,7 @@ def train_runs(
         top: folder that holds all of them, for messages.
         processes: the processes that train.
         prepared: the run of the first folder, if it has been prepared.
+        again: what to do after an interruption, for messages; default: resume ``top``.
 
     Raises:
         TrainingDivergedError: if a training diverges; the rest of its group is trained, later groups are not started.
@@ -171,19 +143,22 @@ def train_runs(
         Interrupted: if a signal stopped the training.
         ValueError, OSError: if a folder contains no valid run; no other run is started then.
     """
+    again = again or f"`eqprop train --resume {top}`"
     places = [place for group in groups for place in group]
     for place in places:
         _ = place.run  # read now: all must be valid before the first is trained
     finished = [place for place in places if len(places) > 1 and place.is_finished()]
+    drawn = True
     for group in groups:
         for place in group:
             if place in finished:
                 echo(f"{place.path} is finished")
         if not all(place in finished for place in group):
-            _train_group(group, places, execution, root, top, processes, prepared)
+            drawn &= _train_group(group, places, execution, root, top, again, processes, prepared)
             prepared = None  # its model is trained now
     if processes.is_rank0:
         can_draw(execution.plots)  # says how to install matplotlib
+    return 0 if drawn else 1
 
 
 def _train_group(
@@ -192,27 +167,26 @@ def _train_group(
     execution: ExecutionOptions,
     root: str | None,
     top: Path,
+    again: str,
     processes: Processes,
     prepared: PreparedRun | None,
-) -> None:
-    """Train one group, and say how to go on if it is stopped."""
-    resume = f"eqprop train --resume {top}"
+) -> bool:
+    """Train one group, and say how to go on if it is stopped. Return whether its figures are drawn."""
     try:
         if len(group) > 1:
-            _train_batched(group, execution, root, top, prepared)
-        else:
-            _train_one(group[0], execution, root, processes, prepared)
+            return _train_batched(group, execution, root, top, again, prepared)
+        return _train_one(group[0], execution, root, again, processes, prepared)
     except KeyboardInterrupt as stop:
         if processes.is_rank0 and all(place.is_finished() for place in places):
             sys.stderr.write(f"all runs are trained; draw their figures with `eqprop plot {top}`\n")
         elif processes.is_rank0:
-            sys.stderr.write(f"stopped; go on with `{resume}`\n")
+            sys.stderr.write(f"stopped; go on with {again}\n")
         raise (stop if isinstance(stop, Interrupted) else Interrupted(signal.SIGINT)) from None
     except BrokenPipeError:
-        sys.stderr.write(f"standard output was closed; go on with `{resume}`\n")
+        sys.stderr.write(f"standard output was closed; go on with {again}\n")
         raise
     except ProcessLostError as error:
-        advice = f"the last checkpoint is complete: go on with `torchrun … -m {resume}`"
+        advice = f"the last checkpoint is complete: go on with `torchrun … -m eqprop train --resume {top}`"
         raise CommandFailedError(f"{group[0].path}: {error}\n{advice}") from None
     except FloatingPointError as error:
         raise _diverged(group[0].path, error) from None
@@ -225,13 +199,18 @@ def _diverged(folder: Path, error: FloatingPointError) -> TrainingDivergedError:
 
 
 def _train_batched(
-    places: Sequence[RunFolder], execution: ExecutionOptions, root: str | None, top: Path, prepared: PreparedRun | None
-) -> None:
-    """Train runs that differ in their seed only as one batched computation, then draw each."""
+    places: Sequence[RunFolder],
+    execution: ExecutionOptions,
+    root: str | None,
+    top: Path,
+    again: str,
+    prepared: PreparedRun | None,
+) -> bool:
+    """Train runs that differ in their seed only as one batched computation, then draw each. Return whether all are drawn."""
     runs = [place.run for place in places]
     _print_notes(runs[0])
     callbacks = create_seed_callbacks(runs, [place.path for place in places], tensorboard=execution.tensorboard)
-    with report_full_disk(top, f"`eqprop train --resume {top}`", "the last checkpoints are complete"):
+    with report_full_disk(top, again, "the last checkpoints are complete"):
         outcomes = train_seeds(
             places,
             prepared=prepared,
@@ -241,28 +220,29 @@ def _train_batched(
             checkpoint_every=execution.checkpoint_every,
         )
     diverged = {folder: outcome for folder, outcome in outcomes.items() if isinstance(outcome, FloatingPointError)}
-    for place in places:
-        if place.path in outcomes.keys() - diverged.keys():
-            _draw(place, execution, root)
+    trained = [place for place in places if place.path in outcomes.keys() - diverged.keys()]
+    drawn = [_draw(place, execution, root) for place in trained]
     for folder, error in [*diverged.items()][1:]:
         echo(f"{folder}: the training diverged: {error}")
     for folder, error in diverged.items():
         raise _diverged(folder, error)
+    return all(drawn)
 
 
 def _train_one(
     place: RunFolder,
     execution: ExecutionOptions,
     root: str | None,
+    again: str,
     processes: Processes,
     prepared: PreparedRun | None,
-) -> None:
-    """Train one run, then draw it."""
+) -> bool:
+    """Train one run, then draw it. Return whether it is drawn."""
     run, callbacks = place.run, []
     if processes.is_rank0:
         _print_notes(run)
         callbacks = create_callbacks(run.title, place.path, tensorboard=execution.tensorboard)
-    with report_full_disk(place.path, f"`eqprop train --resume {place.path}`", "the last checkpoint is complete"):
+    with report_full_disk(place.path, again, "the last checkpoint is complete"):
         train_run(
             place,
             prepared=prepared,
@@ -272,14 +252,18 @@ def _train_one(
             checkpoint_every=execution.checkpoint_every,
             processes=processes,
         )
-    if processes.is_rank0:
-        _draw(place, execution, root, prepared)
+    return _draw(place, execution, root, prepared) if processes.is_rank0 else True
 
 
-def _draw(place: RunFolder, execution: ExecutionOptions, root: str | None, prepared: PreparedRun | None = None) -> None:
+def _draw(place: RunFolder, execution: ExecutionOptions, root: str | None, prepared: PreparedRun | None = None) -> bool:
+    """Draw a run; what goes wrong is reported at once, since other runs may follow. Return whether all went well."""
     if execution.plots and drawable():
-        with report_full_disk(place.path, f"`eqprop plot {place.path}`", NOT_DRAWN):
+        try:
             draw_run(place, execution.device, root, prepared)
+        except DrawingFailedError as error:
+            sys.stderr.write(f"eqprop: {error}\n")
+            return False
+    return True
 
 
 def _print_notes(run: Run) -> None:

@@ -1,21 +1,21 @@
 """Summarize trainings: one line for a run; a table and a figure for several."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from eqprop._core.files import write_atomic
 from eqprop.cli.console import echo, table
-from eqprop.cli.figures import drawable
+from eqprop.cli.figures import drawable, results_kept
 from eqprop.papers.registry import published_errors
-from eqprop.plots import error_curves
+from eqprop.plots import error_curves, plain
 from eqprop.report import markdown_table
 from eqprop.training.config.run import Run
 from eqprop.training.run_folder import Row, RunFolder
 from eqprop.training.session import read_run
 from eqprop.training.summary import Spread, summarize
 
-__all__ = ["group_runs", "print_summary"]
+__all__ = ["draw_all", "group_runs", "print_summary"]
 
 METHODS = ("EP", "C-EP", "VF", "C-VF", "BPTT")
 """Order of the methods in a table."""
@@ -39,7 +39,11 @@ def print_summary(out: Path, folders: Sequence[Path], *, plots: bool) -> int:
 
 
 def _compare(out: Path, folders: Sequence[Path], *, plots: bool) -> None:
-    """Print the table of all runs; write it and the figure to ``out``."""
+    """Print the table of all runs; write it and the figure to ``out``.
+
+    Raises:
+        DrawingFailedError: if the figure could not be drawn.
+    """
     groups = group_runs(folders)
     lines = [_line(label, members) for label, members in groups.items()]
     known = dict.fromkeys(
@@ -50,8 +54,14 @@ def _compare(out: Path, folders: Sequence[Path], *, plots: bool) -> None:
     table(HEAD, lines)
     curves = {label: [rows for _, rows in members] for label, members in groups.items()}
     if plots and drawable():
-        error_curves(curves, out / "plots" / "errors", read_run(folders[0]).name)
+        with results_kept(out, "all runs are trained", f"eqprop plot {out}"):
+            draw_all(curves, out, read_run(folders[0]).name)
         echo(f"picture: {out / 'plots' / 'errors.png'}")
+
+
+def draw_all(curves: Mapping[str, Sequence[Sequence[Row]]], out: Path, name: str) -> None:
+    """Draw the errors of all runs in one figure."""
+    error_curves({plain(label): rows for label, rows in curves.items()}, out / "plots" / "errors", plain(name))
 
 
 def group_runs(folders: Sequence[Path]) -> dict[str, RunsWithRows]:

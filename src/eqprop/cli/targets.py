@@ -2,13 +2,15 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryFile
 from textwrap import fill
 
 from eqprop._core.checks import ArgumentError
-from eqprop.cli.errors import UsageError, unknown
+from eqprop.cli.errors import DISK_ERRORS, UsageError, unknown
 from eqprop.cli.figures import drawable
 from eqprop.models.model import Model
 from eqprop.training import checkpoint
@@ -19,12 +21,18 @@ __all__ = [
     "check_creatable",
     "check_folder_name",
     "check_vacant",
+    "check_writable",
     "load_weights",
     "new_folder",
     "numbered_folder",
+    "results_folder",
     "split_target",
     "trained_folder",
 ]
+
+
+MAX_NAME = 200
+"""Bytes of a run's name; a folder's may have 255, and numbers and words such as "compare" are added."""
 
 
 def split_target(words: list[str], command: str, known: Sequence[str]) -> tuple[str, list[str]]:
@@ -98,6 +106,8 @@ def check_folder_name(name: str) -> None:
     """
     if name.strip() in ("", ".", "..") or "/" in name or not name.isprintable():
         raise ArgumentError("name", f"`name` must be a plain name without a /, got {name!r}")
+    if len(name.encode()) > MAX_NAME:
+        raise ArgumentError("name", f"`name` must have at most {MAX_NAME} bytes, got {name!r}")
 
 
 def new_folder(out: Path | None, name: str) -> Path:
@@ -112,6 +122,48 @@ def new_folder(out: Path | None, name: str) -> Path:
     check_vacant(out)
     out.mkdir(parents=True, exist_ok=True)
     return out
+
+
+@contextmanager
+def results_folder(out: Path | None, name: str) -> Iterator[Path]:
+    """Create a new folder before its results are computed; remove it again if the computation fails before it writes any.
+
+    Args:
+        out: the folder; None for `numbered_folder` of the name.
+        name: see ``out``.
+
+    Raises:
+        FileExistsError: if the folder is not empty.
+        OSError: if it cannot be created or written to.
+    """
+    check_creatable(out or Path("runs"))
+    above = [path for path in (out or Path("runs", name)).parents if not path.exists()]
+    is_new = out is None or not out.exists()
+    folder = new_folder(out, name)
+    created = [folder] * is_new + above
+    try:
+        check_writable(folder)
+        yield folder
+    except BaseException:
+        with suppress(OSError):  # the first of them that is not empty stays, and those above it
+            for path in created:
+                path.rmdir()
+        raise
+
+
+def check_writable(folder: Path) -> None:
+    """Check that a file can be created in a folder.
+
+    Raises:
+        OSError: if not.
+    """
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            return  # reported, with advice, by what writes the results
+        raise type(error)(error.errno, f"{error.strerror}: name another folder", str(folder)) from None
 
 
 def check_vacant(out: Path | None) -> None:

@@ -30,7 +30,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from eqprop._core.checks import ArgumentError, non_negative_int, positive_int
+from eqprop._core.checks import MAX_INT, ArgumentError, boolean, non_negative_int, positive_int
 from eqprop._core.derived import derived_from
 from eqprop._core.memory_format import channels_last
 from eqprop.activations import Activation
@@ -93,9 +93,9 @@ class Conv2d(LinearConnection):
         super().__init__()
         k = positive_int("kernel_size", kernel_size)
         self.weight = nn.Parameter(torch.empty(positive_int("c_post", c_post), positive_int("c_pre", c_pre), k, k))
-        self.bias = nn.Parameter(torch.empty(c_post)) if bias else None
+        self.bias = nn.Parameter(torch.empty(c_post)) if boolean("bias", bias) else None
         self.stride = positive_int("stride", stride)
-        self.padding = non_negative_int("padding", padding)
+        self.padding = non_negative_int("padding", padding, MAX_INT)
         check_pooling(pool, pool_size)
         self.pool, self.pool_size = pool, pool_size
         self.reset_parameters()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from eqprop._core.checks import positive_int
+from eqprop._core.checks import boolean, positive_int
 from eqprop._core.derived import derived_from
 from eqprop.connections.base import Ends, LinearConnection, PreparedConnection
 
@@ -53,7 +53,7 @@ class Dense(LinearConnection):
     def __init__(self, n_pre: int, n_post: int, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(positive_int("n_post", n_post), positive_int("n_pre", n_pre)))
-        self.bias = nn.Parameter(torch.empty(n_post)) if bias else None
+        self.bias = nn.Parameter(torch.empty(n_post)) if boolean("bias", bias) else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -109,6 +109,10 @@ def _gather_pixels(x: Tensor, index: Tensor) -> Tensor:
     return pixels.gather(2, index.flatten(1).unsqueeze(1).expand_as(pixels)).reshape(x.shape)
 
 
+LARGEST = 1e4
+"""Largest size of a normalized pixel; the inverse is the smallest difference between white and black."""
+
+
 @dataclass(frozen=True)
 class Normalize:
     """Normalize samples to ``(x - mean) / std``.
@@ -120,7 +124,8 @@ class Normalize:
         std: divisors above 0: one per channel, or one for all values.
 
     Raises:
-        ValueError: if a number is not finite or a divisor not above 0, or `mean` and `std` have different numbers of channels.
+        ValueError: if a number is not finite or a divisor not above 0, `mean` and `std` have different numbers of channels, or
+            the normalized pixels are out of proportion (see `LARGEST`) or lose their differences in single precision.
 
     >>> Normalize((0.5,), (0.25,))(torch.tensor([[0.0, 0.5, 1.0]]))
     tensor([[-2.,  0.,  2.]])
@@ -137,6 +142,25 @@ class Normalize:
                 "`mean` and `std` must have one number per channel, or one for all, "
                 f"got {len(self.mean)} and {len(self.std)} numbers"
             )
+        self._check_range()
+
+    def _check_range(self) -> None:
+        """Check that the 256 values of a pixel stay distinct and of moderate size, in single precision."""
+        pixels = (torch.arange(256, dtype=torch.float32) / 255).reshape(-1, 1, 1, 1).expand(-1, self.channels, 1, 1)
+        found = self(pixels)
+        distinct, moderate = (found.diff(dim=0) > 0).all(), (found.abs() <= LARGEST).all()
+        if not (distinct and moderate and self.span * LARGEST >= 1):
+            numbers = ":".join(",".join(f"{value:g}" for value in part) for part in (self.mean, self.std))
+            raise ArgumentError(
+                "normalize",
+                f"`normalize` must leave pixels distinct and within {LARGEST:g} of 0 in single precision, got {numbers}: "
+                "give the mean and the standard deviation of the pixels, as 0.13:0.31",
+            )
+
+    @property
+    def span(self) -> float:
+        """The smallest difference between normalized white and black pixels of a channel."""
+        return 1 / max(self.std)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normalize samples ``(n, C, H, W)``, or samples of any shape if there is one number for all. `x` is not modified.

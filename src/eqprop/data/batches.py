@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import ArgumentError, finite, instance, non_negative_int, positive_int
+from eqprop._core.checks import ArgumentError, boolean, finite, instance, non_negative_int, positive_int, sequence
 from eqprop.data.augmentation import Augment
 from eqprop.data.split import Samples, check_samples
 
@@ -63,6 +63,13 @@ class Batches:
         check_samples(self.x, self.y)
         positive_int("size", self.size)
         non_negative_int("seed", self.seed)
+        boolean("shuffle", self.shuffle)
+        if self.shape is not None:
+            object.__setattr__(
+                self,
+                "shape",
+                tuple(positive_int("shape", n) for n in sequence("shape", self.shape, "a list of whole numbers")),
+            )
         if self.augment is not None:
             instance("augment", self.augment, Augment).check(self.x.shape[1:])
             _check_black(self.black, self.x)

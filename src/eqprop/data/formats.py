@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CIFAR_SHAPE", "decode_cifar", "decode_idx", "read_cifar", "read_idx"]
+__all__ = ["CIFAR_CLASSES", "CIFAR_RECORD", "CIFAR_SHAPE", "decode_cifar", "decode_idx", "read_cifar", "read_idx"]
 
 UBYTE = 0x08
 """The IDX type code of unsigned bytes, the only one that is read."""

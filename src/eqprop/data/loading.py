@@ -29,6 +29,7 @@ from eqprop.data.locations import (
     SYSTEM,
     Location,
     Root,
+    check_root,
     find_location,
     is_offline,
     missing_files,
@@ -63,6 +64,7 @@ def load(name: str, root: Root = None, progress: Progress | None = None) -> Spli
     """
     source = source_of(name)
     if not source.files:
+        check_root(root)
         return load_digits()
     location = find_location(source, root)
     if location is None or missing_files(source, location):

@@ -27,6 +27,7 @@ __all__ = [
     "Entry",
     "Location",
     "Root",
+    "check_root",
     "find_location",
     "is_offline",
     "missing_files",
@@ -172,6 +173,17 @@ def target_location(root: Root = None) -> Location:
     raise FileNotFoundError("this user has no home folder for a cache: set EQPROP_DATA to a folder for the data")
 
 
+def check_root(root: Root) -> None:
+    """Check the argument of a data set that needs no files: a wrong path is a mistake all the same.
+
+    Raises:
+        ValueError, FileNotFoundError: as `search`.
+    """
+    for location in _named_locations(root):
+        if location.origin == ROOT:
+            _check_folder(location)
+
+
 def cache_folder() -> Path | None:
     """Return this user's cache folder; None for a user without a home folder."""
     if sys.platform == "darwin":
@@ -199,6 +211,8 @@ def is_offline() -> bool:
 
 def _named_locations(root: Root) -> list[Location]:
     """Return the locations that the user named, in order."""
+    if root is not None and not isinstance(root, str | os.PathLike):
+        raise ArgumentError("root", f"`root` must be a path, got an object of class {type(root).__name__}")
     if root is not None and not os.fspath(root):
         raise ArgumentError("root", f"`root` must name a folder, got {root!r}")
     chosen = ((root, ROOT), (os.environ.get("EQPROP_DATA"), VARIABLE))

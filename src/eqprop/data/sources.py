@@ -6,13 +6,15 @@ A checksum is the SHA-256 of a file's *uncompressed* content, so a file is check
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
+from socket import inet_aton
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eqprop._core.checks import ArgumentError
+from eqprop._core.checks import ArgumentError, brief
 from eqprop.data.formats import CIFAR_SHAPE, decode_cifar, decode_idx
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "SOURCES",
     "File",
     "Source",
+    "is_local",
     "is_secure",
     "shape_of",
     "sizes",
@@ -69,6 +72,7 @@ class Source:
         decode: function that turns the contents of `train` or `test` into samples.
         mirrors: HTTPS addresses: a folder with one ``.gz`` per file or, if `archive` is given, the ``.tar.gz`` itself.
         archive: folder of the files inside the ``.tar.gz``; None if mirrors hold one ``.gz`` per file.
+        packed: the ``.tar.gz`` itself, checked before it is unpacked; None if it is not known.
         debian_package: Debian package that installs the files in ``/usr/share/datasets``.
         image: shape of one sample as an image, if samples are loaded flat.
 
@@ -85,6 +89,7 @@ class Source:
     decode: Decoder = decode_idx
     mirrors: tuple[str, ...] = ()
     archive: str | None = None
+    packed: File | None = None
     debian_package: str | None = None
     image: tuple[int, ...] | None = None
 
@@ -107,6 +112,16 @@ def is_secure(url: str) -> bool:
     """Return whether `url` uses HTTPS, or plain HTTP to this machine."""
     parts = urlsplit(url)
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname == "127.0.0.1")
+
+
+def is_local(url: str) -> bool:
+    """Return whether `url` names this machine or its private network."""
+    host = urlsplit(url).hostname or ""
+    try:  # the resolver also reads short forms, such as 127.1
+        address = ip_address(inet_aton(host) if ":" not in host else host.partition("%")[0])
+    except (OSError, ValueError):
+        return host == "localhost" or host.endswith(".localhost")
+    return not address.is_global
 
 
 def _idx_files(part: str, count: int, images: str, classes: str) -> tuple[File, File]:
@@ -182,6 +197,9 @@ CIFAR_10 = Source(
     decode=decode_cifar,
     mirrors=("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
     archive="cifar-10-batches-bin",
+    packed=File(
+        "cifar-10-binary.tar.gz", "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd", 170_052_171
+    ),
 )
 
 SOURCES = {source.name: source for source in (DIGITS, MNIST, FASHION, CIFAR_10)}
@@ -198,9 +216,9 @@ def source_of(name: str) -> Source:
     """
     if isinstance(name, str) and name in SOURCES:
         return SOURCES[name]
-    near = difflib.get_close_matches(str(name).lower(), NAMES, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), NAMES, n=1, cutoff=0.5) if isinstance(name, str) else []
     hint = f"did you mean {near[0]!r}? The data sets are" if near else "the data sets are"
-    raise ArgumentError("name", f"no data set is called {name!r}: {hint} {', '.join(NAMES)}")
+    raise ArgumentError("name", f"`name`: no data set is called {brief(name)}: {hint} {', '.join(NAMES)}")
 
 
 def shape_of(name: str) -> tuple[int, ...]:

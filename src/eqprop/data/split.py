@@ -5,7 +5,8 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import ArgumentError, positive_int
+from eqprop._core.checks import ArgumentError, instance, positive_int, sequence
+from eqprop._core.tensors import check_dense
 
 __all__ = ["Samples", "Split", "check_samples", "hold_out"]
 
@@ -47,6 +48,8 @@ def hold_out(samples: Samples, count: int) -> tuple[Samples, Samples]:
     >>> len(train[0]), len(validation[1])
     (7, 3)
     """
+    if len(sequence("samples", samples, "a pair (x, y)")) != 2:
+        raise ArgumentError("samples", f"`samples` must be a pair (x, y), got {len(samples)} parts")
     x, y = samples
     check_samples(x, y)
     if positive_int("count", count) >= len(x):
@@ -60,11 +63,15 @@ def check_samples(x: Tensor, y: Tensor) -> None:
     """Check that there are as many inputs as targets, at least one of each, on one device.
 
     Raises:
-        ValueError: if they do not match.
+        ValueError: if they do not match, or are not tensors.
     """
+    for name, value in (("x", x), ("y", y)):
+        instance(name, value, Tensor)
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise ValueError(f"`x` and `y` must have the same length, got shapes {tuple(x.shape)} and {tuple(y.shape)}")
     if len(x) == 0:
         raise ValueError("`x` and `y` must hold at least one sample, got none")
     if x.device != y.device:
         raise ValueError(f"`x` and `y` must be on one device, got {x.device} and {y.device}")
+    check_dense("x", x)
+    check_dense("y", y)

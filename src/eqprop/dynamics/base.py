@@ -59,9 +59,20 @@ class Dynamics(ABC):
         super().__init_subclass__(**kwargs)
         replace_stale(cls, {"supports_acceleration": "step"})
 
+    comes_to_rest: ClassVar[bool] = True
+    """Whether phases approach a steady state. Noise and spikes keep states moving, so that a residual says nothing about it."""
+
+    def time_step(self) -> float:
+        """The displacement of an output unit by one step under a unit force; at most that where the force passes rho."""
+        return 1.0
+
     @abstractmethod
     def encode(self, network: Network, x: Tensor) -> Tensor:
         """Return the activity of the input population for the input ``x``: ``(B, *shape)``."""
+
+    def clipped_input(self, network: Network, x: Tensor) -> Tensor | None:
+        """Return which values of an input `encode` clips, as booleans of its shape; None if it clips none."""
+        return None
 
     @abstractmethod
     def prepare(self, network: Network, x: Tensor) -> Drive:
@@ -143,6 +154,18 @@ class Dynamics(ABC):
         Raises:
             ArgumentError: if the dynamics are unstable at this ``beta``.
         """
+
+    def check_feedback(self, network: Network, strengths: Sequence[float]) -> str | None:
+        """Check the feedback ``-b s^L`` of the output on itself in each nudged phase; return what to warn of, if anything.
+
+        Args:
+            network: the network.
+            strengths: b of each nudged phase, beta times the curvature of the cost. Any is allowed by default.
+
+        Raises:
+            ArgumentError: if the dynamics are unstable at this ``beta``.
+        """
+        return None
 
 
 class BlockDynamics(Dynamics):

@@ -7,17 +7,22 @@ step is
     s_{t+1} = s_t + dt (-s_t + rho'(s_t) u + f),        optionally clamped to [0, 1],
 
 with the force ``f = -beta dC/ds^L`` at ``s_t`` on the output population. EP equals BPTT as ``beta -> 0`` (theorem 1 with D = 1).
+
+A cost with curvature h adds ``beta h / 2 |s^L|^2`` to the energy. The output alone then moves by the factor ``1 - dt (1 + beta h)``
+a step: it alternates and diverges where ``dt (1 + beta h) > 2``, and has no minimum where ``beta h < -1``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import ArgumentError, positive
+from eqprop._core.checks import ArgumentError, boolean, positive
 from eqprop._core.derived import derived_from
 from eqprop._core.state import State
+from eqprop.activations import clipped
 from eqprop.dynamics.base import Duality, Dynamics, Force, zero_state
 from eqprop.network import Activities, Drive, Network
 
@@ -49,10 +54,22 @@ class EnergyDescent(Dynamics):
     def __post_init__(self) -> None:
         if positive("dt", self.dt) > 1:
             raise ArgumentError("dt", f"`dt` must be at most 1, got {self.dt!r}: larger Euler steps overshoot")
+        boolean("clamp", self.clamp)
+        boolean("output_derivative", self.output_derivative)
+
+    @derived_from("step")
+    def time_step(self) -> float:
+        """The step size ``dt``."""
+        return self.dt
 
     def encode(self, network: Network, x: Tensor) -> Tensor:
         """Return ``rho(x)`` with the activation of population 0."""
         return network.populations[0].activation.rho(x)
+
+    @derived_from("encode")
+    def clipped_input(self, network: Network, x: Tensor) -> Tensor:
+        """Return where the activation of population 0 changes a value and is flat, as a hard sigmoid outside of [0, 1]."""
+        return clipped(network.populations[0].activation, x)
 
     def prepare(self, network: Network, x: Tensor) -> Drive:
         """Compute the currents of ``rho(x)`` and the biases."""
@@ -99,6 +116,27 @@ class EnergyDescent(Dynamics):
         phi = network.phi(self.encode(network, x), self.activity(network, state))
         squares = torch.stack([s.square().flatten(1).sum(1) for s in state])
         return squares.sum(0) / 2 - phi
+
+    @derived_from("step")
+    def check_feedback(self, network: Network, strengths: Sequence[float]) -> str | None:
+        """Reject a feedback at which the output alone overshoots or has no minimum; see the module.
+
+        Raises:
+            ArgumentError: if it does; where states are clamped, a feedback without a minimum is warned of.
+        """
+        largest, smallest = max(strengths), min(strengths)
+        if self.dt * (1 + largest) >= 2:
+            raise ArgumentError(
+                "beta",
+                f"`beta` must be below 2 / dt - 1 = {2 / self.dt - 1:g} for Euler steps of dt = {self.dt:g}, got {largest:g}: the "
+                "output would overshoot at every step; take a smaller one, or a smaller `dt`",
+            )
+        if smallest > -1:
+            return None
+        reason = f"at `beta` = {smallest:g} the energy of the nudged phase has no minimum over the output"
+        if not self.clamp:
+            raise ArgumentError("beta", f"{reason}: take one below 1 in size")
+        return f"{reason}, which runs to a bound of the clamp, so that EP's gradient is wrong: take one below 1 in size"
 
     @derived_from("step", "prepare")
     def duality(self, network: Network, state: State, drive: Drive) -> Duality:

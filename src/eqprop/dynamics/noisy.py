@@ -11,7 +11,9 @@ intensity ``sigma`` it is ``sigma sqrt(dt)``: to model the same circuit with hal
 without input, ``s <- (1 - dt) s + std xi``, has the stationary standard deviation ``std / sqrt(dt (2 - dt))``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -47,6 +49,7 @@ class Noisy(Dynamics):
     Noisy(dynamics=Prototypical(nudge='outside'), std=0.1)
     """
 
+    comes_to_rest: ClassVar[bool] = False
     dynamics: Dynamics
     std: float = 0.0
 
@@ -59,9 +62,19 @@ class Noisy(Dynamics):
             )
         non_negative("std", self.std)
 
+    @derived_from("step")
+    def time_step(self) -> float:
+        """That of the wrapped dynamics."""
+        return self.dynamics.time_step()
+
     def encode(self, network: Network, x: Tensor) -> Tensor:
         """Return the input activity of the wrapped dynamics, without noise."""
         return self.dynamics.encode(network, x)
+
+    @derived_from("encode")
+    def clipped_input(self, network: Network, x: Tensor) -> Tensor | None:
+        """That of the wrapped dynamics."""
+        return self.dynamics.clipped_input(network, x)
 
     def prepare(self, network: Network, x: Tensor) -> Drive:
         """Compute the drive of the wrapped dynamics."""
@@ -106,6 +119,11 @@ class Noisy(Dynamics):
     def check_beta(self, beta: float) -> None:
         """Check a nudging strength for the wrapped dynamics."""
         self.dynamics.check_beta(beta)
+
+    @derived_from("step")
+    def check_feedback(self, network: Network, strengths: Sequence[float]) -> str | None:
+        """Check the feedback for the wrapped dynamics."""
+        return self.dynamics.check_feedback(network, strengths)
 
 
 def _standard_normal(like: Tensor) -> Tensor:

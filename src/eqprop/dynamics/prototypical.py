@@ -7,6 +7,26 @@ force ``f = -beta dC/ds^L`` on the output population, both at ``s_t``, a step is
 
 With the inside nudge EP equals BPTT as ``beta -> 0``. With the outside nudge it keeps a finite distance, since the force is not
 multiplied by ``rho'``. Steady states are stationary points of ``E(s) = sum G(s) - Phi(x, s)`` with ``G' = rho^{-1}``.
+
+*Feedback of the output on itself*. A cost of curvature ``h = d^2C/ds^2`` (1 for the squared error) adds ``-beta h`` (outside) or
+``-beta h rho'`` (inside) to the Jacobian J of a step, at the output. Let P be the projector on the output and ``b`` that strength.
+J has the eigenvalues of a symmetric matrix (`Duality`) and, in a layered network, those of -J: flipping the sign of every other
+population negates J and leaves P. So the steady state of synchronous steps is unstable where the largest eigenvalue
+
+    lambda_max(J + |b| P)  >  1:
+
+for ``b > 0`` ``J - b P`` then has an eigenvalue below -1, and the phase alternates; for ``b < 0`` it has one above 1, and the phase
+runs away, since the nudged energy has no minimum there. For an output in one loop of gain a with a hidden unit, ``J = ((0, a),
+(a, 0))``, this is
+
+    a^2  >  1 - |b|,
+
+while the free phase settles up to ``a^2 = 1``: long before ``|b| = 1``, above which no network settles. Asynchronous sweeps take
+``s <- (a^2 - b) s``, stable for every b from ``a^2 - 1`` to ``1 + a^2``: they cure the alternation, not the missing minimum. A
+smaller beta cures both. The residual of the nudged phase tells (`eqprop.estimators.response`).
+
+Where the inside nudge has ``|beta| h rho' >= 1``, the same happens: the phase alternates, or at -beta has two steady states. A
+bounded activation then also limits the response, which EP divides by beta: the estimate shrinks as ``1 / beta``.
 """
 
 from collections.abc import Sequence
@@ -20,10 +40,14 @@ from eqprop._core.checks import ArgumentError, one_of
 from eqprop._core.derived import derived_from
 from eqprop._core.state import State
 from eqprop._core.warn import warn_user
+from eqprop.activations import ACTIVATIONS
 from eqprop.dynamics.base import BlockDynamics, Duality, Force, zero_state
 from eqprop.network import Activities, Drive, Network
 
 __all__ = ["Prototypical"]
+
+FAR = 10.0
+"""Feedback of the inside nudge above which it is refused: what is left of the gradient is below a tenth."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +55,10 @@ class Prototypical(BlockDynamics):
     """The discrete-time dynamics ``s <- rho(dPhi/ds)`` (Ernoult et al. 2019, eq. 13).
 
     Args:
-        nudge: "outside" adds the force to the activity, ``rho(u) + f``, as the paper does. This is a self-feedback of -beta: it is
-            unstable for ``|beta| >= 1``, settles slowly above 0.6, and EP keeps a finite distance to BPTT. "inside" adds the force
-            to the pre-activation, ``rho(u + f)``, and gives the better estimate.
+        nudge: "outside" adds the force to the activity, ``rho(u) + f``, as the paper does. This is a self-feedback of -beta: nudged
+            phases of synchronous steps alternate or diverge for ``|beta| >= 1``, and before, in an output's loop of gain a, where
+            ``a^2 > 1 - |beta|``; and EP keeps a finite distance to BPTT. "inside" adds the force to the pre-activation,
+            ``rho(u + f)``, and gives the better estimate.
 
     Raises:
         ArgumentError: if ``nudge`` is neither "outside" nor "inside".
@@ -146,4 +171,28 @@ class Prototypical(BlockDynamics):
         remedy = 'take a smaller one, or `Prototypical(nudge="inside")`'
         if abs(beta) >= 1:
             raise ArgumentError("beta", f"{reason} cannot settle; {remedy}")
-        warn_user(f"{reason} settles slowly; {remedy}")
+        gain = (1 - abs(beta)) ** 0.5
+        warn_user(
+            f"{reason} alternates or diverges where a loop through the output has a gain above {gain:.2g}; {remedy}"
+        )
+
+    @derived_from("step")
+    def check_feedback(self, network: Network, strengths: Sequence[float]) -> str | None:
+        """Reject or warn of an inside nudge of strength 1 or more, see the module; `check_beta` does for the outside one.
+
+        Raises:
+            ArgumentError: if the output is linear, where inside and outside nudge are the same, or the strength is 10 or more.
+        """
+        largest = max(strengths, key=abs)
+        if self.nudge == "outside" or abs(largest) < 1:
+            return None
+        linear = network.relaxing[-1].activation is ACTIVATIONS["identity"]
+        if linear or abs(largest) >= FAR:
+            why = (
+                "cannot settle" if linear else "drives the output to its bounds, and EP's gradient vanishes as 1 / beta"
+            )
+            raise ArgumentError("beta", f"with `beta` = {largest:g} the nudge {why}: take one below 1 in size")
+        return (
+            f"with `beta` = {largest:g} the nudged phase alternates, or has two steady states, where the slope of the output's "
+            f"activation is above {1 / abs(largest):.2g}, so that EP's gradient is wrong: take one below 1 in size"
+        )

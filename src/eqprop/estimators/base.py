@@ -8,23 +8,47 @@ estimate.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import ClassVar, Protocol, TypeAlias
+from inspect import signature
+from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 from warnings import warn
 
 import torch
 from torch import Generator, Tensor
 from torch.optim import Optimizer
 
+from eqprop._core.checks import ArgumentError, function, instance
+from eqprop.estimators.response import NudgedPhaseCallback, warn_of_response
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Settle, Solution
 
-__all__ = ["Estimator", "EstimatorBase", "FreePhaseCallback", "OnFreePhase", "as_loss", "bind_estimator"]
+__all__ = [
+    "Estimator",
+    "EstimatorBase",
+    "FreePhaseCallback",
+    "OnFreePhase",
+    "PhaseCallbacks",
+    "as_loss",
+    "bind_estimator",
+    "takes_nudged_callback",
+]
 
 FreePhaseCallback = Callable[[Solution], object]
 """Called with the solution of the free phase, for errors, residuals and steps in a log; no gradient is recorded."""
 
 OnFreePhase: TypeAlias = FreePhaseCallback | None
 """The argument ``on_free_phase``; nothing is called for None."""
+
+
+class PhaseCallbacks(NamedTuple):
+    """What an estimator calls after its phases.
+
+    Attributes:
+        free: called with the solution of the free phase, if it is not None.
+        nudged: called with the `Response` to the nudge, by estimators that nudge; by default it warns of a wrong one.
+    """
+
+    free: OnFreePhase = None
+    nudged: NudgedPhaseCallback = warn_of_response
 
 
 class Estimator(Protocol):
@@ -65,10 +89,8 @@ class EstimatorBase(ABC):
     def phases(self) -> dict[str, Settle]:
         """The settings of each phase, by the name of the field that holds them; the free phase comes first."""
 
-    @property
-    def _strength(self) -> float | None:
-        """The nudging strength to check against the dynamics."""
-        return None
+    def check_beta(self, model: Model) -> None:  # noqa: B027 - estimators that do not nudge have none
+        """Check the nudging strength against the model."""
 
     @property
     def uses_rate_model(self) -> bool:
@@ -103,21 +125,36 @@ class EstimatorBase(ABC):
         y: Tensor,
         *,
         on_free_phase: OnFreePhase = None,
+        on_nudged_phase: NudgedPhaseCallback | None = None,
         generator: Generator | None = None,
         watch: OnFreePhase = None,
     ) -> Iterator[Tensor]:
-        """Yield the losses of one batch; arguments as of `Estimator`. ``watch`` is the deprecated name of ``on_free_phase``."""
+        """Yield the losses of one batch.
+
+        Args:
+            model: the model to train.
+            x: input, ``(B, *shape)``.
+            y: target, ``(B,)`` classes or ``(B, n)`` floats.
+            on_free_phase: called with the solution of the free phase.
+            on_nudged_phase: called with the `Response` to the nudge, by estimators that nudge. Without it they check it themselves
+                and warn of free or nudged phases that have not come to rest, and of nudged phases that jumped.
+            generator: source of random numbers; torch's default generator if left out.
+            watch: deprecated name of ``on_free_phase``.
+        """
         if watch is not None:
             warn("`watch` was renamed: pass `on_free_phase`", DeprecationWarning, stacklevel=2)
             on_free_phase = on_free_phase or watch
-        self._check_grad_enabled()
-        if self._strength is not None:
-            model.dynamics.check_beta(self._strength)  # called from here, since its warning names the caller's line
-        return self._checked(self._losses(model, x, y, on_free_phase, generator))
+        self._check_call(model, x)
+        for name, callback in (("on_free_phase", on_free_phase), ("on_nudged_phase", on_nudged_phase)):
+            if callback is not None:
+                function(name, callback)
+        self.check_beta(model)
+        callbacks = PhaseCallbacks(on_free_phase, on_nudged_phase or warn_of_response)
+        return self._checked(self._losses(model, x, y, callbacks, generator))
 
     @abstractmethod
     def _losses(
-        self, model: Model, x: Tensor, y: Tensor, on_free_phase: OnFreePhase, generator: Generator | None
+        self, model: Model, x: Tensor, y: Tensor, callbacks: PhaseCallbacks, generator: Generator | None
     ) -> Iterator[Tensor]:
         """Yield the losses, after the checks of a call."""
 
@@ -125,6 +162,21 @@ class EstimatorBase(ABC):
         """Check once more when the first loss is asked for: the body of a generator runs under the caller's grad mode of then."""
         self._check_grad_enabled()
         yield from losses
+
+    def _check_call(self, model: Model, x: Tensor) -> None:
+        """Check what `Model.prepare_batch` does not: that a gradient can be computed and that something needs it."""
+        self._check_grad_enabled()
+        instance("model", model, Model)
+        instance("x", x, Tensor)
+        if any(p.is_inference() for p in model.parameters()):
+            raise ArgumentError(
+                "model",
+                "`model` was made under `inference_mode`, which gradients cannot use: make it, or load it, outside",
+            )
+        if not x.requires_grad and not any(p.requires_grad for p in model.parameters()):
+            raise ArgumentError(
+                "model", "no parameter of `model` requires a gradient: call `requires_grad_()` on those to train"
+            )
 
     def _check_grad_enabled(self) -> None:
         if not torch.is_grad_enabled():
@@ -143,7 +195,16 @@ def as_loss(cost: Tensor, surrogate: Tensor) -> Tensor:
     >>> loss.item(), w.grad.item()
     (0.25, 3.0)
     """
+    for name, scalar in (("cost", cost), ("surrogate", surrogate)):
+        if instance(name, scalar, Tensor).numel() != 1:
+            raise ArgumentError(name, f"`{name}` must be a scalar, got a tensor of shape {tuple(scalar.shape)}")
     return cost + (surrogate - surrogate.detach())  # in this bracketing the value is the cost to the last digit
+
+
+def takes_nudged_callback(estimator: Estimator) -> bool:
+    """Return whether an estimator has the argument ``on_nudged_phase``, or takes any, which a user's own need not."""
+    parameters = signature(estimator).parameters
+    return "on_nudged_phase" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def bind_estimator(estimator: Estimator, model: Model, optimizer: Optimizer) -> Estimator:

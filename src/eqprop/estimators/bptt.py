@@ -11,10 +11,10 @@ from warnings import warn
 import torch
 from torch import Generator, Tensor
 
-from eqprop._core.checks import ArgumentError, positive_int
+from eqprop._core.checks import ArgumentError, boolean, positive_int
 from eqprop._core.fields import LATER
 from eqprop._core.state import map_tensors
-from eqprop.estimators.base import EstimatorBase, OnFreePhase
+from eqprop.estimators.base import EstimatorBase, PhaseCallbacks
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Settle, Solution, as_settle, settle
 
@@ -54,6 +54,7 @@ class BPTT(EstimatorBase):
 
     def __post_init__(self) -> None:
         free = as_settle("free_steps", self.free_steps)
+        boolean("surrogate", self.surrogate)
         if self.unrolled_steps is not None and positive_int("unrolled_steps", self.unrolled_steps) > free.steps:
             raise ArgumentError(
                 "unrolled_steps",
@@ -85,7 +86,7 @@ class BPTT(EstimatorBase):
         return "BPTT goes through spikes" if self.surrogate else super().batching_unsupported_reason()
 
     def _losses(
-        self, model: Model, x: Tensor, y: Tensor, on_free_phase: OnFreePhase, generator: Generator | None
+        self, model: Model, x: Tensor, y: Tensor, callbacks: PhaseCallbacks, generator: Generator | None
     ) -> Iterator[Tensor]:
         model = model.rate_model() if self.uses_rate_model else model
         free = self.phases["free_steps"]
@@ -97,8 +98,8 @@ class BPTT(EstimatorBase):
                 first = settle(phase, state, free.shortened(unrolled))
             state, before = first.state, first.steps
         last = settle(phase, state, free.plain_steps(unrolled))
-        if on_free_phase is not None:
-            on_free_phase(replace(_detach(last), steps=before + last.steps))
+        if callbacks.free is not None:
+            callbacks.free(replace(_detach(last), steps=before + last.steps))
         yield model.cost.value(last.output, target).mean()
 
 

@@ -31,12 +31,13 @@ from torch import Generator, Tensor
 from eqprop._core.checks import ArgumentError, positive_int
 from eqprop._core.precision import full_precision
 from eqprop._core.state import State, Units, repeat
-from eqprop.estimators.base import OnFreePhase, as_loss
+from eqprop.estimators.base import OnFreePhase, PhaseCallbacks, as_loss
 from eqprop.estimators.ep import NudgedEstimator, Nudging, nudging_strengths, strength_per_sample
+from eqprop.estimators.response import FirstForce, Response, measure_response
 from eqprop.models.model import Model
 from eqprop.network import Activities, Contrast, Drive
 from eqprop.solvers.phase import Phase
-from eqprop.solvers.settle import Settle, Solution, as_settle, finite, settle
+from eqprop.solvers.settle import Settle, Solution, as_settle, finite, residual, settle
 
 __all__ = ["ContinualEP", "ContinualEstimator", "ContinualPhase", "check_finite", "check_static_input"]
 
@@ -90,20 +91,22 @@ class ContinualEP(ContinualEstimator):
     nudging: Nudging = "one-sided"
 
     def _losses(
-        self, model: Model, x: Tensor, y: Tensor, on_free_phase: OnFreePhase, generator: Generator | None
+        self, model: Model, x: Tensor, y: Tensor, callbacks: PhaseCallbacks, generator: Generator | None
     ) -> Iterator[Tensor]:
         x = check_static_input(model, x)
         betas = nudging_strengths(self.nudging, self.beta, generator)
-        nudged = ContinualPhase.start(model, x, y, self.phases["free_steps"], betas, on_free_phase)
+        nudged = ContinualPhase.start(model, x, y, self.phases["free_steps"], betas, callbacks.free)
         value, state = nudged.cost().detach(), nudged.first
         before = nudged.phase.activity(state)
         steps = self.phases["nudged_steps"].steps
         for t in range(1, steps + 1):
             with torch.no_grad():
                 drive = model.dynamics.prepare(model.network, x).repeat(len(betas))  # again: the weights have moved
-                state = nudged.step(drive, state)
+                previous, state = state, nudged.step(drive, state)
                 after = nudged.phase.activity(state)
             check_finite([model.dynamics.units(state)], t)
+            if t == steps:
+                callbacks.nudged(nudged.response(previous, state, t))
             surrogate = model.network.contrast(drive.input, *nudged.contrast(before, after))
             last = t == steps
             if surrogate.requires_grad or last:
@@ -146,7 +149,7 @@ class ContinualPhase:
         if on_free_phase is not None:
             on_free_phase(free)
         n = len(betas)
-        force = model.cost.nudging_force(torch.cat([target] * n), strength_per_sample(free.output, betas))
+        force = FirstForce(model.cost.nudging_force(torch.cat([target] * n), strength_per_sample(free.output, betas)))
         return cls(model, free, target, betas, phase.repeat(n).nudged(force))
 
     @property
@@ -167,6 +170,12 @@ class ContinualPhase:
         """Return the state after one nudged step under the drive of the present weights."""
         with full_precision(drive.input):
             return replace(self.phase, drive=drive).step(state)
+
+    def response(self, before: State, after: State, steps: int) -> Response:
+        """Return the response after the last of ``steps`` nudged steps, which led from ``before`` to ``after``."""
+        change = residual(self.phase.units(before), self.phase.units(after))
+        end = replace(self.free, state=after, residual=change, steps=steps)
+        return measure_response(self.phase, self.free, end, plain_steps=False)
 
     def contrast(self, before: Activities, after: Activities) -> Contrast:
         """Return the contrast from one moment to a later one, with the two exchanged for the trajectory at -beta."""

@@ -20,7 +20,7 @@ from torch.optim import SGD, Optimizer
 
 from eqprop._core.checks import ArgumentError, non_negative
 from eqprop._core.precision import full_precision
-from eqprop.estimators.base import Estimator, OnFreePhase, as_loss
+from eqprop.estimators.base import Estimator, OnFreePhase, PhaseCallbacks, as_loss
 from eqprop.estimators.continual import (
     ContinualEP,
     ContinualEstimator,
@@ -31,6 +31,7 @@ from eqprop.estimators.continual import (
 from eqprop.estimators.ep import Nudging, nudging_strengths
 from eqprop.estimators.fast_weights import FastWeights, summed_contrast, supports_fast_weights
 from eqprop.estimators.rates import as_rates, rates_by_parameter
+from eqprop.estimators.response import NudgedPhaseCallback, warn_of_response
 from eqprop.models.model import Model
 from eqprop.network import Contrast
 from eqprop.solvers.settle import Settle, Solution
@@ -117,12 +118,19 @@ class ContinualSGD(ContinualEstimator):
             )
 
         def bound(
-            model: Model, x: Tensor, y: Tensor, *, on_free_phase: OnFreePhase = None, generator: Generator | None = None
+            model: Model,
+            x: Tensor,
+            y: Tensor,
+            *,
+            on_free_phase: OnFreePhase = None,
+            on_nudged_phase: NudgedPhaseCallback | None = None,
+            generator: Generator | None = None,
         ) -> Iterator[Tensor]:
-            self._check_grad_enabled()
-            model.dynamics.check_beta(self.beta)
+            self._check_call(model, x)
+            self.check_beta(model)
             rates = {p: float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
-            return self._checked(self._losses_at(rates, model, x, y, on_free_phase, generator))
+            callbacks = PhaseCallbacks(on_free_phase, on_nudged_phase or warn_of_response)
+            return self._checked(self._losses_at(rates, model, x, y, callbacks, generator))
 
         return bound
 
@@ -134,24 +142,24 @@ class ContinualSGD(ContinualEstimator):
         return rates_by_parameter(model, as_rates(self.rates, non_negative), "estimator")
 
     def _losses(
-        self, model: Model, x: Tensor, y: Tensor, on_free_phase: OnFreePhase, generator: Generator | None
+        self, model: Model, x: Tensor, y: Tensor, callbacks: PhaseCallbacks, generator: Generator | None
     ) -> Iterator[Tensor]:
-        return self._losses_at(self._own_rates(model), model, x, y, on_free_phase, generator)
+        return self._losses_at(self._own_rates(model), model, x, y, callbacks, generator)
 
     def _losses_at(
-        self, rates: Rates, model: Model, x: Tensor, y: Tensor, on_free_phase: OnFreePhase, generator: Generator | None
+        self, rates: Rates, model: Model, x: Tensor, y: Tensor, callbacks: PhaseCallbacks, generator: Generator | None
     ) -> Iterator[Tensor]:
         rates = {p: rate for p, rate in rates.items() if p.requires_grad}
         fast = model.dynamics.has_linear_drive() and supports_fast_weights(model.network)
         losses = self._fast_losses if fast else self._general_losses
-        return losses(rates, model, x, y, on_free_phase, generator)
+        return losses(rates, model, x, y, callbacks, generator)
 
     def _fast_losses(
-        self, rates: Rates, model: Model, x: Tensor, y: Tensor, on_free_phase: OnFreePhase, generator: Generator | None
+        self, rates: Rates, model: Model, x: Tensor, y: Tensor, callbacks: PhaseCallbacks, generator: Generator | None
     ) -> Iterator[Tensor]:
         betas = nudging_strengths(self.nudging, self.beta, generator)
         nudged = ContinualPhase.start(
-            model, check_static_input(model, x), y, self.phases["free_steps"], betas, on_free_phase
+            model, check_static_input(model, x), y, self.phases["free_steps"], betas, callbacks.free
         )
         drive = nudged.phase.drive
         with torch.no_grad():
@@ -165,10 +173,11 @@ class ContinualSGD(ContinualEstimator):
                 steps.append(nudged.contrast(before, after))
                 before = after
         check_finite([model.dynamics.units(state) for state in states], 0)
+        callbacks.nudged(nudged.response(states[-2], states[-1], len(steps)))
         yield as_loss(nudged.cost(), summed_contrast(model.network, drive.input, nudged.contrast(first, before), steps))
 
     def _general_losses(
-        self, rates: Rates, model: Model, x: Tensor, y: Tensor, on_free_phase: OnFreePhase, generator: Generator | None
+        self, rates: Rates, model: Model, x: Tensor, y: Tensor, callbacks: PhaseCallbacks, generator: Generator | None
     ) -> Iterator[Tensor]:
         """Train a private copy of any network by `ContinualEP`, and sum its increments."""
         private, free = copy.deepcopy(model), list[Solution]()
@@ -177,7 +186,9 @@ class ContinualSGD(ContinualEstimator):
         sums = {p: torch.zeros_like(p) for p in weights}
         free_steps, nudged_steps = self.phases.values()
         estimator = ContinualEP(free_steps, nudged_steps.steps, self.beta, self.nudging)
-        for loss in estimator(private, x, y, on_free_phase=free.append, generator=generator):
+        for loss in estimator(
+            private, x, y, on_free_phase=free.append, on_nudged_phase=callbacks.nudged, generator=generator
+        ):
             private_weights = list(weights.values())
             with full_precision(x), torch.no_grad():
                 found = (
@@ -188,8 +199,8 @@ class ContinualSGD(ContinualEstimator):
                 for (p, weight), gradient in zip(weights.items(), found, strict=True):
                     sums[p].add_(gradient)
                     weight.sub_(gradient, alpha=rates.get(p, 0.0))
-        if on_free_phase is not None:
-            on_free_phase(free[0])
+        if callbacks.free is not None:
+            callbacks.free(free[0])
         out = free[0].output
         terms = [(p * total).sum() for p, total in sums.items()]
         yield as_loss(model.cost.value(out, model.cost.encode(y, out)).mean(), sum(terms, out.new_zeros(())))

@@ -18,10 +18,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Generator, Tensor
 
-from eqprop._core.checks import nonzero, one_of
+from eqprop._core.checks import nudging_strength, one_of
 from eqprop._core.state import State
 from eqprop.dynamics.base import Force
-from eqprop.estimators.base import EstimatorBase, OnFreePhase, as_loss
+from eqprop.estimators.base import EstimatorBase, OnFreePhase, PhaseCallbacks, as_loss
+from eqprop.estimators.response import FirstForce, NudgedPhaseCallback, measure_response, warn_of_response
 from eqprop.models.model import Model, check_state
 from eqprop.network import Contrast
 from eqprop.solvers.phase import Phase
@@ -46,7 +47,7 @@ class NudgedEstimator(EstimatorBase):
     def __post_init__(self) -> None:
         as_settle("free_steps", self.free_steps)
         as_settle("nudged_steps", self.nudged_steps)
-        nonzero("beta", self.beta)
+        nudging_strength("beta", self.beta)
         one_of("nudging", self.nudging, NUDGINGS)
 
     @property
@@ -66,9 +67,13 @@ class NudgedEstimator(EstimatorBase):
             return "random signs are drawn for each batch of each seed"
         return super().batching_unsupported_reason()
 
-    @property
-    def _strength(self) -> float | None:
-        return self.beta
+    def check_beta(self, model: Model) -> None:
+        """Check the nudging strength against the precision, the dynamics and the cost of a model (`Model.check_beta`).
+
+        Raises:
+            ArgumentError: if the estimate would mean nothing, or the dynamics are unstable at this ``beta``.
+        """
+        model.check_beta(self.beta, both_signs=self.nudging != "one-sided")
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,9 @@ class EquilibriumProp(NudgedEstimator):
         nudging: "one-sided", "centred" or "random-sign".
 
     Raises:
-        ValueError: if ``beta`` is zero or not finite, a number of steps is not a positive whole number, or ``nudging`` is
-            unknown; on a call, if the batch does not fit the model or the dynamics are unstable at this ``beta``.
+        ValueError: if ``beta`` is zero, not finite or out of range, a number of steps is not a positive whole number, or
+            ``nudging`` is unknown; on a call, if the batch does not fit the model, the dynamics are unstable at this ``beta``, or
+            the precision of the weights leaves nothing of the estimate.
         RuntimeError: on a call under ``no_grad``.
         FloatingPointError: on a call, if the input, a weight or a state is not finite.
 
@@ -107,6 +113,7 @@ class EquilibriumProp(NudgedEstimator):
         state: State,
         *,
         on_free_phase: OnFreePhase = None,
+        on_nudged_phase: NudgedPhaseCallback | None = None,
         generator: Generator | None = None,
     ) -> Iterator[Tensor]:
         """Yield the loss of a free phase that starts from ``state``, to choose among several steady states.
@@ -114,30 +121,33 @@ class EquilibriumProp(NudgedEstimator):
         Raises:
             ValueError: if ``state`` does not fit the model; otherwise as a call.
         """
-        self._check_grad_enabled()
-        model.dynamics.check_beta(self.beta)
-        return self._checked(self._losses(model, x, y, on_free_phase, generator, state))
+        self._check_call(model, x)
+        self.check_beta(model)
+        callbacks = PhaseCallbacks(on_free_phase, on_nudged_phase or warn_of_response)
+        return self._checked(self._losses(model, x, y, callbacks, generator, state))
 
     def _losses(
         self,
         model: Model,
         x: Tensor,
         y: Tensor,
-        on_free_phase: OnFreePhase,
+        callbacks: PhaseCallbacks,
         generator: Generator | None,
         state: State | None = None,
     ) -> Iterator[Tensor]:
-        cost = model.cost
+        cost, x = model.cost, model.network.check_input(x)
         with torch.no_grad():
             phase, start, target = model.prepare_batch(x, y)
             start = start if state is None else check_state(state, start)
             free = settle(phase, start, self.phases["free_steps"])
-            if on_free_phase is not None:
-                on_free_phase(free)
+            if callbacks.free is not None:
+                callbacks.free(free)
             betas = nudging_strengths(self.nudging, self.beta, generator)
             targets = torch.cat([target] * len(betas)) if len(betas) > 1 else target
             steps = self.phases["nudged_steps"]
-            contrast = settle_nudged(phase, free, steps, betas, lambda beta: cost.nudging_force(targets, beta))
+            contrast = settle_nudged(
+                phase, free, steps, betas, lambda beta: cost.nudging_force(targets, beta), callbacks.nudged
+            )
         loss = cost.value(free.output, target).mean()
         yield as_loss(loss, model.network.contrast(model.dynamics.encode(model.network, x), *contrast))
 
@@ -163,6 +173,7 @@ def settle_nudged(
     steps: Settle,
     betas: tuple[float, ...],
     nudging_force: Callable[[float | Tensor], Force],
+    on_nudged_phase: NudgedPhaseCallback,
 ) -> Contrast:
     """Settle from the free state under a force of each strength, as one batch, and return the states to compare.
 
@@ -172,12 +183,14 @@ def settle_nudged(
         steps: how long to settle.
         betas: ``(beta,)`` one-sided, ``(-beta, beta)`` centred.
         nudging_force: from the strength, one number or ``(n B, 1, ...)``, to the force on the batch repeated once for each.
+        on_nudged_phase: called with the `Response`.
     """
-    if len(betas) == 1:
-        (beta,) = betas
-        nudged = settle(phase.nudged(nudging_force(beta)), free.state, steps)
-        return Contrast(free.activity, free.activity, nudged.activity, beta)
-    n, force = len(betas), nudging_force(strength_per_sample(free.output, betas))
-    nudged = settle(phase.repeat(n).nudged(force), free.state, steps, copies=n)
+    n, one_sided = len(betas), len(betas) == 1
+    force = FirstForce(nudging_force(betas[0] if one_sided else strength_per_sample(free.output, betas)))
+    nudged_phase = (phase if one_sided else phase.repeat(n)).nudged(force)
+    nudged = settle(nudged_phase, free.state, steps, copies=n)
+    on_nudged_phase(measure_response(nudged_phase, free, nudged, steps.accelerate is None))
+    if one_sided:
+        return Contrast(free.activity, free.activity, nudged.activity, betas[0])
     a, b = zip(*(s.split(phase.drive.input.shape[0]) for s in nudged.activity), strict=True)
     return Contrast(free.activity, a, b, betas[1] - betas[0])

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from eqprop._core.checks import instance, nonzero, one_of
+from eqprop._core.checks import instance, nudging_strength, one_of
 from eqprop.dynamics.base import Dynamics, Force
 from eqprop.estimators.ep import NUDGINGS, Nudging, nudging_strengths, settle_nudged
+from eqprop.estimators.response import warn_of_response
+from eqprop.models.nudge import check_precision, dtype_of, warn_if_imprecise
 from eqprop.network import Network
 from eqprop.solvers.phase import Phase, init_phase
 from eqprop.solvers.settle import Settle, Solution, as_settle, settle
@@ -65,7 +67,7 @@ class Equilibrium(nn.Module):
         self.dynamics = instance("dynamics", dynamics, Dynamics)
         self.free_steps = as_settle("free_steps", free_steps)
         self.nudged_steps = as_settle("nudged_steps", nudged_steps)
-        self.beta = nonzero("beta", beta)
+        self.beta = nudging_strength("beta", beta)
         self.nudging: Nudging = one_of("nudging", nudging, NUDGINGS)
         dynamics.check_network(network)
         dynamics.check_beta(self.beta)
@@ -74,6 +76,8 @@ class Equilibrium(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the steady state of the output population, ``(B, *output_shape)``."""
+        check_precision(self.beta, dtype_of(self.network))
+        warn_if_imprecise(self.beta, dtype_of(self.network))
         if torch.is_autocast_enabled(x.device.type):  # autocast lowers the precision of x; the block keeps its own
             x = x.to(next(self.network.parameters(), x).dtype)
         return _Bridge.apply(self, x, *self.network.parameters())  # type: ignore[no-any-return]
@@ -89,7 +93,9 @@ class Equilibrium(nn.Module):
         size, force = _normalize(-cotangent)
         betas = nudging_strengths(self.nudging, self.beta, None)
         forces = torch.cat([force] * len(betas))
-        contrast = settle_nudged(phase, free, self.nudged_steps, betas, lambda beta: _constant(beta * forces))
+        contrast = settle_nudged(
+            phase, free, self.nudged_steps, betas, lambda beta: _constant(beta * forces), warn_of_response
+        )
         leaf = x.detach().requires_grad_(x.requires_grad)
         with torch.enable_grad():
             surrogate = self.network.contrast(self.dynamics.encode(self.network, leaf), *contrast)

@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 
 from eqprop._core.precision import full_precision
 from eqprop._core.state import Units
-from eqprop.estimators.base import EstimatorBase, OnFreePhase, as_loss
+from eqprop.estimators.base import EstimatorBase, PhaseCallbacks, as_loss
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Settle, as_settle, finite, residual, settle
 
@@ -72,15 +72,15 @@ class ImplicitDiff(EstimatorBase):
         return "ImplicitDiff"
 
     def _losses(
-        self, model: Model, x: Tensor, y: Tensor, on_free_phase: OnFreePhase, generator: Generator | None
+        self, model: Model, x: Tensor, y: Tensor, callbacks: PhaseCallbacks, generator: Generator | None
     ) -> Iterator[Tensor]:
         free_steps, adjoint_steps = self.phases.values()
         model = model.rate_model()
         phase, start, target = model.prepare_batch(x, y)
         with torch.no_grad():
             free = settle(phase, start, free_steps)
-        if on_free_phase is not None:
-            on_free_phase(free)
+        if callbacks.free is not None:
+            callbacks.free(free)
         state = tuple(s.detach().requires_grad_() for s in free.state)
         with full_precision(x):
             after = adjoint_steps.schedule.transform(phase)(state)

@@ -13,7 +13,7 @@ from warnings import warn
 
 import torch
 
-from eqprop._core.checks import ArgumentError, non_negative_int, positive, positive_int
+from eqprop._core.checks import MAX_INT, ArgumentError, non_negative_int, positive, positive_int, sequence
 from eqprop.activations import Activation
 from eqprop.connections.base import LinearConnection
 from eqprop.connections.conv import Conv2d
@@ -23,7 +23,7 @@ from eqprop.connections.untied import Untied
 from eqprop.costs import Cost, SquaredError
 from eqprop.dynamics.base import Dynamics
 from eqprop.dynamics.prototypical import Prototypical
-from eqprop.models.mlp import check_architecture, copy_cost
+from eqprop.models.mlp import check_architecture, check_parts, copy_cost
 from eqprop.models.model import Model
 from eqprop.network import Edge, Network, Population
 from eqprop.solvers.settle import Settle
@@ -96,6 +96,7 @@ class ConvNet:
             raise ArgumentError(
                 "input_shape", f"`input_shape` must be (channels, height, width), got {self.input_shape!r}"
             )
+        check_parts(self.dynamics, self.cost)
         if not self.dense and isinstance(self.cost, SquaredError):
             raise ArgumentError(
                 "dense", "`dense` is empty, so the last image is the output: give a `cost` that reads it out"
@@ -104,8 +105,8 @@ class ConvNet:
             raise ArgumentError(
                 "channels", "`channels` must name at least one image population; without any, take `mlp`"
             )
-        self._set("skips", tuple(map(_as_skip, self.skips)))
-        for name, check in (("kernel_size", positive_int), ("padding", non_negative_int), ("stride", positive_int)):
+        self._set("skips", tuple(map(_as_skip, sequence("skips", self.skips, "pairs of populations"))))
+        for name, check in (("kernel_size", positive_int), ("padding", _padding), ("stride", positive_int)):
             self._set(name, _check_each(name, getattr(self, name), len(self.channels), "convolution", check))
         self._set("gain", _check_each("gain", self.gain, len(self.channels) + len(self.dense), "connection", positive))
         check_pooling(self.pool, self.pool_size)
@@ -132,6 +133,12 @@ class ConvNet:
                     "channels",
                     f"population {n} would be empty: kernel {k}, padding {p}, stride {s} and pooling leave nothing of "
                     f"{before[0]} x {before[1]}; take smaller ones or fewer `channels`",
+                )
+            if prod((channels, *size)) > MAX_INT or channels * shapes[-1][0] * k * k > MAX_INT:
+                raise ArgumentError(
+                    "channels",
+                    f"population {n} would have {prod((channels, *size))} units and kernels of {k} x {k}: take smaller paddings "
+                    "and kernels, or fewer `channels`",
                 )
             shapes.append((channels, *size))
         return [*shapes, *((n,) for n in self.dense)]
@@ -194,14 +201,16 @@ class ConvNet:
         return forward if self.tied or pre == 0 else Untied(forward, self.angle)
 
 
+def _padding(name: str, value: object) -> int:
+    return non_negative_int(name, value, MAX_INT)
+
+
 def _as_sizes(name: str, values: Sequence[int]) -> tuple[int, ...]:
-    if not isinstance(values, Sequence) or isinstance(values, str):
-        raise ArgumentError(name, f"`{name}` must be a list of whole numbers, got {values!r}")
-    return tuple(positive_int(name, n) for n in values)
+    return tuple(positive_int(name, n) for n in sequence(name, values, "a list of whole numbers"))
 
 
 def _as_skip(skip: Sequence[int]) -> tuple[int, int]:
-    if not isinstance(skip, Sequence) or len(skip) != 2:
+    if len(sequence("skips", skip, "pairs of populations")) != 2:
         raise ArgumentError("skips", f"`skips` must be pairs of populations, got {skip!r}")
     return non_negative_int("skips", skip[0]), non_negative_int("skips", skip[1])
 
@@ -210,7 +219,7 @@ def _check_each(
     name: str, value: T | Sequence[T], n: int, what: str, check: Callable[[str, object], T]
 ) -> T | tuple[T, ...]:
     """Check one value for all, or each of ``n`` values."""
-    if not isinstance(value, Sequence):
+    if not isinstance(value, Sequence) or isinstance(value, str):
         return check(name, value)
     if len(value) != n:
         raise ArgumentError(name, f"`{name}` must be one value, or {n} of them, one per {what}, got {len(value)}")
@@ -261,7 +270,9 @@ def convnet(
     >>> import eqprop as ep
     >>> model = ep.convnet((1, 28, 28), (32, 64), pool="avg", settle=30)
     """
+    dynamics = Prototypical() if dynamics is None else dynamics
+    cost = SquaredError() if cost is None else cost
     return ConvNet(
         input_shape, channels, kernel_size, padding, stride, pool, pool_size, dense, skips, gain, activation,
-        output_activation, dynamics or Prototypical(), cost or SquaredError(), settle, tied, angle,
+        output_activation, dynamics, cost, settle, tied, angle,
     ).build()  # fmt: skip

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from eqprop._core.checks import ArgumentError, angle_in_degrees, non_negative, positive_int
+from eqprop._core.checks import ArgumentError, angle_in_degrees, boolean, instance, non_negative, positive_int, sequence
 from eqprop.activations import Activation, as_activation
 from eqprop.connections.dense import Dense
 from eqprop.connections.mismatched import Mismatched
@@ -61,12 +61,13 @@ class MLP:
     mismatch: float = 0.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.sizes, int) or len(self.sizes) < 2:
+        if len(sequence("sizes", self.sizes, "a list of whole numbers, input first")) < 2:
             raise ArgumentError(
                 "sizes", f"`sizes` must name the input and at least one more population, got {self.sizes!r}"
             )
         object.__setattr__(self, "sizes", tuple(positive_int("sizes", n) for n in self.sizes))
         check_architecture(self.activation, self.output_activation, self.settle, self.tied, self.angle)
+        check_parts(self.dynamics, self.cost)
         non_negative("mismatch", self.mismatch)
 
     def build(self) -> Model:
@@ -99,11 +100,19 @@ def check_architecture(
         ArgumentError: if an activation is unknown, ``settle`` is invalid, or an angle is out of range or given for tied weights.
     """
     as_activation(activation)
-    as_activation(output_activation or activation)
+    if output_activation is not None:
+        as_activation(output_activation, "output_activation")
+    boolean("tied", tied)
     if settle is not None:
         as_settle("settle", settle)
     if angle_in_degrees("angle", angle) != 0 and tied:
         raise ArgumentError("angle", f"`angle` is {angle!r}, but tied weights are their own feedback: add `tied=False`")
+
+
+def check_parts(dynamics: object, cost: object) -> None:
+    """Check that an architecture is given a dynamics and a cost."""
+    instance("dynamics", dynamics, Dynamics)
+    instance("cost", cost, Cost)
 
 
 def copy_cost(cost: Cost) -> Cost:
@@ -135,5 +144,6 @@ def mlp(
     >>> import eqprop as ep
     >>> model = ep.mlp([784, 512, 10], activation="sigmoid", settle=30)
     """
-    dynamics, cost = dynamics or Prototypical(), cost or SquaredError()
+    dynamics = Prototypical() if dynamics is None else dynamics
+    cost = SquaredError() if cost is None else cost
     return MLP(sizes, activation, output_activation, dynamics, cost, settle, tied, angle, mismatch).build()

@@ -10,11 +10,13 @@ from warnings import warn
 import torch
 from torch import Tensor, nn
 
-from eqprop._core.checks import ArgumentError, instance, nonzero
+from eqprop._core.checks import ArgumentError, boolean, finite, function, instance
 from eqprop._core.customized import is_customized, replaced_method
 from eqprop._core.state import State, iter_tensors
+from eqprop._core.tensors import check_hooks, check_uniform
 from eqprop.costs import Cost, broken_cost_law
 from eqprop.dynamics.base import Dynamics, Force
+from eqprop.models.nudge import check_precision, check_stability, dtype_of, warn_if_imprecise
 from eqprop.network import Network
 from eqprop.solvers.phase import Phase, init_phase
 from eqprop.solvers.settle import Settle, Solution, as_settle, settle
@@ -81,7 +83,14 @@ class Model(nn.Module):
         """
         with torch.inference_mode(False), torch.no_grad():
             phase, start = init_phase(self.network, self.dynamics, x)
+            self._check_readout(phase.drive.input)
             return self.cost.predict(settle(phase, start, self.settle).output)
+
+    def _check_readout(self, like: Tensor) -> None:
+        """Check a cost with weights, as `Network.check_input` checks the network."""
+        if isinstance(self.cost, nn.Module):
+            check_hooks("cost", self.cost)
+            check_uniform("cost", self.cost, like)
 
     def _check_cost(self) -> None:
         if name := replaced_method(self.cost, Cost):
@@ -127,7 +136,25 @@ class Model(nn.Module):
             ValueError: if ``x`` or ``y`` does not fit.
         """
         phase, start = init_phase(self.network, self.dynamics, x)
+        self._check_readout(phase.drive.input)
         return PreparedBatch(phase, start, self.cost.encode(y, phase.units(start)[-1]))
+
+    def check_beta(self, beta: float, *, both_signs: bool = False, warn: bool = True) -> None:
+        """Check that EP can estimate gradients at a nudging strength: in the weights' precision, and that nudged phases settle.
+
+        Args:
+            beta: nudging strength.
+            both_signs: whether there are phases at -beta too.
+            warn: whether to warn of digits that rounding takes, and of an output's feedback at which only some networks settle.
+
+        Raises:
+            ArgumentError: if the estimate would mean nothing, or the dynamics are unstable at this ``beta``.
+        """
+        dtype = dtype_of(self.network)
+        check_precision(beta, dtype)
+        check_stability(self.dynamics, self.network, self.cost, beta, both_signs=both_signs, warn=warn)
+        if warn:
+            warn_if_imprecise(beta, dtype)
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -175,8 +202,12 @@ def relax(
     if see is not None:
         warn("`see` was renamed: pass `on_step`", DeprecationWarning, stacklevel=2)
         on_step = on_step or see
-    if beta != 0:
-        model.dynamics.check_beta(nonzero("beta", beta))
+    instance("model", model, Model)
+    boolean("trajectory", trajectory)
+    if on_step is not None:
+        function("on_step", on_step)
+    if finite("beta", beta) != 0:
+        check_stability(model.dynamics, model.network, model.cost, beta)
     steps = as_settle("steps", steps)
     with torch.inference_mode(False), torch.no_grad():
         phase, start = init_phase(model.network, model.dynamics, x)
@@ -197,6 +228,12 @@ def check_state(state: State, like: State) -> State:
     if hasattr(like, "_fields") and type(state) is not type(like):
         expected, got = type(like).__name__, type(state).__name__
         raise ArgumentError("state", f"`state` must be a {expected}, such as that of a solution, got a {got}")
+    if not isinstance(state, tuple | list) or not all(
+        isinstance(s, Tensor | tuple | list | int | float) for s in state
+    ):
+        raise ArgumentError(
+            "state", f"`state` must be that of a solution, got an object of class {type(state).__name__}"
+        )
     got, expected = ([(tuple(s.shape), s.dtype, s.device) for s in iter_tensors(one)] for one in (state, like))
     if got != expected:
         brief = (", ".join(f"{shape} {dtype}" for shape, dtype, _ in facts) for facts in (expected, got))

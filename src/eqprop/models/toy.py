@@ -16,7 +16,7 @@ from eqprop.connections.dense import Dense
 from eqprop.costs import Cost, SquaredError
 from eqprop.dynamics.base import Dynamics
 from eqprop.dynamics.energy import EnergyDescent
-from eqprop.models.mlp import copy_cost
+from eqprop.models.mlp import check_parts, copy_cost
 from eqprop.models.model import Model
 from eqprop.network import Network, Population
 from eqprop.solvers.settle import Settle, as_settle
@@ -57,6 +57,7 @@ class Toy:
             positive_int(name, getattr(self, name))
         as_activation(self.activation)
         as_settle("settle", self.settle)
+        check_parts(self.dynamics, self.cost)
 
     def build(self) -> Model:
         """Draw the weights and return the model."""
@@ -85,5 +86,6 @@ def toy(
     >>> toy(hidden=20).network.populations[1].shape
     (20,)
     """
-    dynamics, cost = dynamics or EnergyDescent(dt=0.08, clamp=False), cost or SquaredError()
+    dynamics = EnergyDescent(dt=0.08, clamp=False) if dynamics is None else dynamics
+    cost = SquaredError() if cost is None else cost
     return Toy(inputs, hidden, outputs, activation, dynamics, cost, settle).build()

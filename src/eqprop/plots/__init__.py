@@ -5,6 +5,7 @@ same bytes.
 """
 
 from eqprop._core.deprecation import former_names
+from eqprop.plots.canvas import plain
 from eqprop.plots.columns import side_by_side
 from eqprop.plots.curves import increments
 from eqprop.plots.errors import against_beta, relative_errors
@@ -33,6 +34,7 @@ __all__ = [
     "increments",
     "layer_bars",
     "over_length",
+    "plain",
     "proportional",
     "raster",
     "relative_errors",

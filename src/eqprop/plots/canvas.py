@@ -20,6 +20,7 @@ __all__ = [
     "PALETTE",
     "canvas",
     "placed",
+    "plain",
     "plain_numbers",
     "positive",
     "save",
@@ -86,6 +87,15 @@ def save(figure: "Figure", path: Path) -> None:
         figure.savefig(svg, format="svg", metadata={"Date": None})
     write_atomic(path.with_name(f"{path.name}.png"), png.getvalue())
     write_atomic(path.with_name(f"{path.name}.svg"), svg.getvalue())
+
+
+def plain(text: str) -> str:
+    r"""Return text of a user so that matplotlib writes it as it is: not as a formula, and not as a label to hide.
+
+    >>> plain("a$b$"), plain("_x")
+    ('a\\$b\\$', ' _x')
+    """
+    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
 
 
 def positive(values: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import positive, positive_int
+from eqprop._core.checks import ArgumentError, positive, positive_int
 from eqprop._core.state import Units
 from eqprop.dynamics.base import Dynamics
 
@@ -39,6 +39,10 @@ __all__ = ["Anderson"]
 
 RIDGE = 10
 """Relative increase of the diagonal of the normal equations, in units of the machine epsilon."""
+
+
+_ALWAYS_STORED = 32
+"""Windows up to this size are stored whole also in shorter phases, since the size of the systems can change the last bits."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,11 @@ class Anderson:
 
     @torch.no_grad()
     def iterate(
-        self, step: Callable[[Units], Units], start: Units, project: Callable[[Units], Units] = lambda units: units
+        self,
+        step: Callable[[Units], Units],
+        start: Units,
+        project: Callable[[Units], Units] = lambda units: units,
+        steps: int | None = None,
     ) -> Iterator[tuple[Units, Units]]:
         """Yield ``(z, F(z))`` for each step, without end; the first ``z`` is ``start``.
 
@@ -91,18 +99,25 @@ class Anderson:
             step: the map F.
             start: ``(B, *shape)`` for each population; not modified.
             project: puts a mixed point back within its bounds.
+            steps: number of steps that will be taken, if known: a wide window then stores no more differences than there can be.
         """
+        if start[0].dtype in (torch.float16, torch.bfloat16):
+            raise ArgumentError(
+                "accelerate",
+                f"`accelerate` needs single or double precision, got {start[0].dtype}: convert the model, or leave it out",
+            )
+        window = self.window if steps is None else min(self.window, max(steps, _ALWAYS_STORED))
         units = step(start)
         yield start, units
         z, g = _flatten(start), _flatten(units)
-        f, history = g - z, _History.empty(g, self.window)
+        f, history = g - z, _History.empty(g, window)
         for turn in count():
             point = project(_unflatten(history.mix(g), start))
             z_new, g_new = _flatten(point), _flatten(step(point))
             accepted = ~history.valid.any(1) | (_norm(g_new - z_new) <= self.growth * _norm(f))
             z, g_new = torch.where(accepted[:, None], z_new, z), torch.where(accepted[:, None], g_new, g)
             change, f = -f, g_new - z
-            history.add(turn % self.window, f, change.add_(f), g_new - g, accepted)
+            history.add(turn % window, f, change.add_(f), g_new - g, accepted)
             g = g_new
             yield _unflatten(z, start), _unflatten(g, start)
 

@@ -7,6 +7,7 @@ from typing import TypeAlias
 from torch import Tensor
 
 from eqprop._core.state import State, Units
+from eqprop._core.warn import warn_user
 from eqprop.dynamics.base import Dynamics, Force
 from eqprop.network import Activities, Drive, Network
 
@@ -64,6 +65,17 @@ def init_phase(network: Network, dynamics: Dynamics, x: Tensor) -> tuple[Phase, 
 
     Raises:
         ValueError: if ``x`` does not fit the network.
+
+    Warns:
+        UserWarning: if the dynamics clip values of ``x``.
     """
     x = network.check_input(x)
+    clipped = dynamics.clipped_input(network, x)
+    if clipped is not None and bool(clipped.any()):
+        # The text is the same for every batch, so that Python shows it once.
+        warn_user(
+            f"`x` has values that {type(dynamics).__name__} dynamics clip before they reach the network, so that they are lost: "
+            "scale the input to the range of its activation (from 0 to 1 for spikes and hard sigmoids), or use `Prototypical`, "
+            "which takes any input"
+        )
     return Phase(network, dynamics, dynamics.prepare(network, x)), dynamics.init(network, x)

@@ -115,7 +115,7 @@ class Settle:
             units: the part of a state that the tolerance is about.
             project: puts an accelerated state back within its bounds.
         """
-        accelerated = None if self.accelerate is None else self.accelerate.iterate(step, state, project)
+        accelerated = None if self.accelerate is None else self.accelerate.iterate(step, state, project, self.steps)
         for taken in range(1, self.steps + 1):
             # The full state of two steps ago is no longer referenced here, so the next step can reuse its memory.
             before, state = (units(state), step(state)) if accelerated is None else next(accelerated)

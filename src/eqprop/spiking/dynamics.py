@@ -30,7 +30,7 @@ from torch import Tensor
 
 from eqprop._core.checks import instance, one_of
 from eqprop._core.state import State, Units
-from eqprop.activations import ACTIVATIONS
+from eqprop.activations import ACTIVATIONS, clipped
 from eqprop.dynamics.base import Duality, Dynamics, Force, zero_state
 from eqprop.dynamics.energy import EnergyDescent
 from eqprop.network import Activities, Drive, Network
@@ -95,6 +95,7 @@ class Spiking(Dynamics):
     decode: Literal["after", "before"] = "after"
 
     spiking: ClassVar[bool] = True
+    comes_to_rest: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_step_size("eps", self.eps, Decay, OSA)
@@ -119,6 +120,10 @@ class Spiking(Dynamics):
     def encode(self, network: Network, x: Tensor) -> Tensor:
         """Return the input clipped to [0, 1], as real values, which the contrast uses."""
         return ACTIVATIONS["hard_sigmoid"].rho(x)
+
+    def clipped_input(self, network: Network, x: Tensor) -> Tensor:
+        """Return which values are outside of [0, 1]."""
+        return clipped(ACTIVATIONS["hard_sigmoid"], x)
 
     def prepare(self, network: Network, x: Tensor) -> Drive:
         """Prepare the connections; biases, and the current of an input that does not spike, are constant."""

@@ -116,7 +116,7 @@ def input_spikes(model: Model, x: Tensor, ticks: int) -> Tensor:
     Raises:
         ValueError: if the model's input does not spike, or ``x`` does not fit it.
     """
-    dynamics = model.dynamics
+    dynamics = instance("model", model, Model).dynamics
     if not isinstance(dynamics, Spiking) or dynamics.input != "spikes":
         raise ArgumentError("model", f'`model` must have a spiking input, `Spiking(input="spikes")`, got {dynamics!r}')
     value = dynamics.encode(model.network, model.network.check_input(x))

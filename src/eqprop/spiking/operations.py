@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import ArgumentError
+from eqprop._core.checks import ArgumentError, instance
 from eqprop.models.model import Model
 from eqprop.network import Network
 from eqprop.spiking.recording import Recording, spiking_dynamics
@@ -89,7 +89,7 @@ def fan_out(network: Network) -> tuple[Tensor, ...]:
     >>> [fan.unique().tolist() for fan in fan_out(ep.mlp([4, 8, 3]).network)]
     [[8.0], [3.0], [8.0]]
     """
-    fans = [torch.zeros(p.shape, dtype=torch.double) for p in network.populations]
+    fans = [torch.zeros(p.shape, dtype=torch.double) for p in instance("network", network, Network).populations]
     shapes = [p.shape for p in network.populations]
     for pre, post, connection in network.edges():
         up, down = connection.fan_out(shapes[pre], shapes[post])

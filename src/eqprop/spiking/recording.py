@@ -18,7 +18,7 @@ from warnings import warn
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import ArgumentError, non_negative_int
+from eqprop._core.checks import ArgumentError, instance, non_negative_int
 from eqprop._core.state import State
 from eqprop.models.model import Model, relax
 from eqprop.network import Network
@@ -146,11 +146,12 @@ def spiking_dynamics(model: Model) -> Spiking:
     Raises:
         ArgumentError: if the model does not spike.
     """
-    if not isinstance(model.dynamics, Spiking):
+    dynamics = instance("model", model, Model).dynamics
+    if not isinstance(dynamics, Spiking):
         raise ArgumentError(
-            "model", f"`model` must have spiking dynamics, got {model.dynamics!r}: build it with `dynamics=Spiking()`"
+            "model", f"`model` must have spiking dynamics, got {dynamics!r}: build it with `dynamics=Spiking()`"
         )
-    return model.dynamics
+    return dynamics
 
 
 def _select_units(units: UnitChoice, network: Network, dynamics: Spiking) -> dict[int, tuple[int, ...]]:

@@ -14,6 +14,10 @@ r"""The theorem's assumptions, measured for a model, a batch and a beta.
    population, relative to the increments.
 5. *Slow weights* (continual EP only): the weights must hardly change during the phase (Ernoult et al. 2020, theorem 1). Measured
    for each population: distance of its increments to those with fixed weights, relative to the larger norm of the two.
+6. *Small response*: the nudged state must be a small displacement of the free one, which it is not if the phase alternates,
+   diverges, or jumps to another steady state, as at a kink of rho. Measured as the distance of the nudged from the free state,
+   relative to the largest one of a linear response with the same first and last step (`eqprop.estimators.response`). Not measured
+   where weights, noise or spikes move, or 2 is broken already; listed only where it is broken.
 """
 
 from collections.abc import Sequence
@@ -28,10 +32,18 @@ from eqprop._core.state import State
 from eqprop.connections.base import Connection
 from eqprop.connections.untied import SeparateFeedback
 from eqprop.dynamics.base import Drive, Duality
+from eqprop.estimators.response import NUDGED_MOVES, ResponseMeans
 from eqprop.models.model import Model
 from eqprop.network import Contrast
 
-__all__ = ["Assumption", "check_assumptions", "check_slow_weights", "noise_share", "rate_model_assumption"]
+__all__ = [
+    "Assumption",
+    "check_assumptions",
+    "check_response",
+    "check_slow_weights",
+    "noise_share",
+    "rate_model_assumption",
+]
 
 MAX_SHARE = 0.01
 """Largest share of the increments that may come from free motion or from rounding."""
@@ -124,6 +136,40 @@ def rate_model_assumption(rate_model: Model) -> Assumption:
         False,
         f"spikes have no gradient: BPTT differentiates the rate model instead, {rate_model.dynamics!r}",
     )
+
+
+def check_response(paths: Sequence[Sequence[State]]) -> list[Assumption]:
+    """Compare the nudged phases with a linear response, on average over the batch; return what is broken, if anything.
+
+    Args:
+        paths: units of the K + 1 states of each nudged phase.
+    """
+    for response in map(_response_of, paths):
+        if NUDGED_MOVES in (problems := response.problems()):
+            return [Assumption(RESPONSE, False, "the nudged phase alternates or diverges: " + _last_step(response))]
+        if problems:
+            ratio = response.distance / response.longest()
+            detail = f"the nudged phase jumped {ratio:.2g} times as far as a linear response can go"
+            return [Assumption(RESPONSE, False, detail)]
+    return []
+
+
+RESPONSE = "small response"
+"""Name of the assumption on the nudged phases; it is listed where it is broken."""
+
+
+def _last_step(response: ResponseMeans) -> str:
+    return f"its last step is {response.residual:.1e}, its distance from the free state {response.distance:.1e}"
+
+
+def _response_of(path: Sequence[State]) -> ResponseMeans:
+    first, last = ([b - a for a, b in zip(*pair, strict=True)] for pair in (path[:2], path[-2:]))
+    change = [b - a for a, b in zip(path[0], path[-1], strict=True)]
+    residual, distance = (torch.stack([c.flatten(1).abs().amax(1) for c in parts]).amax(0) for parts in (last, change))
+    nudge = torch.stack([c.flatten(1).square().sum(1) for c in first]).sum(0).sqrt()
+    units = sum(c[0].numel() for c in change)
+    r, d, e = (value.double().mean().item() for value in (residual, distance, nudge))
+    return ResponseMeans(0.0, r, d, e, len(path) - 1, units, torch.finfo(nudge.dtype).eps)
 
 
 def check_slow_weights(continual: Sequence[Tensor], fixed: Sequence[Tensor]) -> Assumption:

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from eqprop._core.checks import ArgumentError, instance, non_negative, non_negative_int, one_of, positive_int
+from eqprop.data.locations import check_root
 from eqprop.estimators import ContinualEP, ContinualSGD, EquilibriumProp
 from eqprop.estimators.rates import as_rates
+from eqprop.models.memory import check_batch_memory
 from eqprop.models.model import Model
 from eqprop.solvers.schedules import Synchronous
 from eqprop.solvers.settle import Settle, as_settle
@@ -64,8 +66,8 @@ class Experiment:
     def __post_init__(self) -> None:
         instance("name", self.name, str)
         instance("data", self.data, Data)
-        for part in ("normalize", "augment"):
-            if self.data.name == RANDOM and (value := getattr(self.data, part)) is not None:
+        for part in ("normalize", "augment", "pad"):
+            if self.data.name == RANDOM and (value := getattr(self.data, part)):
                 raise ArgumentError(part, f"`{part}` must be left out with {RANDOM} data, got {value!r}")
         check_class("model", self.model, MODELS)
         if not isinstance(self.estimator, EquilibriumProp | ContinualSGD):
@@ -145,8 +147,9 @@ class Experiment:
     def build(self, device: torch.device | str = "cpu") -> Model:
         """Return the model with weights drawn from the seed; the same in both precisions, up to rounding."""
         model = build_model(self.model, self.seed, self.estimator.free_steps)
-        model.dynamics.check_beta(self.estimator.beta)
-        return self.cast(model, device)
+        model = self.cast(model, device)
+        model.check_beta(self.estimator.beta, both_signs=self.nudging == "centred", warn=False)
+        return model
 
     def cast(self, model: Model, device: torch.device | str = "cpu") -> Model:
         """Convert a model to this experiment's dtype."""
@@ -160,6 +163,8 @@ class Experiment:
         """
         like = next(model.parameters())
         if self.data.name == RANDOM:
+            check_root(self.data.root)
+            check_batch_memory("batch_size", model, self.data.batch_size, states=2 + self.phases[1])
             x, y = _random_batch(model, self.data.batch_size, self.seed)
         else:
             train, *_ = load_splits(self.data, progress)

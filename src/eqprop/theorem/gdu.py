@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import ArgumentError, non_negative, nonzero, one_of, positive_int
+from eqprop._core.checks import ArgumentError, function, instance, non_negative, nudging_strength, one_of, positive_int
 from eqprop._core.precision import full_precision
 from eqprop._core.state import State
 from eqprop.dynamics.base import Duality
@@ -25,7 +25,7 @@ from eqprop.models.model import Model
 from eqprop.solvers.phase import Phase
 from eqprop.solvers.schedules import Synchronous
 from eqprop.solvers.settle import Settle, Solution, as_settle, settle
-from eqprop.theorem.assumptions import check_assumptions, check_slow_weights, rate_model_assumption
+from eqprop.theorem.assumptions import check_assumptions, check_response, check_slow_weights, rate_model_assumption
 from eqprop.theorem.gradients import StepGradient, cost_gradient, step_gradients, trainable_parameters
 from eqprop.theorem.increments import continual_increments, nudged_phases, parameter_increments, state_increments
 from eqprop.theorem.report import GDUReport, output_distances, parameter_labels
@@ -105,8 +105,13 @@ def gdu(
     >>> max(report.relative_error().values()) < 1e-3
     True
     """
-    model.dynamics.check_beta(nonzero("beta", beta))
+    instance("model", model, Model)
+    if progress is not None:
+        function("progress", progress)
     one_of("nudging", nudging, ("one-sided", "centred"))
+    model.check_beta(
+        nudging_strength("beta", beta), both_signs=nudging == "centred", warn=False
+    )  # the report measures rounding
     return compare(model, run_backward(model, x, y, free_steps, nudged_steps, progress=progress), beta, nudging, rates)
 
 
@@ -217,6 +222,9 @@ def compare(
         assumptions = check_assumptions(differentiable, back.x, drive, duality.dt, back.states, states, gradients, beta)
         assumptions += [] if differentiable is model else [rate_model_assumption(differentiable)]
         assumptions += [] if rates is None else [check_slow_weights(states, at_fixed_weights)]
+        at_rest = all(a.holds for a in assumptions if a.name == "steady state")
+        if at_rest and rates is None and model.dynamics.comes_to_rest:
+            assumptions += check_response([[units(state) for state in path] for _, path in phases])
     report = GDUReport(
         neurons=[Series(ep, bptt) for ep, bptt in zip(states, gradients, strict=True)],
         parameters={
@@ -250,15 +258,15 @@ def _check_finite(report: GDUReport) -> None:
                 )
 
 
-def check_betas(model: Model, betas: Sequence[float]) -> None:
+def check_betas(model: Model, betas: Sequence[float], nudging: str) -> None:
     """Check every nudging strength of an argument ``betas``.
 
     Raises:
-        ArgumentError: if the dynamics are unstable at one of them.
+        ArgumentError: if the dynamics are unstable at one of them, or precision leaves nothing of the estimate.
     """
     for beta in betas:
         try:
-            model.dynamics.check_beta(beta)
+            model.check_beta(beta, both_signs=nudging == "centred", warn=False)
         except ValueError as error:
             raise ArgumentError("betas", str(error).replace("`beta`", "`betas`")) from None
 

@@ -7,6 +7,7 @@ plots/
 """
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 from eqprop._core.files import DamagedError, parse_json, read_regular, write_atomic
+from eqprop._core.measured_json import dump_measured
 from eqprop.models.model import Model
 from eqprop.theorem.experiment import Experiment
 from eqprop.theorem.gdu import Progress, check_betas, compare
@@ -78,7 +80,7 @@ def run_experiment(
         ValueError: if the dynamics are unstable at a beta.
         FloatingPointError: if the input, a weight or a state is not finite.
     """
-    check_betas(model, betas)
+    check_betas(model, betas, experiment.nudging)
     started = time.monotonic()
     with threads(experiment.threads):
         back = experiment.run_backward(model, *batch, progress)
@@ -99,7 +101,16 @@ def write_result(result: Result, folder: Path) -> None:
     facts = {key: value for key, value in vars(result).items() if key not in ("experiment", "environment")}
     write_atomic(folder / "experiment.json", result.experiment.to_json())
     write_atomic(folder / "environment.json", json.dumps(result.environment, indent=2) + "\n")
-    write_atomic(folder / "report.json", json.dumps(facts, indent=2, allow_nan=False) + "\n")
+    write_atomic(folder / "report.json", dump_measured(facts))
+
+
+def _with_nan(value: Any) -> Any:
+    """Return measurements as they were before they were written: null, which stands for a number that is not finite, as NaN."""
+    if isinstance(value, dict):
+        return {key: part if key == "rates" else _with_nan(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_with_nan(part) for part in value]
+    return math.nan if value is None else value
 
 
 def read_result(folder: Path) -> Result | None:
@@ -113,7 +124,8 @@ def read_result(folder: Path) -> Result | None:
         return None
     try:
         experiment, report, machine = (read_regular(file).decode() for file in files)
-        result = Result(Experiment.from_json(experiment), environment=parse_json(machine), **parse_json(report))
+        facts = _with_nan(parse_json(report))
+        result = Result(Experiment.from_json(experiment), environment=parse_json(machine), **facts)
         if not result.environment.keys() >= ENVIRONMENT_KEYS:
             raise ValueError("entries of the environment are missing")
         if not all(summary.keys() >= SUMMARY_KEYS for summary in (result.summary, *result.betas)):

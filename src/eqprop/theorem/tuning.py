@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import ArgumentError, nonzero, positive_int
+from eqprop._core.checks import ArgumentError, nudging_strength, positive_int
 from eqprop._core.state import State
 from eqprop.estimators.ep import nudging_strengths
 from eqprop.models.model import Model
@@ -52,7 +52,7 @@ class Grid:
     nudging: Literal["one-sided", "centred"] = "one-sided"
 
     def __post_init__(self) -> None:
-        for name, check in (("free_steps", positive_int), ("nudged_steps", positive_int), ("betas", nonzero)):
+        for name, check in (("free_steps", positive_int), ("nudged_steps", positive_int), ("betas", nudging_strength)):
             values = getattr(self, name)
             if not values:
                 raise ArgumentError(name, f"`{name}` must name at least one value")
@@ -124,7 +124,7 @@ def tune(
         ValueError: if a batch is invalid or there is none, the dynamics are unstable at a beta, or no parameter is trainable.
         FloatingPointError: if an input, a weight or a state is not finite.
     """
-    check_betas(model, grid.betas)
+    check_betas(model, grid.betas, grid.nudging)
     if not batches:
         raise ArgumentError("batches", "`batches` must hold at least one batch, got none")
     if not _network_parameters(trainable_parameters(model)):

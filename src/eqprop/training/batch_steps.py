@@ -8,6 +8,7 @@ from torch import Tensor
 
 from eqprop._core.checks import ArgumentError
 from eqprop.data.batches import Batches
+from eqprop.estimators.response import Response
 from eqprop.solvers.settle import Solution
 from eqprop.training.history import Row
 
@@ -55,10 +56,12 @@ class BatchResult(NamedTuple):
     Attributes:
         loss: mean cost over the batch, ``()``.
         solution: the free phase of the batch.
+        response: the response to the nudge; None if the estimator did not report one.
     """
 
     loss: Tensor
     solution: Solution
+    response: Response | None = None
 
 
 Steps: TypeAlias = Generator[tuple[Tensor, Tensor], BatchResult | None, None]

@@ -206,7 +206,9 @@ def optimizer_state(optimizer: Optimizer) -> OptimizerState:
         for name, value in values.items():
             (tensors if isinstance(value, Tensor) else numbers)[f"{OPTIMIZER}{index}.{name}"] = value
     kind = type(optimizer).__name__
-    return OptimizerState(tensors, {"kind": kind, "groups": state["param_groups"], "numbers": numbers})
+    return OptimizerState(
+        tensors, {"kind": kind, "groups": state["param_groups"], "numbers": numbers, "tensors": sorted(tensors)}
+    )
 
 
 def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -216,6 +218,9 @@ def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Any], facts: Mapp
         ValueError: if it belongs to another class of optimizer, or a part is missing.
     """
     missing = [name for name in ("kind", "groups", "numbers") if name not in facts]
+    missing += [
+        name for name in facts.get("tensors", ()) if name not in tensors
+    ]  # files of early versions have no list
     if missing:
         raise DamagedError(f"the state of the optimizer is damaged: its {missing[0]!r} is missing")
     stored, kind = FORMER_OPTIMIZERS.get(facts["kind"], facts["kind"]), type(optimizer).__name__

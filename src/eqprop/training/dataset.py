@@ -3,29 +3,55 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from eqprop._core.checks import ArgumentError
 from eqprop.data import Samples, hold_out, load
 from eqprop.data.batches import Batches
 from eqprop.data.sources import source_of
 from eqprop.models.model import Model
 from eqprop.training.config.run import Data
 
-__all__ = ["Splits", "check_classes", "fit_to_model", "load_splits", "training_batches"]
+__all__ = ["Splits", "check_classes", "fit_to_model", "image_shape", "load_splits", "training_batches"]
 
 Splits = tuple[Samples, Samples | None, Samples]
 """Training samples, validation samples, if any, and test samples."""
 
 
 def load_splits(data: Data, progress: Callable[[int, int | None], None] | None = None) -> Splits:
-    """Return the samples of a run, normalized, on the CPU.
+    """Return the samples of a run, padded and normalized, on the CPU.
 
     Raises:
-        ValueError, FileNotFoundError, DataError: if the data are not available, or do not have the channels of ``normalize``.
+        ValueError, FileNotFoundError, DataError: if the data are not available, do not have the channels of ``normalize``, or
+            are smaller than ``pad``.
     """
+    image_shape(data)  # checks `pad` before a download
     normalize = data.normalize or (lambda x: x)
-    train, test = ((normalize(x), y) for x, y in load(data.name, data.root, progress))
+    train, test = ((normalize(_pad(x, data)), y) for x, y in load(data.name, data.root, progress))
     return (*hold_out(train, data.validation), test) if data.validation else (train, None, test)
+
+
+def image_shape(data: Data) -> tuple[int, ...]:
+    """Return the shape of a padded image: channels, height, width.
+
+    Raises:
+        ValueError: if there is no such data set, or the border is wider than an image.
+    """
+    source = source_of(data.name)
+    channels, height, width = source.image or source.shape
+    if data.pad > (most := min(height, width)):
+        raise ArgumentError("pad", f"`pad` must be at most the side of an image, {most}, got {data.pad}")
+    return channels, height + 2 * data.pad, width + 2 * data.pad
+
+
+def _pad(x: Tensor, data: Data) -> Tensor:
+    """Add the border of black pixels; samples that are loaded flat stay flat."""
+    if data.pad == 0:
+        return x
+    source = source_of(data.name)
+    images = F.pad(x.reshape(len(x), *(source.image or source.shape)), (data.pad,) * 4)
+    return images if source.image is None else images.flatten(1)
 
 
 def training_batches(data: Data, seed: int, train: Samples, model: Model, device: torch.device | str) -> Batches:
@@ -37,8 +63,8 @@ def training_batches(data: Data, seed: int, train: Samples, model: Model, device
     x, y = fit_to_model(train, model, device)
     if data.augment is None:
         return Batches(x, y, data.batch_size, seed)
-    source, black = source_of(data.name), data.normalize.black if data.normalize else (0.0,)
-    images = x.reshape(len(x), *(source.image or source.shape))
+    black = data.normalize.black if data.normalize else (0.0,)
+    images = x.reshape(len(x), *image_shape(data))
     shape = tuple(x.shape[1:])
     return Batches(images, y, data.batch_size, seed, augment=data.augment, black=black, shape=shape)
 

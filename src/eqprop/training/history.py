@@ -1,19 +1,33 @@
 """Rows: the metrics of each epoch, how they are read back from a file, and warnings that follow from them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from warnings import warn
 
 from eqprop._core.files import DamagedError, parse_json
+from eqprop.estimators.response import ResponseMeans
 from eqprop.training.metrics import Score
 
-__all__ = ["Row", "is_row", "make_row", "read_rows", "selection_metric", "warn_if_saturated", "warn_if_stuck"]
+__all__ = [
+    "Row",
+    "is_row",
+    "make_row",
+    "read_rows",
+    "selection_metric",
+    "warn_if_saturated",
+    "warn_if_stuck",
+    "warn_of_response",
+]
 
 Row = dict[str, Any]
-"""One epoch: ``epoch``, costs, errors (fractions; None without classes), ``residual``, ``steps``, ``rates``, ``seconds``."""
+"""One epoch: ``epoch``, costs, errors (fractions; None without classes), ``residual``, ``steps``, ``rates``, ``seconds``; of
+estimators that nudge ``nudged_residual``, ``nudged_distance`` and ``nudge``, all as in `Score`."""
 
 PARTS = ("train", "validation", "test")
+
+RESPONSE = ("nudged_residual", "nudged_distance", "nudge")
+"""Columns of estimators that nudge."""
 
 STUCK = 0.95
 """Fraction of the error of guessing above which a network counts as not learning."""
@@ -43,6 +57,8 @@ def make_row(epoch: int, scores: Mapping[str, Score], rates: Sequence[float], se
             row |= {f"{part}_cost": scores[part].cost, f"{part}_error": scores[part].error}
     train = scores["train"]
     row |= {"residual": train.residual, "steps": train.steps, "rates": list(rates), "seconds": round(seconds, 3)}
+    if train.nudged_residual is not None:
+        row |= {name: getattr(train, name) for name in RESPONSE}
     for name, value in row.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise FloatingPointError(
@@ -101,6 +117,31 @@ def warn_if_saturated(rows: Sequence[Row]) -> None:
     )
 
 
+def warn_of_response(rows: Sequence[Row], means: Callable[[Row], ResponseMeans]) -> None:
+    """Warn in the first epoch whose phases have not come to rest or jumped, once for each problem.
+
+    Args:
+        rows: all epochs so far; those of earlier versions have no response.
+        means: returns the response of a row.
+    """
+    found = [means(row).problems() if _has_response(row) else [] for row in rows]
+    for problem in found[-1] if found else ():
+        if any(problem in earlier for earlier in found[:-1]):
+            continue
+        row = rows[-1]
+        warn(
+            f"epoch {row['epoch']}: {problem} (means: free residual {row['residual']:.1e}, nudge {row['nudge']:.1e}, "
+            f"nudged residual {row['nudged_residual']:.1e}, distance {row['nudged_distance']:.1e})",
+            RuntimeWarning,
+            stacklevel=8,
+        )
+
+
+def _has_response(row: Row) -> bool:
+    """Return whether a row has all that the checks need, as finite numbers."""
+    return all(isinstance(row.get(name), int | float) for name in ("residual", *RESPONSE))
+
+
 def read_rows(content: bytes, name: str) -> list[Row]:
     """Return the rows of a metrics file; a last line that a kill cut short is left out.
 
@@ -145,7 +186,7 @@ def _is_valid(name: str, value: Any) -> bool:
     part, _, column = name.rpartition("_")
     if part in PARTS and column in ("cost", "error"):
         return _is_number(value) and (column == "cost" or 0 <= value <= 1)
-    if name in ("residual", "steps", "seconds"):
+    if name in ("residual", "steps", "seconds", *RESPONSE):
         return _is_number(value) and value >= 0
     return True  # a diagnostic of its own
 

@@ -1,4 +1,4 @@
-"""Metrics over the batches of an epoch or of a test set: cost, error, residual, settling steps."""
+"""Metrics over the batches of an epoch or of a test set: cost, error, residuals, settling steps, the response to the nudge."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from eqprop.costs import Cost
+from eqprop.estimators.response import Response
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Solution, settle
 
@@ -24,6 +25,10 @@ class Score:
         residual: mean over samples of ``max |s_T - s_{T-1}|`` at the end of the free phase; None if not every batch reported one.
         steps: mean over batches of the steps of the free phase; None likewise.
         samples: number of samples.
+        nudged_residual: mean over samples of ``max |s_K - s_{K-1}|`` at the end of the nudged phases; None if not every batch
+            reported its response to the nudge. Of several strengths, each sample counts with its largest value.
+        nudged_distance: mean of ``max |s^beta - s*|``; None likewise.
+        nudge: mean of ``|dt beta dC/ds|``, the first step that the force causes; None likewise.
     """
 
     cost: float
@@ -31,6 +36,9 @@ class Score:
     residual: float | None
     steps: float | None
     samples: int
+    nudged_residual: float | None = None
+    nudged_distance: float | None = None
+    nudge: float | None = None
 
 
 class Metrics:
@@ -41,12 +49,16 @@ class Metrics:
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
-        self.sums = torch.zeros(3, dtype=torch.float64, device=device)  # cost, wrong, residual
-        self.cost, self.wrong, self.residual = self.sums.unbind()  # views: in-place additions reach `sums`
-        self.samples = self.observed = self.classified = self.batches = self.steps = 0
+        # cost, wrong, residual; residual and distance of the nudged phases, nudge
+        self.sums = torch.zeros(6, dtype=torch.float64, device=device)
+        self.cost, self.wrong, self.residual = self.sums[:3].unbind()  # views: in-place additions reach `sums`
+        self.response = self.sums[3:]
+        self.samples = self.observed = self.classified = self.batches = self.steps = self.nudged = 0
 
     @torch.no_grad()
-    def add(self, loss: Tensor, solution: Solution | None, y: Tensor, cost: Cost) -> None:
+    def add(
+        self, loss: Tensor, solution: Solution | None, y: Tensor, cost: Cost, response: Response | None = None
+    ) -> None:
         """Add a batch.
 
         Args:
@@ -54,10 +66,15 @@ class Metrics:
             solution: its free phase; None if the estimator did not report one.
             y: its targets, ``(B,)`` classes or ``(B, n)`` floats.
             cost: computes predictions from the output.
+            response: its response to the nudge; None if the estimator did not report one.
         """
         n = y.shape[0]
         self.cost.add_(loss.detach(), alpha=n)
         self.samples += n
+        if response is not None:
+            parts = torch.stack([response.residual, response.distance, response.nudge])
+            self.response.add_(parts.sum(1, dtype=torch.float64))
+            self.nudged += n
         if solution is None:
             return
         self.residual.add_(solution.residual.sum())
@@ -74,20 +91,22 @@ class Metrics:
 
     def score(self) -> Score:
         """Return the means so far."""
-        cost, wrong, residual = (self.sums / self.samples).tolist() if self.samples else [math.nan] * 3
+        cost, wrong, residual, *response = (self.sums / self.samples).tolist() if self.samples else [math.nan] * 6
         complete = 0 < self.samples == self.observed
         error = wrong if complete and self.classified == self.samples else None
         steps = self.steps / self.batches if complete else None
-        return Score(cost, error, residual if complete else None, steps, self.samples)
+        nudged = response if 0 < self.samples == self.nudged else [None] * 3
+        return Score(cost, error, residual if complete else None, steps, self.samples, *nudged)
 
     def counts(self) -> list[int]:
         """Return the integer counts, in the order of a checkpoint."""
-        return [self.samples, self.observed, self.classified, self.batches, self.steps]
+        return [self.samples, self.observed, self.classified, self.batches, self.steps, self.nudged]
 
     def load_state(self, sums: Tensor, counts: list[int]) -> None:
-        """Replace the sums ``(3,)``, float64, and the `counts`."""
-        self.sums.copy_(sums)
-        self.samples, self.observed, self.classified, self.batches, self.steps = counts
+        """Replace the sums, float64, and the `counts`; those of earlier versions end before the response to the nudge."""
+        self.sums.zero_()[: len(sums)].copy_(sums)
+        counts = [*counts, *[0] * (6 - len(counts))]
+        self.samples, self.observed, self.classified, self.batches, self.steps, self.nudged = counts
 
 
 @torch.no_grad()

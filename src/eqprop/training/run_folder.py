@@ -10,20 +10,29 @@ plots/
 import errno
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from eqprop._core.checks import ArgumentError
 from eqprop._core.files import DamagedError, append_line, parse_json, read_regular, write_atomic
 from eqprop._core.warn import warn_user
 from eqprop.training import checkpoint
 from eqprop.training.config.run import Run, first_difference, same_config
 from eqprop.training.history import Row, read_rows
 
-__all__ = ["Row", "RunFolder"]
+__all__ = ["MANIFEST", "Row", "RunFolder"]
+
+MANIFEST = "runs.json"
+"""File of a folder of several runs; `eqprop.cli.layout` writes it before the first run."""
+
+_TEMPORARY = re.compile(r"\.[\w.]+\.[0-9a-f]{8}\.part")  # names of `write_atomic`
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 """Error numbers of file systems without locks."""
@@ -42,6 +51,8 @@ class RunFolder:
     @classmethod
     def of(cls, folder: "str | Path | RunFolder") -> "RunFolder":
         """Return ``folder`` as a RunFolder."""
+        if not isinstance(folder, str | PathLike | RunFolder):
+            raise ArgumentError("folder", f"`folder` must be a path, got an object of class {type(folder).__name__}")
         return folder if isinstance(folder, cls) else cls(Path(folder))  # type: ignore[arg-type]
 
     @property
@@ -75,19 +86,78 @@ class RunFolder:
         return self.path / "plots"
 
     def create(self) -> "RunFolder":
-        """Create the folder with its subfolders; an empty folder may exist.
+        """Create the folder with its subfolders; one that `is_unused` may exist.
 
         Raises:
-            FileExistsError: if it is not empty.
+            FileExistsError: if it holds anything else.
             OSError: if it cannot be created.
         """
-        if self.path.is_dir() and any(self.path.iterdir()):
-            held = self.config.exists()
-            hint = f"continue it with `--resume {self.path}`, or use" if held else "use"
-            raise FileExistsError(f"{self.path} already holds {'a run' if held else 'files'}: {hint} another folder")
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.last.parent.mkdir()  # raises in all but one of several processes that create the same folder
+        self.check_unused()
+        self.last.parent.mkdir(parents=True, exist_ok=True)
         return self
+
+    @contextmanager
+    def creation(self) -> Iterator[None]:
+        """Create the folder and lock it while it is filled; after an error it is as before.
+
+        Raises:
+            FileExistsError: if it exists and is not `is_unused`; nothing is changed.
+            BlockingIOError: if another process is filling it; nothing is changed.
+            OSError: if it cannot be created.
+        """
+        self.check_unused()
+        created = [path for path in (self.path, *self.path.parents) if not path.exists()]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with self.lock():
+                self.check_unused()  # another process may have filled it before this one had the lock
+                try:
+                    yield
+                except BaseException:
+                    self._empty()
+                    raise
+        except BaseException:
+            for path in created:
+                with suppress(OSError):  # not empty if another process took it
+                    path.rmdir()
+            raise
+
+    def _empty(self) -> None:
+        """Remove everything from a folder that was unused before this process filled it."""
+        for path in self.path.iterdir():
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def is_unused(self) -> bool:
+        """Return whether the folder is missing, empty, or holds only what a creation that was killed leaves behind."""
+        return not self.path.is_dir() or all(map(self._is_leftover, self.path.iterdir()))
+
+    def _is_leftover(self, path: Path) -> bool:
+        if path == self.last.parent:
+            return path.is_dir() and all(_TEMPORARY.fullmatch(part.name) for part in path.iterdir())
+        if path == self.environment:
+            with suppress(DamagedError):
+                return {"eqprop", "torch", "threads"} <= self.read_environment().keys()
+            return False
+        is_lock = path.name == ".lock" and path.is_file() and not path.stat().st_size
+        return is_lock or _TEMPORARY.fullmatch(path.name) is not None
+
+    def check_unused(self) -> None:
+        """Check that a run can be created here.
+
+        Raises:
+            FileExistsError: if the folder is not `is_unused`; it says what the folder holds and how to continue a run.
+        """
+        if self.is_unused():
+            return
+        several = (MANIFEST, "seed-*/config.json", "*/seed-*/config.json")
+        if self.config.exists():
+            held, hint = "a run", f"continue it with `--resume {self.path}`, or use"
+        elif any(found for name in several for found in self.path.glob(name)):
+            held, hint = "runs", f"continue them with `--resume {self.path}`, or use"
+        else:
+            held, hint = "files", "use"
+        raise FileExistsError(f"{self.path} already holds {held}: {hint} another folder")
 
     @contextmanager
     def lock(self) -> Iterator[None]:

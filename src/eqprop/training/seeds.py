@@ -14,14 +14,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from eqprop._core.checks import ArgumentError
 from eqprop._core.deprecation import renamed_arguments
+from eqprop._core.devices import available_device
 from eqprop._core.state import iter_tensors, map_tensors
-from eqprop.estimators.base import Estimator
+from eqprop.estimators.base import Estimator, takes_nudged_callback
+from eqprop.estimators.response import Response
 from eqprop.models.batched import batch_models
 from eqprop.models.batched import unsupported_reason as model_unsupported_reason
 from eqprop.models.model import Model
@@ -33,7 +36,14 @@ from eqprop.training.history import Row
 from eqprop.training.progress.callbacks import Callback
 from eqprop.training.rng import REST, IsolatedRNG
 from eqprop.training.run_folder import RunFolder
-from eqprop.training.session import PreparedRun, initial_device, prepare_run, threads, warn_if_environment_changed
+from eqprop.training.session import (
+    PreparedRun,
+    check_training,
+    initial_device,
+    prepare_run,
+    threads,
+    warn_if_environment_changed,
+)
 from eqprop.training.signals import Interrupted, Interrupts
 from eqprop.training.trainer import Trainer
 
@@ -102,7 +112,7 @@ def train_seeds(
         raise ValueError(f"{', '.join(str(place.path) for place in places)} are finished: train in other folders")
     if prepared is None:
         device = initial_device(places[0]) if device is None else device
-        splits = _to_device(load_splits(replace(runs[0].data, root=root)), device)
+        splits = _to_device(load_splits(replace(runs[0].data, root=root)), available_device(device))
     else:
         device, splits = prepared.device, prepared.splits
     with threads(runs[0].threads), Interrupts() as interrupts:
@@ -149,6 +159,8 @@ def _seed_training(
     if place.has_started:
         warn_if_environment_changed(place, device)
     prepared = prepare_run(run, device, splits=splits)
+    if not place.has_started:
+        check_training(prepared)
     trainer = prepared.trainer(place.path, callbacks, checkpoint_every)
     arguments = FitArguments(prepared.train, run.epochs, prepared.validation, prepared.test)
     steps = trainer.resume_steps if place.has_started else trainer.fit_steps
@@ -252,10 +264,11 @@ class BatchedTrainer:
 
     def _train_group(self, batches: Mapping[int, Batch]) -> dict[int, BatchResult]:
         """Train on batches of one size; places without one get the first batch of the others, which has no effect."""
-        model, solutions = self.batched_model(frozenset(batches)), []
+        model, solutions, responses = self.batched_model(frozenset(batches)), [], list[Response]()
+        own: dict[str, Any] = {"on_nudged_phase": responses.append} if takes_nudged_callback(self.estimator) else {}
         filler = next(iter(batches.values()))
         x, y = (torch.cat(part) for part in zip(*(batches.get(n, filler) for n in range(self.size)), strict=True))
-        for loss in self.estimator(model, x, y, on_free_phase=solutions.append):
+        for loss in self.estimator(model, x, y, on_free_phase=solutions.append, **own):
             for place in batches:
                 self.trainers[place].optimizer.zero_grad()
             (self.size * loss).backward()  # the loss is a mean over all seeds; each seed needs its own mean
@@ -263,7 +276,8 @@ class BatchedTrainer:
             output = solutions[0].output
             costs = model.cost.value(output, model.cost.encode(y, output)).view(self.size, -1).mean(1)
         parts = split_solution(solutions[0], self.size)
-        return {place: BatchResult(costs[place], parts[place]) for place in batches}
+        each = responses[0].split(self.size) if responses else [None] * self.size
+        return {place: BatchResult(costs[place], parts[place], each[place]) for place in batches}
 
     def _batched_model(self, places: frozenset[int]) -> Model:
         models = [self.trainers[n].model if n in places else self.placeholder(n) for n in range(self.size)]

@@ -10,11 +10,17 @@ from warnings import warn
 
 import torch
 
-from eqprop._core.checks import one_of
+from eqprop._core.available_memory import check_fits
+from eqprop._core.checks import ArgumentError, one_of
 from eqprop._core.deprecation import renamed_arguments
+from eqprop._core.devices import available_device
 from eqprop._core.files import write_atomic
 from eqprop.data.batches import Batches
+from eqprop.estimators import BPTT
 from eqprop.estimators.base import bind_estimator
+from eqprop.estimators.ep import NudgedEstimator
+from eqprop.estimators.rates import as_rates
+from eqprop.models.memory import check_batch_memory, count_bytes, size_argument
 from eqprop.models.model import Model
 from eqprop.training import checkpoint
 from eqprop.training.config.run import Run
@@ -30,6 +36,7 @@ from eqprop.training.trainer import Trainer
 
 __all__ = [
     "PreparedRun",
+    "check_training",
     "create_run",
     "load",
     "prepare_data",
@@ -39,6 +46,9 @@ __all__ = [
     "threads",
     "train_run",
 ]
+
+CHECKED = 1000
+"""Samples that are checked for values that the dynamics clip."""
 
 TEST_BATCH = 1000
 """Samples per batch in evaluations (Ernoult et al. 2019, their code)."""
@@ -72,6 +82,23 @@ class PreparedRun:
         """The samples, on the device, for `prepare_run` with another seed."""
         validation = (self.validation.x, self.validation.y) if self.validation is not None else None
         return (self.train.x, self.train.y), validation, (self.test.x, self.test.y)
+
+    def check_input_range(self) -> None:
+        """Check that the dynamics clip no sample. New runs must not; old ones go on as they began.
+
+        Raises:
+            ArgumentError: if they do.
+        """
+        x, dynamics = self.train.reshape(self.train.x[:CHECKED]), self.model.dynamics
+        clipped = dynamics.clipped_input(self.model.network, x)
+        if clipped is None or not (share := clipped.float().mean().item()):
+            return
+        low, high = (value.item() for value in x.aminmax())
+        raise ArgumentError(
+            "normalize",
+            f"`normalize` gives samples from {low:.2g} to {high:.2g}, of which {type(dynamics).__name__} dynamics clip "
+            f"{share:.0%} of the values: leave it out, or use `Prototypical` dynamics",
+        )
 
     def trainer(
         self,
@@ -115,13 +142,14 @@ def prepare_run(
         splits: samples to use in the place of those of ``run.data``.
 
     Raises:
-        ValueError: if the parts do not fit each other, or the data set is unknown.
+        ValueError: if the parts do not fit each other, the data set is unknown, or the device is not available.
         FileNotFoundError: if the data cannot be found.
-        RuntimeError: if the data are damaged, or the device is not available.
+        RuntimeError: if the data are damaged.
     """
-    model = run.build().to(device)
+    model = run.build().to(available_device(device))
     bind_estimator(run.estimator, model, run.optimizer.build(model))
-    model.dynamics.check_beta(getattr(run.estimator, "beta", 0.0))
+    if isinstance(run.estimator, NudgedEstimator):
+        run.estimator.check_beta(model)
     for steps in run.estimator.phases.values():
         steps.check_dynamics(model.network, model.dynamics)
     return prepare_data(run, model, device, progress, splits=splits)
@@ -148,19 +176,42 @@ def prepare_data(
     )
 
 
+def check_training(prepared: PreparedRun) -> None:
+    """Check what a new training needs beyond a valid run: inputs that the dynamics do not clip, memory, falling learning rates.
+
+    Raises:
+        ArgumentError: if it does not have it.
+    """
+    run, model = prepared.run, prepared.model
+    prepared.check_input_range()
+    run.schedule.check_rates(as_rates(run.optimizer.rates))
+    if prepared.device.type == "cpu":
+        check_fits(size_argument(run.model), count_bytes(model), "the gradients")
+    phases = run.estimator.phases.values()
+    unrolled = run.estimator.unrolled_steps or next(iter(phases)).steps if isinstance(run.estimator, BPTT) else 0
+    samples = min(run.data.batch_size, len(prepared.train.x))
+    check_batch_memory("batch_size", model, samples, *phases, states=2 + unrolled)
+
+
 def create_run(
     run: Run, folder: str | Path, device: torch.device | str = "cpu", processes: Processes = SINGLE_PROCESS
 ) -> RunFolder:
     """Create a run folder for `train_run`; with several processes, only one calls this.
 
+    ``config.json`` is written last. A process that is killed before leaves a folder that counts as empty: the same call takes it.
+
     Raises:
         FileExistsError: if the folder is not empty.
-        OSError: if it cannot be created or written to.
+        BlockingIOError: if another process is creating a run in it.
+        OSError: if it cannot be created or written to; whatever was created is removed.
+        ArgumentError: if the device is not available.
     """
-    place = RunFolder(Path(folder)).create()
-    with threads(run.threads):
-        write_atomic(place.environment, json.dumps(environment(device, processes.size), indent=2) + "\n")
-    write_atomic(place.config, run.to_json())
+    device, place = available_device(device), RunFolder(Path(folder))
+    with place.creation():
+        place.create()
+        with threads(run.threads):
+            write_atomic(place.environment, json.dumps(environment(device, processes.size), indent=2) + "\n")
+        write_atomic(place.config, run.to_json())
     return place
 
 
@@ -210,6 +261,8 @@ def train_run(
             warn_if_environment_changed(place, device, processes)
     if prepared is None:
         prepared = prepare_run(replace(run, data=replace(run.data, root=root)), device)
+    if not has_started:
+        check_training(prepared)
     trainer = prepared.trainer(place.path, callbacks, checkpoint_every, processes)
     train = trainer.resume if has_started else trainer.fit
     with threads(run.threads), seeded(run.seed, REST):
@@ -220,12 +273,14 @@ def initial_device(folder: str | Path | RunFolder) -> str:
     """Return the kind of device that a run began on: "cuda" or "cpu".
 
     Raises:
-        ValueError: if it is a GPU and there is none here.
+        ArgumentError: if it began on a GPU and this machine has none.
     """
     place = RunFolder.of(folder)
     gpu = place.read_environment().get("gpu")
     if gpu and not torch.cuda.is_available():
-        raise ValueError(f"{place.path} was trained on a GPU ({gpu}), and this machine has none: use --device cpu")
+        raise ArgumentError(
+            "device", f"{place.path} began on a GPU ({gpu}), and PyTorch finds none here: continue with --device cpu"
+        )
     return "cuda" if gpu else "cpu"
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, filterwarnings
@@ -20,7 +21,9 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from eqprop._core.checks import ArgumentError, instance, non_negative, positive_int
 from eqprop._core.deprecation import renamed_arguments
-from eqprop.estimators.base import Estimator, bind_estimator
+from eqprop.estimators.base import Estimator, bind_estimator, takes_nudged_callback
+from eqprop.estimators.ep import NudgedEstimator
+from eqprop.estimators.response import Response, ResponseMeans
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Solution
 from eqprop.training import checkpoint
@@ -37,7 +40,14 @@ from eqprop.training.batch_steps import (
 from eqprop.training.config.run import same_config
 from eqprop.training.diagnostics import Diagnostics
 from eqprop.training.distributed.processes import SINGLE_PROCESS, Position, Processes
-from eqprop.training.history import Row, make_row, selection_metric, warn_if_saturated, warn_if_stuck
+from eqprop.training.history import (
+    Row,
+    make_row,
+    selection_metric,
+    warn_if_saturated,
+    warn_if_stuck,
+    warn_of_response,
+)
 from eqprop.training.metrics import Metrics, Score, evaluate, has_finite_cost
 from eqprop.training.progress.callbacks import Callback
 from eqprop.training.rng import ESTIMATOR, generator
@@ -99,6 +109,9 @@ class Trainer:
                 "optimizer", "`optimizer` is an LBFGS, which needs a closure: use one that does not, such as SGD"
             )
         self.estimator = bind_estimator(estimator, model, optimizer)
+        self._takes_nudged_callback = takes_nudged_callback(self.estimator)
+        nudges = isinstance(estimator, NudgedEstimator)
+        self._response_means = partial(_response_means, model, estimator) if nudges else None
         if isinstance(scheduler, ReduceLROnPlateau):
             raise ArgumentError(
                 "scheduler",
@@ -172,8 +185,13 @@ class Trainer:
             try:
                 return (yield from self._train(arguments, interrupts))
             except (ValueError, TypeError, RuntimeError):
-                if self.folder is not None and is_new and (self.epoch, self.batch) == (0, 0):
-                    self.folder.last.unlink()  # nothing was trained: a corrected call may use the folder
+                if (
+                    self.folder is not None
+                    and self.processes.is_rank0
+                    and is_new
+                    and (self.epoch, self.batch) == (0, 0)
+                ):
+                    self.folder.last.unlink(missing_ok=True)  # nothing was trained: a corrected call may use the folder
                 raise
 
     def resume(
@@ -275,7 +293,7 @@ class Trainer:
                 self._train_batch(x, y, interrupts)
             else:
                 self.optimizer.step()
-                self.metrics.add(*result, y.to(self.device), self.model.cost)
+                self.metrics.add(result.loss, result.solution, y.to(self.device), self.model.cost, result.response)
                 self._latest = x, y
             self.batch += 1
             for callback in self.callbacks:
@@ -299,11 +317,16 @@ class Trainer:
         self._latest = (x, y) if weight else self._latest
         solutions: list[Solution] = []
         first: Tensor | None = None
-        losses = partial(self.estimator, self.model, x, y, on_free_phase=solutions.append, generator=self.generator)
+        responses: list[Response] = []
+        own: dict[str, Any] = {"on_nudged_phase": responses.append} if self._takes_nudged_callback else {}
+        losses = partial(
+            self.estimator, self.model, x, y, on_free_phase=solutions.append, generator=self.generator, **own
+        )
         for loss in self.processes.average_gradients(losses, self.optimizer, weight, self._position()):
             self.optimizer.step()
             first = loss if first is None else first
-        measured = (first, solutions[0] if solutions else None, y, self.model.cost)
+        response = responses[0] if responses else None
+        measured = (first, solutions[0] if solutions else None, y, self.model.cost, response)
         self.processes.add_batch(self.metrics, measured if first is not None and weight else None, interrupts)  # type: ignore[arg-type]
 
     def _position(self) -> Position:
@@ -366,6 +389,8 @@ class Trainer:
         classes = self.model.cost.width(self.model.network.populations[-1].shape)
         warn_if_stuck(self.rows, classes, self.metrics.samples)
         warn_if_saturated(self.rows)
+        if self._response_means is not None and self.model.dynamics.comes_to_rest:
+            warn_of_response(self.rows, self._response_means)
         self._step_scheduler()
         self._start_epoch(done=self.epoch + 1)
         self._save()
@@ -437,3 +462,17 @@ class Trainer:
         finally:
             for callback in self.callbacks:
                 callback.on_fit_end()
+
+
+def _response_means(model: Model, estimator: NudgedEstimator, row: Row) -> ResponseMeans:
+    """Return the response of an epoch to its nudges."""
+    return ResponseMeans(
+        row["residual"],
+        row["nudged_residual"],
+        row["nudged_distance"],
+        row["nudge"],
+        estimator.phases["nudged_steps"].steps,
+        sum(prod(p.shape) for p in model.network.relaxing),
+        torch.finfo(next(model.parameters()).dtype).eps,
+        plain_steps=not estimator.continual and estimator.phases["nudged_steps"].accelerate is None,
+    )

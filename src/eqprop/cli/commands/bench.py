@@ -15,8 +15,9 @@ from eqprop.bench.measuring import Measurement, measure
 from eqprop.bench.tables import MIB, as_json, describe_setting, list_absent, make_tables
 from eqprop.cli.console import echo, progress_counter, table
 from eqprop.cli.errors import CommandFailedError, report_full_disk
+from eqprop.cli.figures import results_kept
 from eqprop.cli.options import HIDE_DEFAULT, name_options, parse
-from eqprop.cli.targets import can_draw, check_vacant, new_folder
+from eqprop.cli.targets import can_draw, check_vacant, results_folder
 from eqprop.papers.registry import recipe
 from eqprop.report import markdown_table
 from eqprop.training.environment import environment
@@ -74,9 +75,14 @@ def main(words: list[str]) -> int:
     options = parse(Bench, words, PROG)
     check_vacant(options.out)
     with name_options(options):
-        found = [_measure(task, threads, options) for task, threads in list_settings(options)]
-    _print_tables(found, options)
-    _save(found, options)
+        settings = list_settings(options)
+    with results_folder(options.out, "bench") as folder:
+        with name_options(options):
+            found = [_measure(task, threads, options) for task, threads in settings]
+        try:
+            _print_tables(found, options)
+        finally:  # also if the reader of standard output has exited
+            _save(found, options, folder)
     return 0
 
 
@@ -108,8 +114,7 @@ def _print_tables(found: Sequence[Measurement], options: Bench) -> None:
         echo(line)
 
 
-def _save(found: Sequence[Measurement], options: Bench) -> None:
-    folder = new_folder(options.out, "bench")
+def _save(found: Sequence[Measurement], options: Bench, folder: Path) -> None:
     choices = {"rounds": options.rounds, "residual": options.residual}
     with report_full_disk(folder):
         tables = make_tables(found, options.residual)
@@ -117,7 +122,8 @@ def _save(found: Sequence[Measurement], options: Bench) -> None:
         write_atomic(folder / "report.md", "\n\n".join(["# Time and memory", *parts, *list_absent(found)]) + "\n")
         write_atomic(folder / "bench.json", as_json(command(options), environment(), choices, found))
         if can_draw(options.plots):
-            plots.dot_plot(_panels(found, options.residual), folder / "plots" / "bench")
+            with results_kept(folder, "the results are written"):
+                plots.dot_plot(_panels(found, options.residual), folder / "plots" / "bench")
     echo(f"results in {folder}")
 
 

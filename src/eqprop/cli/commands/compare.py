@@ -7,9 +7,10 @@ from typing import Annotated
 from eqprop._core.checks import positive_int
 from eqprop.cli.commands.train import FLAT, is_resume, resume, split_recipe
 from eqprop.cli.distributed import join_processes
+from eqprop.cli.layout import discarded_unless_started
 from eqprop.cli.options import HIDE_DEFAULT, name_options, parse
 from eqprop.cli.overrides import OptimizerName, ScheduleName, apply_overrides
-from eqprop.cli.runs import ExecutionOptions, create_runs, group_seeds, train_runs
+from eqprop.cli.runs import MAX_SEEDS, ExecutionOptions, create_runs, group_seeds, train_runs
 from eqprop.cli.summary import print_summary
 from eqprop.cli.targets import check_folder_name
 from eqprop.papers.registry import baseline, recipe
@@ -40,7 +41,7 @@ class Compare:
     schedule: Annotated[ScheduleName | None, HIDE_DEFAULT] = None
 
     def __post_init__(self) -> None:
-        positive_int("seeds", self.seeds)
+        positive_int("seeds", self.seeds, most=MAX_SEEDS)
         check_folder_name(self.run.name)
 
 
@@ -63,5 +64,8 @@ def _compare(words: list[str], processes: Processes) -> int:
     with name_options(options):
         top, prepared = create_runs(runs, options.out, f"compare-{options.run.name}", options.execution, processes)
     folders = [top / part for part in runs]
-    train_runs(group_seeds(folders, processes), options.execution, options.run.data.root, top, processes, prepared)
-    return print_summary(top, folders, plots=options.execution.plots) if processes.is_rank0 else 0
+    with discarded_unless_started(folders, top, processes):
+        groups = group_seeds(folders, processes)
+        code = train_runs(groups, options.execution, options.run.data.root, top, processes, prepared)
+    summary = print_summary(top, folders, plots=options.execution.plots) if processes.is_rank0 else 0
+    return 1 if code else summary

@@ -8,9 +8,9 @@ import tyro
 
 from eqprop.cli.console import table
 from eqprop.cli.errors import UsageError
+from eqprop.cli.layout import find_runs
 from eqprop.cli.options import DATA_ROOT, DEVICE, parse
 from eqprop.cli.parsers import as_device
-from eqprop.cli.runs import find_runs
 from eqprop.training.metrics import Score, evaluate
 from eqprop.training.rng import REST, seeded
 from eqprop.training.session import load, prepare_data, read_run, threads

@@ -11,6 +11,7 @@ from eqprop.cli.commands.evaluate import one_run
 from eqprop.cli.console import echo
 from eqprop.cli.errors import report_full_disk
 from eqprop.cli.options import parse
+from eqprop.cli.targets import check_writable
 from eqprop.spiking.nir import import_nir, write_nir
 from eqprop.training.session import load
 
@@ -61,3 +62,4 @@ def _check_target(path: Path) -> None:
         raise FileExistsError(f"{path} already exists: name another file")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist: create it, or name another file")
+    check_writable(path.parent)

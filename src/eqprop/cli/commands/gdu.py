@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import tyro
 
 from eqprop import plots
-from eqprop._core.checks import nonzero, positive_int
+from eqprop._core.checks import nudging_strength, positive_int
 from eqprop._core.files import write_atomic
 from eqprop.cli.console import download_progress, echo, progress_counter, table
 from eqprop.cli.errors import CommandFailedError, report_full_disk
+from eqprop.cli.figures import results_kept
 from eqprop.cli.options import HIDE_DEFAULT, name_options, parse
 from eqprop.cli.parsers import as_device
 from eqprop.cli.targets import (
@@ -19,7 +20,7 @@ from eqprop.cli.targets import (
     check_folder_name,
     check_vacant,
     load_weights,
-    new_folder,
+    results_folder,
     split_target,
     trained_folder,
 )
@@ -68,7 +69,7 @@ class GDU:
     def __post_init__(self) -> None:
         check_folder_name(self.experiment.name)
         for beta in self.betas:
-            nonzero("betas", beta)
+            nudging_strength("betas", beta)
         positive_int("components", self.components)
         as_device(self.device)
 
@@ -81,10 +82,13 @@ def main(words: list[str]) -> int:
     prog = f"eqprop gdu {name}"
     options = parse(GDU, rest, prog, default)
     check_vacant(options.out)
-    with name_options(options):
-        report, result = _run(options, trained)
-    _print_report(result)
-    _write_results(options, report, result)
+    with results_folder(options.out, f"gdu-{options.experiment.name}") as folder:
+        with name_options(options):
+            report, result = _run(options, trained)
+        try:
+            _print_report(result)
+        finally:  # also if the reader of standard output has exited
+            _write_results(options, report, result, folder)
     return 0
 
 
@@ -119,17 +123,13 @@ def _print_report(result: Result) -> None:
         echo(line)
 
 
-def _write_results(options: GDU, report: GDUReport, result: Result) -> None:
-    """Write plots, report and JSON.
+def _write_results(options: GDU, report: GDUReport, result: Result, folder: Path) -> None:
+    """Write report, JSON and plots.
 
     Raises:
-        CommandFailedError: if the disk is full.
-        OSError: if the folder cannot be created.
+        CommandFailedError: if the disk is full, or a plot could not be drawn.
     """
-    folder = new_folder(options.out, f"gdu-{options.experiment.name}")
     with report_full_disk(folder):
-        if can_draw(options.plots):
-            draw(report, result, folder, options.components)
         text = [
             f"# {result.experiment.name}",
             markdown_table(HEAD, table_rows(result.summary)),
@@ -138,12 +138,15 @@ def _write_results(options: GDU, report: GDUReport, result: Result) -> None:
         ]
         write_atomic(folder / "report.md", "\n\n".join(text) + "\n")
         write_result(result, folder)
+        if can_draw(options.plots):
+            with results_kept(folder, "the results are written"):
+                draw(report, result, folder, options.components)
     echo(f"results in {folder}")
 
 
 def draw(report: GDUReport, result: Result, folder: Path, components: int = 5) -> None:
     """Write the plots of an experiment to ``folder / "plots"``."""
-    name, at = result.experiment.name, folder / "plots"
+    name, at = plots.plain(result.experiment.name), folder / "plots"
     title = f"{name}: T = {report.steps}, K = {report.nudged_steps}, beta = {report.beta:g}"
     plots.increments(report, at / "increments", components=components, seed=result.experiment.seed, title=title)
     plots.relative_errors({name: layer_errors(result.summary)}, at / "errors")

@@ -1,5 +1,6 @@
 """``eqprop plot FOLDER``: draw the figures of a run, or of all runs in a folder."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,11 @@ from typing import Annotated
 import tyro
 
 from eqprop.cli.console import echo
-from eqprop.cli.figures import draw_run
+from eqprop.cli.figures import DrawingFailedError, draw_run, results_kept
+from eqprop.cli.layout import find_runs, missing_runs
 from eqprop.cli.options import parse
 from eqprop.cli.parsers import as_device
-from eqprop.cli.runs import find_runs
-from eqprop.cli.summary import group_runs
-from eqprop.plots import error_curves
+from eqprop.cli.summary import draw_all, group_runs
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.session import load, read_history, read_run
 
@@ -42,22 +42,31 @@ class Plot:
 def main(words: list[str]) -> int:
     """Draw the figures of all runs; return the exit code."""
     options = parse(Plot, words, "eqprop plot")
-    found = find_runs(options.folder)
+    found, missing = find_runs(options.folder), missing_runs(options.folder)
     folders = _started_runs(found)
     for folder in folders:  # check every run before drawing the first
         load(folder)
         read_history(folder)
+    failed = 0
     for folder in folders:
-        draw_run(folder, options.device, options.root)
-        echo(f"plots in {folder / 'plots'}")
+        try:
+            draw_run(folder, options.device, options.root)
+        except DrawingFailedError as error:  # the others can still be drawn
+            sys.stderr.write(f"eqprop: {error}\n")
+            failed = 1
+        else:
+            echo(f"plots in {folder / 'plots'}")
     if len(folders) > 1 and (groups := group_runs(folders)):
         curves = {label: [rows for _, rows in members] for label, members in groups.items()}
-        error_curves(curves, options.folder / "plots" / "errors", read_run(folders[0]).name)
+        with results_kept(options.folder, "all runs are trained"):
+            draw_all(curves, options.folder, read_run(folders[0]).name)
         echo(f"plots in {options.folder / 'plots'}")
     for folder in found:
         if folder not in folders:
             echo(f"{folder} has not started")
-    return 0
+    for folder in missing:
+        echo(f"{folder} is missing: `eqprop train --resume {options.folder}` trains it")
+    return failed
 
 
 def _started_runs(folders: Sequence[Path]) -> Sequence[Path]:

@@ -14,7 +14,8 @@ from eqprop.cli.errors import UsageError, report_full_disk, unknown
 from eqprop.cli.options import HIDE_DEFAULT, parse
 from eqprop.cli.parsers import as_device
 from eqprop.cli.reproduction import Reproduction
-from eqprop.cli.targets import check_creatable
+from eqprop.cli.runs import MAX_SEEDS
+from eqprop.cli.targets import check_creatable, check_writable
 from eqprop.papers.catalog import PAPERS
 from eqprop.papers.reproduction.paper import Paper, Row
 from eqprop.papers.reproduction.records import Findings, config_key
@@ -47,7 +48,7 @@ class Reproduce:
     root: Annotated[str | None, tyro.conf.arg(name="data.root", help_behavior_hint="")] = None
 
     def __post_init__(self) -> None:
-        positive_int("seeds", self.seeds)
+        positive_int("seeds", self.seeds, most=MAX_SEEDS)
         as_device(self.device)
         if self.records is not None and not self.records.is_dir():
             raise ArgumentError("records", f"`records` must be an existing folder, got {str(self.records)!r}")
@@ -67,6 +68,8 @@ def main(words: list[str]) -> int:
     checks = [c for c in paper.checks if not options.quick or c.experiment.name in paper.quick_checks]
     if options.quick and paper.quick_studies:
         paper = replace(paper, studies=paper.quick_studies)
+    if out.is_dir():
+        check_writable(out)
     work = Reproduction(paper, Findings(out), record_folders(options), options.device, options.root, options.quick)
     with report_full_disk(out, "call it again"):
         for n, check in enumerate(checks, start=1):
@@ -81,7 +84,7 @@ def main(words: list[str]) -> int:
             left = [seed for seed in range(seeds) if seed not in done]
             echo(f"training {n}/{len(rows)}, {row.run.name} by {row.method}: {work.run_training(row, left)}")
         work.write_report(checks, [row for row, _ in rows])
-    return 0
+    return 1 if work.undrawn else 0
 
 
 def _split_paper(words: list[str]) -> tuple[Paper, list[str]]:

@@ -10,9 +10,10 @@ import tyro
 from eqprop._core.checks import positive_int
 from eqprop.cli.distributed import join_processes
 from eqprop.cli.errors import UsageError, unknown
+from eqprop.cli.layout import complete_runs, discarded_unless_started, find_runs
 from eqprop.cli.options import DATA_ROOT, HIDE_DEFAULT, name_options, parse
 from eqprop.cli.overrides import DynamicsName, EstimatorName, OptimizerName, ScheduleName, apply_overrides
-from eqprop.cli.runs import ExecutionOptions, create_runs, find_runs, group_seeds, train_runs
+from eqprop.cli.runs import MAX_SEEDS, ExecutionOptions, create_runs, group_seeds, train_runs
 from eqprop.cli.summary import print_summary
 from eqprop.cli.targets import check_folder_name
 from eqprop.papers.registry import RECIPES, recipe
@@ -50,7 +51,7 @@ class Train:
     schedule: Annotated[ScheduleName | None, HIDE_DEFAULT] = None
 
     def __post_init__(self) -> None:
-        positive_int("seeds", self.seeds)
+        positive_int("seeds", self.seeds, most=MAX_SEEDS)
         check_folder_name(self.run.name)
 
 
@@ -86,8 +87,11 @@ def _train(words: list[str], processes: Processes) -> int:
     with name_options(options):
         top, prepared = create_runs(runs, options.out, options.run.name, options.execution, processes)
     folders = [top / part for part in runs]
-    train_runs(group_seeds(folders, processes), options.execution, options.run.data.root, top, processes, prepared)
-    return print_summary(top, folders, plots=options.execution.plots) if processes.is_rank0 else 0
+    with discarded_unless_started(folders, top, processes):
+        groups = group_seeds(folders, processes)
+        code = train_runs(groups, options.execution, options.run.data.root, top, processes, prepared)
+    summary = print_summary(top, folders, plots=options.execution.plots) if processes.is_rank0 else 0
+    return 1 if code else summary
 
 
 def is_resume(words: list[str]) -> bool:
@@ -96,15 +100,17 @@ def is_resume(words: list[str]) -> bool:
 
 
 def resume(words: list[str], prog: str, processes: Processes) -> int:
-    """Resume every unfinished run of a folder."""
+    """Resume every unfinished run of a folder, and train those that are missing."""
     if {"-h", "--help"} & set(words):
         words = ["--help"]
     elif not words[0].startswith("-"):
         raise UsageError(f"--resume takes the run from its folder: leave {words[0]!r} out (see `{prog} --help`)")
     options = parse(Resume, words, prog)
+    processes.run_on_rank0(lambda: complete_runs(options.resume, options.execution.device, processes))
     folders = find_runs(options.resume)
-    train_runs(group_seeds(folders, processes), options.execution, options.root, options.resume, processes)
-    return print_summary(options.resume, folders, plots=options.execution.plots) if processes.is_rank0 else 0
+    code = train_runs(group_seeds(folders, processes), options.execution, options.root, options.resume, processes)
+    summary = print_summary(options.resume, folders, plots=options.execution.plots) if processes.is_rank0 else 0
+    return 1 if code else summary
 
 
 def split_recipe(words: list[str], command: str) -> tuple[str, list[str]]:

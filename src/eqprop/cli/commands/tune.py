@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
+from math import inf, nextafter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +13,10 @@ import tyro
 from eqprop import plots
 from eqprop._core.checks import fraction, positive_int
 from eqprop._core.files import write_atomic
+from eqprop._core.measured_json import dump_measured
 from eqprop.cli.console import download_progress, echo, progress_counter, table
 from eqprop.cli.errors import CommandFailedError, report_full_disk
+from eqprop.cli.figures import results_kept
 from eqprop.cli.options import HIDE_DEFAULT, name_options, parse
 from eqprop.cli.parsers import as_device, format_steps
 from eqprop.cli.targets import (
@@ -21,7 +24,7 @@ from eqprop.cli.targets import (
     check_folder_name,
     check_vacant,
     load_weights,
-    new_folder,
+    results_folder,
     split_target,
     trained_folder,
 )
@@ -97,6 +100,9 @@ class Tune:
         )
 
 
+FACTORS = (0.25, 0.5, 1.0, 2.0)
+"""Multiples of the run's own beta that are tried by default."""
+
 SWEEPS = " Steps are synchronous: two of them replace each sweep of the run's schedule."
 RATES = " Spikes have no gradient: BPTT differentiates the rate model. EP uses last states, not averages."
 
@@ -106,12 +112,14 @@ def _around(steps: int) -> tuple[int, ...]:
 
 
 def _default_betas(own: Experiment) -> tuple[float, ...]:
-    """Return multiples of the run's beta, without those that outside nudging makes slow or unstable."""
-    beta, dynamics = own.estimator.beta, own.model.dynamics
-    dynamics = dynamics.dynamics if isinstance(dynamics, Noisy) else dynamics
-    outside = isinstance(dynamics, Prototypical) and dynamics.nudge == "outside"
-    betas = [factor * beta for factor in (0.25, 0.5, 1.0, 2.0)]
-    return tuple(b for b in betas if not outside or abs(b) <= max(0.6, abs(beta)))
+    """Return multiples of the run's beta, without those at which nudged phases may alternate or have no minimum."""
+    beta, dynamics, curvature = own.estimator.beta, own.model.dynamics, own.model.cost.curvature
+    dynamics, most = dynamics.dynamics if isinstance(dynamics, Noisy) else dynamics, inf
+    if isinstance(dynamics, Prototypical) and dynamics.nudge == "outside":
+        most = 0.6
+    elif curvature and (isinstance(dynamics, Prototypical) or own.nudging == "centred"):
+        most = nextafter(1 / curvature, 0)
+    return tuple(factor * beta for factor in FACTORS if factor <= 1 or abs(factor * beta) <= most)
 
 
 def main(words: list[str]) -> int:
@@ -121,31 +129,40 @@ def main(words: list[str]) -> int:
     prog, default = f"eqprop tune {name}", Tune(read_run(trained) if trained else recipe(name))
     options = parse(Tune, rest, prog, default)
     check_vacant(options.out)
-    with name_options(options):
-        grid = options.grid
-        cells, weights, machine = _run(options, grid, trained)
-    best = cheapest(cells, options.wanted)
+    with results_folder(options.out, f"tune-{options.run.name}") as folder:
+        with name_options(options):
+            grid = options.grid
+            cells, weights, machine = _run(options, grid, trained)
+        best = cheapest(cells, options.wanted)
+        text = [_legend(options, grid, weights), _recommendation(options, cells, best)]
+        try:
+            table(HEAD, _table_rows(cells))
+            echo("\n" + "\n\n".join(text))
+        finally:  # also if the reader of standard output has exited
+            with report_full_disk(folder):
+                report = [f"# {options.run.name}", markdown_table(HEAD, _table_rows(cells)), *text]
+                write_atomic(folder / "report.md", "\n\n".join(report) + "\n")
+                write_atomic(folder / "environment.json", json.dumps(machine, indent=2) + "\n")
+                write_atomic(folder / "tuning.json", _to_json(options, grid, cells, weights))
+        if can_draw(options.plots):
+            _draw(options, cells, weights, best, folder)
+        echo(f"results in {folder}")
+    return 0
+
+
+def _draw(options: Tune, cells: Sequence[Cell], weights: str, best: Cell | None, folder: Path) -> None:
+    title = plots.plain(f"{options.run.name}, {weights} weights: EP's gradient and BPTT's")
+    path = folder / "plots" / "agreement"
+    with results_kept(folder, "the results are written"):
+        plots.agreement_map(cells, path, wanted=options.wanted, chosen=best, title=title)
+
+
+def _legend(options: Tune, grid: Grid, weights: str) -> str:
     batches = f"{options.batches} batch{'es' * (options.batches > 1)}"
     notes = "" if isinstance(options.run.estimator, EquilibriumProp) else CONTINUAL
     notes += SWEEPS if ":async" in format_steps(options.run.estimator.free_steps) else ""
     notes += RATES if options.run.model.dynamics.spiking else ""
-    legend = LEGEND.format(batches=batches, weights=weights, nudging=grid.nudging, notes=notes)
-    text = [legend, _recommendation(options, cells, best)]
-    table(HEAD, _table_rows(cells))
-    echo("\n" + "\n\n".join(text))
-    folder = new_folder(options.out, f"tune-{options.run.name}")
-    with report_full_disk(folder):
-        if can_draw(options.plots):
-            title = f"{options.run.name}, {weights} weights: EP's gradient and BPTT's"
-            plots.agreement_map(cells, folder / "plots" / "agreement", wanted=options.wanted, chosen=best, title=title)
-        write_atomic(
-            folder / "report.md",
-            "\n\n".join([f"# {options.run.name}", markdown_table(HEAD, _table_rows(cells)), *text]) + "\n",
-        )
-        write_atomic(folder / "environment.json", json.dumps(machine, indent=2) + "\n")
-        write_atomic(folder / "tuning.json", _to_json(options, grid, cells, weights))
-    echo(f"results in {folder}")
-    return 0
+    return LEGEND.format(batches=batches, weights=weights, nudging=grid.nudging, notes=notes)
 
 
 def _run(options: Tune, grid: Grid, trained: Path | None) -> tuple[list[Cell], str, dict[str, Any]]:
@@ -157,6 +174,8 @@ def _run(options: Tune, grid: Grid, trained: Path | None) -> tuple[list[Cell], s
     """
     run = options.run
     session = prepare_run(run, options.device, download_progress(run.data.name))
+    if trained is None:
+        session.check_input_range()
     weights = load_weights(session.model, trained) if trained else INITIAL
     batches = list(islice(session.train, options.batches))
     try:
@@ -216,4 +235,4 @@ def _to_json(options: Tune, grid: Grid, cells: Sequence[Cell], weights: str) -> 
         "nudging": grid.nudging,
         "cells": [asdict(cell) for cell in cells],
     }
-    return json.dumps(found, indent=2, allow_nan=False) + "\n"
+    return dump_measured(found)

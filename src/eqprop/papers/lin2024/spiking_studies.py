@@ -20,7 +20,7 @@ from eqprop.training.config.optimizers import SGD
 from eqprop.training.config.run import CONFIG_CLASSES, Data, Run
 from eqprop.training.config.serialization import to_json
 from eqprop.training.rng import REST, seeded
-from eqprop.training.session import prepare_run, threads
+from eqprop.training.session import prepare_data, prepare_run, threads
 
 __all__ = ["RateTraining", "SpikingStudy", "Variant", "count_progress", "describe_phases", "mnist_training"]
 
@@ -71,7 +71,7 @@ class RateTraining:
 
     def test_batches(self, size: int, number: int, device: str) -> list[tuple[Tensor, Tensor]]:
         """Return the first ``number`` batches of ``size`` test images."""
-        test = prepare_run(self.run, device).test
+        test = prepare_data(self.run, self.run.build().to(device), device).test
         return [(test.x[n * size : (n + 1) * size], test.y[n * size : (n + 1) * size]) for n in range(number)]
 
 

@@ -2,9 +2,10 @@
 
 Scellier, Ernoult, Kendall and Kumar, "Energy-Based Learning Algorithms for Analog Computing: A Comparative Study": four
 convolutions with max pooling, hard sigmoid, a linear output, squared error, centred EP, asynchronous updates in two groups. MNIST
-and Fashion-MNIST have the settings of the paper's comparison, CIFAR-10 those of its best result. The paper pads images of 28 x 28
-to 32 x 32; here the first convolution has a larger padding. The initial weights are uniform within ``gain / sqrt(inputs)``, as in
-the paper's code. The initial biases are within half of ``1 / sqrt(inputs)`` there, and within ``gain / sqrt(inputs)`` here.
+and Fashion-MNIST have the settings of the paper's comparison, CIFAR-10 those of its best result. Images of 28 x 28 get a border of
+two black pixels; in training, a window of 32 x 32 is cut out of these after another border of two. The initial weights are uniform
+within ``gain / sqrt(inputs)``, as in the paper's code. The initial biases are within half of ``1 / sqrt(inputs)`` there, and within
+``gain / sqrt(inputs)`` here.
 
 ``NAME-small`` is for two cores and for tests. Its gain is 1: with the published gains, little of the input reaches the last layer
 at first.
@@ -45,13 +46,13 @@ def _hopfield(name: str, data: Data, model: ConvNet, nudged: int, beta: float, o
     return Run(name, data, model, estimator, optimizer, Cosine(floor=2e-6), epochs=100)
 
 
-def _network(input_shape: tuple[int, int, int], first_padding: int, gain: float | tuple[float, ...]) -> ConvNet:
+def _network(input_shape: tuple[int, int, int], gain: float | tuple[float, ...]) -> ConvNet:
     # 3 x 3 filters; pooling leaves 16, 8, 4 and 2 pixels a side
     return ConvNet(
         input_shape,
         (128, 256, 512, 512),
         kernel_size=3,
-        padding=(first_padding, 1, 1, 1),
+        padding=(1, 1, 1, 1),
         gain=gain,
         output_activation="identity",
         dynamics=Prototypical(nudge="inside"),
@@ -60,23 +61,22 @@ def _network(input_shape: tuple[int, int, int], first_padding: int, gain: float 
 
 def dchn_mnist() -> Run:
     """DCHN on MNIST: T 60, K 15, beta 0.25; images shifted by up to two pixels."""
-    data = Data("mnist", 128, normalize=Normalize((0.1307,), (0.3081,)), augment=Augment(pad=2, flip=False))
+    data = Data("mnist", 128, normalize=Normalize((0.1307,), (0.3081,)), augment=Augment(pad=2, flip=False), pad=2)
     optimizer = SGD((0.0625, 0.0375, 0.025, 0.02, 0.0125), momentum=0.9, weight_decay=3e-4)
-    return _hopfield("dchn-mnist", data, _network((1, 28, 28), 3, 0.5), 15, 0.25, optimizer)
+    return _hopfield("dchn-mnist", data, _network((1, 32, 32), 0.5), 15, 0.25, optimizer)
 
 
 def dchn_fashion() -> Run:
     """DCHN on Fashion-MNIST: as on MNIST, with mirrored images."""
     normalize, augment = Normalize((0.2860,), (0.3530,)), Augment(pad=2, flip=True)
-    return replace(
-        dchn_mnist(), name="dchn-fashion", data=Data("fashion-mnist", 128, normalize=normalize, augment=augment)
-    )
+    data = Data("fashion-mnist", 128, normalize=normalize, augment=augment, pad=2)
+    return replace(dchn_mnist(), name="dchn-fashion", data=data)
 
 
 def dchn_cifar10() -> Run:
     """DCHN on CIFAR-10: T 60, K 20, beta 0.1."""
     optimizer = SGD(0.03, momentum=0.9, weight_decay=2.5e-4)
-    return _hopfield("dchn-cifar10", CIFAR_10, _network((3, 32, 32), 1, (0.4, 0.7, 0.6, 0.3, 0.4)), 20, 0.1, optimizer)
+    return _hopfield("dchn-cifar10", CIFAR_10, _network((3, 32, 32), (0.4, 0.7, 0.6, 0.3, 0.4)), 20, 0.1, optimizer)
 
 
 def _small(run: Run) -> Run:

@@ -14,7 +14,7 @@ from torch.optim import Adam as TorchAdam
 from torch.optim import AdamW as TorchAdamW
 from torch.optim import Optimizer
 
-from eqprop._core.checks import ArgumentError, fraction, non_negative
+from eqprop._core.checks import MAX_FLOAT32, ArgumentError, fraction, non_negative
 from eqprop.estimators.rates import as_rates, rates_by_connection
 from eqprop.models.model import Model
 
@@ -89,6 +89,7 @@ class Adam(OptimizerSpec):
         object.__setattr__(self, "rates", as_rates(self.rates))
         object.__setattr__(self, "betas", _as_betas(self.betas))
         non_negative("weight_decay", self.weight_decay)
+        _check_steps(as_rates(self.rates), self.betas)
 
     def build(self, model: Model) -> TorchAdam:
         """Return the optimizer, with one parameter group per learning rate."""
@@ -119,10 +120,21 @@ class AdamW(OptimizerSpec):
         object.__setattr__(self, "rates", as_rates(self.rates))
         object.__setattr__(self, "betas", _as_betas(self.betas))
         non_negative("weight_decay", self.weight_decay)
+        _check_steps(as_rates(self.rates), self.betas, self.weight_decay)
 
     def build(self, model: Model) -> TorchAdamW:
         """Return the optimizer, with one parameter group per learning rate."""
         return TorchAdamW(parameter_groups(model, self.rates), betas=self.betas, weight_decay=self.weight_decay)
+
+
+def _check_steps(rates: Sequence[float], betas: tuple[float, float], decay: float = 0.0) -> None:
+    """Check that the factors of Adam's steps are within single precision: the first step is multiplied by rate / (1 - beta_1)."""
+    largest = max(max(rates) / (1 - betas[0]), max(rates) * decay)
+    if largest > MAX_FLOAT32:
+        raise ArgumentError(
+            "rates",
+            f"`rates` must be so small that a step is within single precision with these betas, got {max(rates)!r}",
+        )
 
 
 def _as_betas(betas: tuple[float, float]) -> tuple[float, float]:

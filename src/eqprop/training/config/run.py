@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from eqprop._core.checks import instance, non_negative_int, positive_int
+from eqprop._core.available_memory import is_out_of_memory
+from eqprop._core.checks import ArgumentError, instance, non_negative_int, positive_int
 from eqprop._core.deprecation import renamed_arguments
 from eqprop._core.fields import LATER, LOCAL
 from eqprop.costs import CrossEntropyReadout, SquaredError
@@ -15,6 +16,7 @@ from eqprop.dynamics.noisy import Noisy
 from eqprop.dynamics.prototypical import Prototypical
 from eqprop.estimators import BPTT, ContinualEP, ContinualSGD, EquilibriumProp, ImplicitDiff
 from eqprop.models.convnet import ConvNet
+from eqprop.models.memory import check_weights_memory, size_argument
 from eqprop.models.mlp import MLP
 from eqprop.models.model import Model
 from eqprop.models.toy import Toy
@@ -36,6 +38,10 @@ OptimizerChoice: TypeAlias = SGD | Adam | AdamW | QuantizedSGD
 ScheduleSpec: TypeAlias = Constant | Cosine | StepDecay
 
 
+SMALLEST_SPAN = 0.05
+"""Smallest difference between normalized white and black pixels. Constants for pixels from 0 to 255 leave about 0.01."""
+
+
 @renamed_arguments(normalise="normalize")
 @dataclass(frozen=True)
 class Data:
@@ -50,6 +56,8 @@ class Data:
             leaves pixels in [0, 1].
         augment: augmentation of training images: pad:4 (shift by up to 4 pixels, black border), edge:4 (the border repeats
             the edge), flip (mirror half of them), or pad:4,flip; None for no augmentation.
+        pad: width of a border of black pixels around every image, training and test. It is added before the normalization,
+            so it has the value of a black pixel after it; the zero padding of a convolution has the value of a gray one.
 
     Raises:
         ValueError: if a number is out of its range, or a part has the wrong class.
@@ -64,6 +72,7 @@ class Data:
     root: str | None = field(default=None, metadata={LOCAL: True})
     normalize: Normalize | None = field(default=None, metadata={LATER: True})
     augment: Augment | None = field(default=None, metadata={LATER: True})
+    pad: int = field(default=0, metadata={LATER: True})
 
     def __post_init__(self) -> None:
         instance("name", self.name, str)
@@ -71,8 +80,15 @@ class Data:
         non_negative_int("validation", self.validation)
         if self.normalize is not None:
             instance("normalize", self.normalize, Normalize)
+            if self.normalize.span < SMALLEST_SPAN:
+                raise ArgumentError(
+                    "normalize",
+                    f"`normalize` divides pixels from 0 to 1 by {1 / self.normalize.span:g}, which leaves little of them: "
+                    "divide constants for pixels from 0 to 255 by 255",
+                )
         if self.augment is not None:
             instance("augment", self.augment, Augment)
+        non_negative_int("pad", self.pad)
 
 
 @renamed_arguments(optimiser="optimizer")
@@ -178,13 +194,18 @@ def build_model(spec: ModelSpec, seed: int, free_steps: int | Settle) -> Model:
     """
     if isinstance(spec, MLP | ConvNet) and spec.settle is None:
         spec = replace(spec, settle=as_settle("free_steps", free_steps))
+    with seeded(seed, WEIGHTS):
+        check_weights_memory(spec)
     try:
         with seeded(seed, WEIGHTS):
             return spec.build()
-    except RuntimeError as error:
-        if "memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
-        raise ValueError(f"the model does not fit into memory: {spec}") from None
+        name = size_argument(spec)
+        raise ArgumentError(
+            name, f"`{name}` is too large: the model does not fit into memory: make it smaller"
+        ) from None
 
 
 def same_config(text: str | None, other: str | None) -> bool:

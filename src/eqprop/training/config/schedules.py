@@ -1,12 +1,13 @@
 """Learning-rate schedules as frozen dataclasses; ``build`` makes the `torch.optim.lr_scheduler` object, stepped once per epoch."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
 
-from eqprop._core.checks import fraction, non_negative, positive_int
+from eqprop._core.checks import ArgumentError, fraction, non_negative, positive_int
 
 __all__ = ["Constant", "Cosine", "Schedule", "StepDecay"]
 
@@ -17,6 +18,13 @@ class Schedule(ABC):
     @abstractmethod
     def build(self, optimizer: Optimizer, epochs: int) -> LRScheduler | None:
         """Return the scheduler for a training of ``epochs`` epochs; None if the rates are constant."""
+
+    def check_rates(self, rates: Sequence[float]) -> None:  # noqa: B027 - most schedules take any rates
+        """Check that the schedule lowers these initial rates.
+
+        Raises:
+            ArgumentError: if it would raise one.
+        """
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,13 @@ class Cosine(Schedule):
 
     def __post_init__(self) -> None:
         non_negative("floor", self.floor)
+
+    def check_rates(self, rates: Sequence[float]) -> None:
+        """Refuse a floor above an initial rate."""
+        if self.floor > min(rates):
+            raise ArgumentError(
+                "floor", f"`floor` must be at most the initial learning rate, {min(rates):g}, got {self.floor!r}"
+            )
 
     def build(self, optimizer: Optimizer, epochs: int) -> CosineAnnealingLR:
         """Return a `torch.optim.lr_scheduler.CosineAnnealingLR`."""

@@ -259,10 +259,39 @@ def _lost_as_error() -> Iterator[None]:
 
 
 def launched() -> tuple[int, int]:
-    """Return rank and number of processes from torchrun's environment variables; ``(0, 1)`` without them."""
-    if not all(name in os.environ for name in LAUNCHER_VARIABLES):
-        return 0, 1
-    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    """Return rank and number of processes from torchrun's environment variables; ``(0, 1)`` without them.
+
+    Raises:
+        ValueError: if they ask for several processes and do not fit each other.
+    """
+    rank, size = _variable("RANK", 0), _variable("WORLD_SIZE", 1)
+    if rank == 0 and size == 1:
+        return 0, 1  # one process needs no address
+    if missing := [name for name in LAUNCHER_VARIABLES if not os.environ.get(name)]:
+        are = "are" if len(missing) > 1 else "is"
+        raise ValueError(f"RANK is {rank} and WORLD_SIZE is {size}, but {', '.join(missing)} {are} not set: {_ADVICE}")
+    local = _variable("LOCAL_RANK", 0)
+    for name, number, most in (("RANK", rank, size - 1), ("LOCAL_RANK", local, size - 1)):
+        if not 0 <= number <= most:
+            raise ValueError(f"{name} must be from 0 to {most}, as WORLD_SIZE is {size}, got {number}: {_ADVICE}")
+    if not 0 < (port := _variable("MASTER_PORT", 0)) < 2**16:
+        raise ValueError(f"MASTER_PORT must be a number from 1 to 65535, got {port}: {_ADVICE}")
+    return rank, size
+
+
+_ADVICE = "start with torchrun, which sets all of them, or unset them"
+
+
+def _variable(name: str, default: int) -> int:
+    """Return the whole number that an environment variable holds."""
+    word = os.environ.get(name, "")
+    if not word:
+        return default
+    if not (word.isascii() and word.removeprefix("-").isdigit() and len(word) < 10):
+        raise ValueError(f"the environment variable {name} must be a whole number, got {word!r}: {_ADVICE}")
+    if name == "WORLD_SIZE" and int(word) < 1:
+        raise ValueError(f"the environment variable WORLD_SIZE must be at least 1, got {word}: {_ADVICE}")
+    return int(word)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from eqprop.costs import Cost
 from eqprop.estimators.base import Estimator
+from eqprop.estimators.response import Response
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Solution
 from eqprop.training.batch_steps import BatchIterable
@@ -30,7 +31,7 @@ class Position(NamedTuple):
     batch: int
 
 
-Measured: TypeAlias = tuple[Tensor, Solution | None, Tensor, Cost]
+Measured: TypeAlias = tuple[Tensor, Solution | None, Tensor, Cost, Response | None]
 """Arguments of `Metrics.add`."""
 
 

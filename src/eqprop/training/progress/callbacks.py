@@ -44,7 +44,10 @@ def _row_texts(row: Row, epochs: int) -> dict[str, str]:
             said[part] = f"{part} cost {row[f'{part}_cost']:.5f}"
     said["cost"] = f"cost {row['train_cost']:.4f}"
     if row["residual"] is not None:  # the estimator reported a free phase
-        said |= {"residual": f"residual {row['residual']:.1e}", "steps": f"{row['steps']:.0f} steps"}
+        said |= {"residual": f"residual {row['residual']:.1e}"}
+        if row.get("nudged_residual") is not None:
+            said["nudged"] = f"nudged {row['nudged_residual']:.1e}"
+        said["steps"] = f"{row['steps']:.0f} steps"
     if row.get("spikes_per_unit") is not None:
         said["spikes"] = f"{row['spikes_per_unit']:.3f} spikes"
     return said | {"seconds": f"{row['seconds']:.1f} s"}
@@ -61,7 +64,7 @@ def format_row(row: Row, epochs: int, title: str, width: int | None = None) -> s
     raise AssertionError
 
 
-OPTIONAL = ("title", "seconds", "cost", "steps", "residual", "spikes")
+OPTIONAL = ("title", "seconds", "cost", "steps", "residual", "nudged", "spikes")
 """Items that a line may leave out, most important first."""
 
 
