@@ -264,6 +264,7 @@ def test_time_is_counted_in_ticks_over_both_phases():
     assert ep.relax(model, x, 1, y, BETA).residual.max() > 0.1
 
 
+@pytest.mark.filterwarnings("ignore:`x` has values that .* dynamics clip")
 def test_input_is_clipped_for_spikes_and_contrast():
     model = zoo.spiking("chain", Spiking())
     x = torch.tensor([[-0.5, 0.25, 1.0, 1.5]]).double()

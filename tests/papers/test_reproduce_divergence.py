@@ -73,7 +73,7 @@ def test_seeds_that_do_not_diverge_count(here, monkeypatch):
         tried.append(place.path.name)
         if "tiny/ep/seed-0" in str(place.path):
             raise FloatingPointError("epoch 2, batch 3: a state is not finite")
-        train_one(place, *arguments)
+        return train_one(place, *arguments)
 
     monkeypatch.setattr(study, "_train_one", breaks)
     said = call(f"{CALL} --train tiny --seeds 3").done()

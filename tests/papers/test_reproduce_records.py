@@ -351,6 +351,7 @@ def test_the_commands_of_the_rows_train_them(name, here, monkeypatch):
     paper = PAPERS[name]
     monkeypatch.setattr("eqprop.cli.commands.train.train_runs", lambda *arguments: None)
     monkeypatch.setattr("eqprop.cli.runs.prepare_run", lambda *arguments: None)
+    monkeypatch.setattr("eqprop.cli.runs.check_training", lambda prepared: None)
     rows = {row.command: row for row in (*paper.rows, *paper.quick_rows, *paper.figure_rows())}
     for n, row in enumerate(rows.values()):
         call(row.command.removeprefix("eqprop "), f"--no-plots --out {n}").done()

@@ -80,6 +80,7 @@ def driven(model: ep.Model, x: torch.Tensor, ticks: int) -> torch.Tensor:
     return input_spikes(model, x, ticks) if model.dynamics.input == "spikes" else x.clamp(0, 1).expand(ticks, *x.shape)
 
 
+@pytest.mark.filterwarnings("ignore:`x` has values that .* dynamics clip")
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
 @pytest.mark.parametrize("name", MODELS)
 def test_spikes_match_the_model_without_clipping(name, options, tmp_path):

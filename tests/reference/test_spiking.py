@@ -66,6 +66,7 @@ def check(found, loops, static):
                 np.testing.assert_array_equal(ours[b].numpy().ravel(), theirs)
 
 
+@pytest.mark.filterwarnings("ignore:`x` has values that .* dynamics clip")
 @pytest.mark.parametrize("sent", ["spikes", "current"])
 @pytest.mark.parametrize(("eps", "lam"), SIZES)
 @pytest.mark.parametrize("network", NETWORKS)
@@ -81,6 +82,7 @@ def test_free_and_nudged_trajectories(network, eps, lam, sent):
         check(nudged.trajectory[1:], expected, still)
 
 
+@pytest.mark.filterwarnings("ignore:`x` has values that .* dynamics clip")
 @pytest.mark.parametrize("sent", ["spikes", "current"])
 @pytest.mark.parametrize("network", ["4-5-4-3", "image"])
 def test_the_estimate_takes_mean_potentials_and_the_input_itself(network, sent):

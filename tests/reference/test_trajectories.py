@@ -37,6 +37,7 @@ def check(solution, loops):
         np.testing.assert_allclose(solution.residual[b], max(moved), rtol=1e-8, atol=1e-14)
 
 
+@pytest.mark.filterwarnings("ignore:`x` has values that .* dynamics clip")
 @pytest.mark.parametrize("sizes", DEPTHS, ids=str)
 @pytest.mark.parametrize("rule", RULES, ids=str)
 @pytest.mark.parametrize("name", ["sigmoid", "hard_sigmoid", "tanh"])

@@ -12,7 +12,7 @@ from eqprop.papers.registry import RECIPES, recipe
 from eqprop.training import Run
 from eqprop.training.config.optimizers import SGD
 from eqprop.training.config.run import Data
-from eqprop.training.session import create_run, prepare_run, train_run
+from eqprop.training.session import check_training, create_run, prepare_run, train_run
 
 STANDARD = Normalize((0.3,), (0.4,))
 Y = torch.tensor([0, 1, 2])
@@ -87,20 +87,22 @@ def test_a_new_run_is_refused(dynamics, tmp_path):
         r"`normalize` gives samples from -0\.75 to 1\.8, of which \w+ dynamics clip \d\d% of the values: leave it out"
     )
     with pytest.raises(ValueError, match=message):
-        prepare_run(run(dynamics), "cpu", None, True)
+        check_training(prepare_run(run(dynamics)))
     create_run(run(dynamics), tmp_path / "run")
     with pytest.raises(ValueError, match=message):
         train_run(tmp_path / "run")
-    prepare_run(run(dynamics, None), "cpu", None, True)
-    prepare_run(run(dynamics, Normalize((0.0,), (2.0,))), "cpu", None, True)
-    prepare_run(run(ep.Prototypical()), "cpu", None, True)
+    check_training(prepare_run(run(dynamics, None)))
+    check_training(prepare_run(run(dynamics, Normalize((0.0,), (2.0,)))))
+    check_training(prepare_run(run(ep.Prototypical())))
 
 
 def test_an_old_run_can_still_be_read_and_evaluated():
     old = run(ep.EnergyDescent())
     assert Run.from_json(old.to_json()) == old
+    prepared = prepare_run(old)
+    assert prepared.run == old
     with pytest.warns(UserWarning, match="dynamics clip"):
-        assert prepare_run(old).run == old
+        prepared.model(prepared.test.x[:1])
 
 
 def test_no_recipe_is_refused():

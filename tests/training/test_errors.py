@@ -84,7 +84,7 @@ CONSTRUCTORS = {
     "shape": (lambda: ep.Population(0), r"`shape` must be a whole number of at least 1, got 0"),
     "dense": (lambda: ep.Dense(3, -1), r"`n_post` must be a whole number of at least 1, got -1"),
     "one size": (lambda: ep.mlp([5]), r"`sizes` must name the input and at least one more population, got \[5\]"),
-    "bare size": (lambda: ep.mlp(5), r"`sizes` must name the input and at least one more population, got 5"),
+    "bare size": (lambda: ep.mlp(5), r"`sizes` must be a list of whole numbers, input first, got 5"),
     "zero size": (lambda: ep.mlp([5, 0, 2]), r"`sizes` must be a whole number of at least 1, got 0"),
     "settle of a model": (
         lambda: small(cost=ep.SquaredError()).__class__(small().network, ep.Prototypical(), ep.SquaredError(), 0),
@@ -183,11 +183,11 @@ CONSTRUCTORS |= {
     ),
     "torch layer": (
         lambda: ep.Network([ep.Population(3)] * 2, [(0, 1, torch.nn.Linear(3, 3))]),
-        r"`connection` must be an object of class Connection, got an object of class Linear",
+        r"`edges` must be an object of class Connection, got an object of class Linear",
     ),
     "bare population": (
         lambda: ep.Network([4, 3], []),
-        r"`population` must be an object of class Population, got an object of class int",
+        r"`populations` must be an object of class Population, got an object of class int",
     ),
     "untied forward": (
         lambda: ep.Untied(zoo.LowRank(3, 3)),
@@ -255,7 +255,7 @@ CALLS = {
         lambda: ep.relax(small(), X, 3, beta=0.1),
         r"`beta` is 0\.1, but there is no target: give `y`",
     ),
-    "relax beta": (lambda: ep.relax(small(), X, 3, Y, beta=nan), r"`beta` must be non-zero and finite, got nan"),
+    "relax beta": (lambda: ep.relax(small(), X, 3, Y, beta=nan), r"`beta` must be a finite number, got nan"),
     "relax steps": (lambda: ep.relax(small(), X, -2), r"`steps` must be a whole number of at least 1, got -2"),
     "relax average": (
         lambda: ep.Settle(3, average=0),

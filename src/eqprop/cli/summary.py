@@ -11,8 +11,8 @@ from eqprop.papers.registry import published_errors
 from eqprop.plots import error_curves, plain
 from eqprop.report import markdown_table
 from eqprop.training.config.run import Run
-from eqprop.training.run_folder import Row, RunFolder
-from eqprop.training.session import read_run
+from eqprop.training.run_folder import Row
+from eqprop.training.session import read_history, read_run
 from eqprop.training.summary import Spread, summarize
 
 __all__ = ["draw_all", "group_runs", "print_summary"]
@@ -66,7 +66,7 @@ def draw_all(curves: Mapping[str, Sequence[Sequence[Row]]], out: Path, name: str
 
 def group_runs(folders: Sequence[Path]) -> dict[str, RunsWithRows]:
     """Return runs that differ in the seed only under one label; the order does not depend on the names of the folders."""
-    runs = [(read_run(folder), RunFolder(folder).rows()) for folder in folders]
+    runs = [(read_run(folder), read_history(folder)) for folder in folders]
     same: dict[str, RunsWithRows] = {}
     for run, rows in sorted(runs, key=lambda member: _sort_key(member[0])):
         if rows:
