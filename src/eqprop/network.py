@@ -26,7 +26,7 @@ from eqprop._core.checks import ArgumentError, instance, non_negative_int, posit
 from eqprop._core.customized import is_customized, replaced_method
 from eqprop._core.memory_format import channels_last
 from eqprop._core.precision import full_precision
-from eqprop._core.tensors import check_dense, check_hooks, check_uniform, without_inference
+from eqprop._core.tensors import check_dense, check_parts, without_inference
 from eqprop.activations import Activation, as_activation
 from eqprop.connections.base import Connection, Ends, PreparedConnection
 from eqprop.connections.laws import broken_law
@@ -266,14 +266,13 @@ class Network(nn.Module):
                 f"got {x.shape[0]} in total",
             )
         check_dense("x", x)
-        check_hooks("network", self)
         weight = next(self.parameters(), x)
         if not x.is_floating_point() or (x.dtype, x.device) != (weight.dtype, weight.device):
             raise ArgumentError(
                 "x",
                 f"`x` is {x.dtype} on {x.device}, the weights are {weight.dtype} on {weight.device}: convert one of them",
             )
-        check_uniform("network", self, weight)
+        check_parts("network", self, weight)
         return without_inference(x)  # currents may need autograd, which does not accept inference tensors
 
     def _check_overrides(self) -> None:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from eqprop._core.checks import ArgumentError
 
-__all__ = ["check_dense", "check_hooks", "check_uniform", "without_inference"]
+__all__ = ["check_dense", "check_hooks", "check_parts", "check_uniform", "without_inference"]
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
@@ -23,6 +23,19 @@ def check_dense(name: str, value: Tensor) -> None:
 
 def _kind(value: Tensor) -> str:
     return f"a quantized one, {value.dtype}" if value.is_quantized else str(value.layout)
+
+
+def check_parts(name: str, module: nn.Module, like: Tensor) -> None:
+    """Check hooks and parameters of a module and its parts, as `check_hooks` and `check_uniform`; one quick pass if all is well."""
+    kind = like.dtype, like.device
+    for part in module.modules():
+        if part._forward_pre_hooks or part._forward_hooks or part._backward_pre_hooks or part._backward_hooks:
+            check_hooks(name, module)
+        for parameter in part._parameters.values():
+            if parameter is not None and (parameter.dtype, parameter.device) != kind:
+                check_uniform(name, module, like)
+    if like.dtype not in _DTYPES:
+        check_uniform(name, module, like)
 
 
 def check_uniform(name: str, module: nn.Module, like: Tensor) -> None:

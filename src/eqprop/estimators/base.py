@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 from warnings import warn
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from eqprop._core.checks import ArgumentError, function, instance
@@ -168,12 +168,14 @@ class EstimatorBase(ABC):
         self._check_grad_enabled()
         instance("model", model, Model)
         instance("x", x, Tensor)
-        if any(p.is_inference() for p in model.parameters()):
+        first = next(nn.Module.parameters(model.network), None)
+        if first is not None and first.is_inference():
             raise ArgumentError(
                 "model",
                 "`model` was made under `inference_mode`, which gradients cannot use: make it, or load it, outside",
             )
-        if not x.requires_grad and not any(p.requires_grad for p in model.parameters()):
+        is_frozen = first is None or not first.requires_grad  # seldom: only then are the others looked at
+        if is_frozen and not x.requires_grad and not any(p.requires_grad for p in model.parameters()):
             raise ArgumentError(
                 "model", "no parameter of `model` requires a gradient: call `requires_grad_()` on those to train"
             )

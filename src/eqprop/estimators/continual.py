@@ -33,7 +33,7 @@ from eqprop._core.precision import full_precision
 from eqprop._core.state import State, Units, repeat
 from eqprop.estimators.base import OnFreePhase, PhaseCallbacks, as_loss
 from eqprop.estimators.ep import NudgedEstimator, Nudging, nudging_strengths, strength_per_sample
-from eqprop.estimators.response import FirstForce, Response, measure_response
+from eqprop.estimators.response import FirstForce, NudgedPhaseCallback, ignore_response, measure_response
 from eqprop.models.model import Model
 from eqprop.network import Activities, Contrast, Drive
 from eqprop.solvers.phase import Phase
@@ -106,7 +106,7 @@ class ContinualEP(ContinualEstimator):
                 after = nudged.phase.activity(state)
             check_finite([model.dynamics.units(state)], t)
             if t == steps:
-                callbacks.nudged(nudged.response(previous, state, t))
+                nudged.report(callbacks.nudged, previous, state, t)
             surrogate = model.network.contrast(drive.input, *nudged.contrast(before, after))
             last = t == steps
             if surrogate.requires_grad or last:
@@ -171,11 +171,13 @@ class ContinualPhase:
         with full_precision(drive.input):
             return replace(self.phase, drive=drive).step(state)
 
-    def response(self, before: State, after: State, steps: int) -> Response:
-        """Return the response after the last of ``steps`` nudged steps, which led from ``before`` to ``after``."""
+    def report(self, on_nudged_phase: NudgedPhaseCallback, before: State, after: State, steps: int) -> None:
+        """Measure the response after the last of ``steps`` nudged steps, which led from ``before`` to ``after``."""
+        if on_nudged_phase is ignore_response:
+            return
         change = residual(self.phase.units(before), self.phase.units(after))
         end = replace(self.free, state=after, residual=change, steps=steps)
-        return measure_response(self.phase, self.free, end, plain_steps=False)
+        on_nudged_phase(measure_response(self.phase, self.free, end, plain_steps=False))
 
     def contrast(self, before: Activities, after: Activities) -> Contrast:
         """Return the contrast from one moment to a later one, with the two exchanged for the trajectory at -beta."""

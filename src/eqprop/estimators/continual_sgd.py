@@ -173,7 +173,7 @@ class ContinualSGD(ContinualEstimator):
                 steps.append(nudged.contrast(before, after))
                 before = after
         check_finite([model.dynamics.units(state) for state in states], 0)
-        callbacks.nudged(nudged.response(states[-2], states[-1], len(steps)))
+        nudged.report(callbacks.nudged, states[-2], states[-1], len(steps))
         yield as_loss(nudged.cost(), summed_contrast(model.network, drive.input, nudged.contrast(first, before), steps))
 
     def _general_losses(

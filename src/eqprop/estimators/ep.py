@@ -20,9 +20,16 @@ from torch import Generator, Tensor
 
 from eqprop._core.checks import nudging_strength, one_of
 from eqprop._core.state import State
+from eqprop._core.tensors import without_inference
 from eqprop.dynamics.base import Force
 from eqprop.estimators.base import EstimatorBase, OnFreePhase, PhaseCallbacks, as_loss
-from eqprop.estimators.response import FirstForce, NudgedPhaseCallback, measure_response, warn_of_response
+from eqprop.estimators.response import (
+    FirstForce,
+    NudgedPhaseCallback,
+    ignore_response,
+    measure_response,
+    warn_of_response,
+)
 from eqprop.models.model import Model, check_state
 from eqprop.network import Contrast
 from eqprop.solvers.phase import Phase
@@ -135,18 +142,18 @@ class EquilibriumProp(NudgedEstimator):
         generator: Generator | None,
         state: State | None = None,
     ) -> Iterator[Tensor]:
-        cost, x = model.cost, model.network.check_input(x)
+        cost, x = model.cost, without_inference(x)
         with torch.no_grad():
             phase, start, target = model.prepare_batch(x, y)
             start = start if state is None else check_state(state, start)
-            free = settle(phase, start, self.phases["free_steps"])
+            free_steps, nudged_steps = self.phases.values()
+            free = settle(phase, start, free_steps)
             if callbacks.free is not None:
                 callbacks.free(free)
             betas = nudging_strengths(self.nudging, self.beta, generator)
             targets = torch.cat([target] * len(betas)) if len(betas) > 1 else target
-            steps = self.phases["nudged_steps"]
             contrast = settle_nudged(
-                phase, free, steps, betas, lambda beta: cost.nudging_force(targets, beta), callbacks.nudged
+                phase, free, nudged_steps, betas, lambda beta: cost.nudging_force(targets, beta), callbacks.nudged
             )
         loss = cost.value(free.output, target).mean()
         yield as_loss(loss, model.network.contrast(model.dynamics.encode(model.network, x), *contrast))
@@ -186,10 +193,13 @@ def settle_nudged(
         on_nudged_phase: called with the `Response`.
     """
     n, one_sided = len(betas), len(betas) == 1
-    force = FirstForce(nudging_force(betas[0] if one_sided else strength_per_sample(free.output, betas)))
+    is_measured = on_nudged_phase is not ignore_response
+    force = nudging_force(betas[0] if one_sided else strength_per_sample(free.output, betas))
+    force = FirstForce(force) if is_measured else force
     nudged_phase = (phase if one_sided else phase.repeat(n)).nudged(force)
     nudged = settle(nudged_phase, free.state, steps, copies=n)
-    on_nudged_phase(measure_response(nudged_phase, free, nudged, steps.accelerate is None))
+    if is_measured:
+        on_nudged_phase(measure_response(nudged_phase, free, nudged, steps.accelerate is None))
     if one_sided:
         return Contrast(free.activity, free.activity, nudged.activity, betas[0])
     a, b = zip(*(s.split(phase.drive.input.shape[0]) for s in nudged.activity), strict=True)

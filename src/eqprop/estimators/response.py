@@ -32,7 +32,15 @@ from eqprop.dynamics.base import Force
 from eqprop.solvers.phase import Phase
 from eqprop.solvers.settle import Solution
 
-__all__ = ["FirstForce", "NudgedPhaseCallback", "Response", "ResponseMeans", "measure_response", "warn_of_response"]
+__all__ = [
+    "FirstForce",
+    "NudgedPhaseCallback",
+    "Response",
+    "ResponseMeans",
+    "ignore_response",
+    "measure_response",
+    "warn_of_response",
+]
 
 FARTHER = 1.5
 """Distance, relative to the bound of a linear response, above which a nudged phase counts as having jumped."""
@@ -195,6 +203,10 @@ def _distance(free: Tensor, nudged: Tensor) -> Tensor:
     n = nudged.shape[0] // free.shape[0]
     change = (nudged - free if n == 1 else nudged.unflatten(0, (n, -1)) - free).abs_()
     return change.flatten(1).amax(1) if n == 1 else change.amax([0, *range(2, change.dim())])
+
+
+def ignore_response(response: Response) -> None:
+    """Do nothing. Estimators that are given this callback do not measure the response, which costs some small operations."""
 
 
 def warn_of_response(response: Response) -> None:

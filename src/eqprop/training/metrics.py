@@ -12,7 +12,7 @@ from eqprop.estimators.response import Response
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Solution, settle
 
-__all__ = ["Metrics", "Score", "evaluate", "has_finite_cost"]
+__all__ = ["Metrics", "Score", "evaluate", "has_finite_cost", "is_measured"]
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class Score:
         residual: mean over samples of ``max |s_T - s_{T-1}|`` at the end of the free phase; None if not every batch reported one.
         steps: mean over batches of the steps of the free phase; None likewise.
         samples: number of samples.
-        nudged_residual: mean over samples of ``max |s_K - s_{K-1}|`` at the end of the nudged phases; None if not every batch
-            reported its response to the nudge. Of several strengths, each sample counts with its largest value.
+        nudged_residual: mean of ``max |s_K - s_{K-1}|`` at the end of the nudged phases, over the samples of the batches on which
+            the response to the nudge was measured; None if it was on none. Of several strengths, each sample counts with its
+            largest value.
         nudged_distance: mean of ``max |s^beta - s*|``; None likewise.
         nudge: mean of ``|dt beta dC/ds|``, the first step that the force causes; None likewise.
     """
@@ -95,7 +96,7 @@ class Metrics:
         complete = 0 < self.samples == self.observed
         error = wrong if complete and self.classified == self.samples else None
         steps = self.steps / self.batches if complete else None
-        nudged = response if 0 < self.samples == self.nudged else [None] * 3
+        nudged = [value * self.samples / self.nudged for value in response] if self.nudged else [None] * 3
         return Score(cost, error, residual if complete else None, steps, self.samples, *nudged)
 
     def counts(self) -> list[int]:
@@ -151,3 +152,8 @@ def has_finite_cost(model: Model, x: Tensor, y: Tensor) -> bool:
     except FloatingPointError:
         return False
     return math.isfinite(model.cost.value(output, target).mean().item())
+
+
+def is_measured(batch: int) -> bool:
+    """Return whether the response to the nudge is measured on a batch, by its number in the epoch: on every eighth."""
+    return batch % 8 == 0

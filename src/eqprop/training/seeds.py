@@ -24,7 +24,7 @@ from eqprop._core.deprecation import renamed_arguments
 from eqprop._core.devices import available_device
 from eqprop._core.state import iter_tensors, map_tensors
 from eqprop.estimators.base import Estimator, takes_nudged_callback
-from eqprop.estimators.response import Response
+from eqprop.estimators.response import Response, ignore_response
 from eqprop.models.batched import batch_models
 from eqprop.models.batched import unsupported_reason as model_unsupported_reason
 from eqprop.models.model import Model
@@ -33,6 +33,7 @@ from eqprop.training.batch_steps import BatchResult, FitArguments, Training
 from eqprop.training.config.run import Run
 from eqprop.training.dataset import Splits, load_splits
 from eqprop.training.history import Row
+from eqprop.training.metrics import is_measured
 from eqprop.training.progress.callbacks import Callback
 from eqprop.training.rng import REST, IsolatedRNG
 from eqprop.training.run_folder import RunFolder
@@ -265,7 +266,9 @@ class BatchedTrainer:
     def _train_group(self, batches: Mapping[int, Batch]) -> dict[int, BatchResult]:
         """Train on batches of one size; places without one get the first batch of the others, which has no effect."""
         model, solutions, responses = self.batched_model(frozenset(batches)), [], list[Response]()
-        own: dict[str, Any] = {"on_nudged_phase": responses.append} if takes_nudged_callback(self.estimator) else {}
+        measured = any(is_measured(self.trainers[place].batch) for place in batches)
+        on_nudged_phase = responses.append if measured else ignore_response
+        own: dict[str, Any] = {"on_nudged_phase": on_nudged_phase} if takes_nudged_callback(self.estimator) else {}
         filler = next(iter(batches.values()))
         x, y = (torch.cat(part) for part in zip(*(batches.get(n, filler) for n in range(self.size)), strict=True))
         for loss in self.estimator(model, x, y, on_free_phase=solutions.append, **own):

@@ -23,7 +23,7 @@ from eqprop._core.checks import ArgumentError, instance, non_negative, positive_
 from eqprop._core.deprecation import renamed_arguments
 from eqprop.estimators.base import Estimator, bind_estimator, takes_nudged_callback
 from eqprop.estimators.ep import NudgedEstimator
-from eqprop.estimators.response import Response, ResponseMeans
+from eqprop.estimators.response import Response, ResponseMeans, ignore_response
 from eqprop.models.model import Model
 from eqprop.solvers.settle import Solution
 from eqprop.training import checkpoint
@@ -48,7 +48,7 @@ from eqprop.training.history import (
     warn_if_stuck,
     warn_of_response,
 )
-from eqprop.training.metrics import Metrics, Score, evaluate, has_finite_cost
+from eqprop.training.metrics import Metrics, Score, evaluate, has_finite_cost, is_measured
 from eqprop.training.progress.callbacks import Callback
 from eqprop.training.rng import ESTIMATOR, generator
 from eqprop.training.run_folder import RunFolder
@@ -293,7 +293,8 @@ class Trainer:
                 self._train_batch(x, y, interrupts)
             else:
                 self.optimizer.step()
-                self.metrics.add(result.loss, result.solution, y.to(self.device), self.model.cost, result.response)
+                response = result.response if is_measured(self.batch) else None
+                self.metrics.add(result.loss, result.solution, y.to(self.device), self.model.cost, response)
                 self._latest = x, y
             self.batch += 1
             for callback in self.callbacks:
@@ -318,7 +319,8 @@ class Trainer:
         solutions: list[Solution] = []
         first: Tensor | None = None
         responses: list[Response] = []
-        own: dict[str, Any] = {"on_nudged_phase": responses.append} if self._takes_nudged_callback else {}
+        on_nudged_phase = responses.append if is_measured(self.batch) else ignore_response
+        own: dict[str, Any] = {"on_nudged_phase": on_nudged_phase} if self._takes_nudged_callback else {}
         losses = partial(
             self.estimator, self.model, x, y, on_free_phase=solutions.append, generator=self.generator, **own
         )
