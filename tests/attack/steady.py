@@ -1,7 +1,7 @@
 """At a steady state every estimator gives the gradient of the steady state, whatever the form in which the model is written.
 
-References are independent of EP: BPTT and implicit differentiation, and the same model in another form (untied weights that are equal,
-float32, a batch in two parts).
+References are independent of EP: BPTT and implicit differentiation, and the same model in another form (untied weights that are
+equal, float32, a batch in two parts).
 """
 
 import copy
