@@ -63,7 +63,7 @@ def _check(found: list[Tensor], right: list[Tensor], tolerance: float, what: str
 
 
 def _exact(model: ep.Model, settle: ep.Settle, x: Tensor, y: Tensor) -> None:
-    """BPTT and implicit differentiation agree, and so does EP on an energy; prototypical dynamics have none: EP is close only."""
+    """BPTT and implicit differentiation agree, and so does EP on an energy; prototypical dynamics have none: EP is close."""
     exact = _gradients(model, ep.BPTT(settle, STEPS), x, y)
     _check(_gradients(model, ep.ImplicitDiff(settle, STEPS), x, y), exact, 1e-4, "BPTT's")
     found = _gradients(model, _ep(settle), x, y)
