@@ -8,6 +8,7 @@ from attack.runner import failures
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # an interrupt may meet a destructor
 def test_a_thousand_hostile_uses(tmp_path, monkeypatch):
     monkeypatch.setenv("EQPROP_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)

@@ -1,5 +1,6 @@
 """A refused resume leaves the folder as it was, and computes nothing in vain."""
 
+import json
 import os
 from pathlib import Path
 
@@ -52,6 +53,17 @@ def test_refused_resume_changes_nothing(stopped, damage):
     answer = call("train --resume run --no-plots")
     assert answer.code == 2
     answer.error()
+    assert files(stopped.path) == before
+
+
+@pytest.mark.parametrize("damage", [{"train_error": None}, {"test_error": None}])
+def test_a_row_with_half_of_its_errors_is_damaged(stopped, damage):
+    rows = [json.loads(line) for line in stopped.metrics.read_text().splitlines()]
+    stopped.metrics.write_text("".join(json.dumps(row | damage) + "\n" for row in [rows[0] | damage, rows[1]]))
+    before = files(stopped.path)
+    answer = call("train --resume run --no-plots")
+    assert answer.code == 2
+    assert "metrics.jsonl is damaged" in answer.error()
     assert files(stopped.path) == before
 
 

@@ -174,7 +174,10 @@ def is_row(row: object, epoch: int) -> bool:
     required = {"train_cost", "train_error", "seconds"}
     if not isinstance(row, dict) or row.get("epoch") != epoch or not required <= row.keys():
         return False
-    return all(_is_valid(name, value) for name, value in row.items())
+    errors = [row[f"{part}_error"] is None for part in PARTS if f"{part}_error" in row]
+    return all(_is_valid(name, value) for name, value in row.items()) and all(errors) == any(
+        errors
+    )  # all have classes, or none
 
 
 def _is_valid(name: str, value: Any) -> bool:

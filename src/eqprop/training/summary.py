@@ -55,8 +55,8 @@ class Summary:
 
 
 def summarize(runs: Sequence[Sequence[Row]]) -> Summary | None:
-    """Return the summary of runs that differ in their seed; None if one has no epoch yet, or there are no classes."""
-    if not all(rows and rows[-1].get("test_error") is not None for rows in runs):
+    """Return the summary of runs that differ in their seed; None if one has no epoch yet, or an epoch has no test error."""
+    if not all(rows and all(row.get("test_error") is not None for row in rows) for rows in runs):
         return None
     tests = [[row["test_error"] for row in rows] for rows in runs]
     return Summary(
