@@ -79,16 +79,9 @@ class Activation:
         finite("shift", self.shift)
         if not (isinstance(self.lowest, float) and self.lowest == float("-inf")):
             finite("lowest", self.lowest)
-        with torch.no_grad():
-            u = torch.linspace(-2.9, 3.1, 26).view(13, 2)
-            v, activity = self.gain * u + self.shift, self.rho(u)
-            alone = activity.shape == u.shape and agree(self.unit(v[:, :1]), activity[:, :1])
-            if not alone or not agree(self.unit(v[:1]), activity[:1]):
-                raise ArgumentError("unit", f"`unit` of {self!r} must act on each element alone and keep the shape")
-            if not agree(self.apply_inplace(v.clone()), activity):
-                raise self._contradiction("overwrite", "returns other values than `unit`")
-            if activity.amin() < self.lowest - 1e-6:
-                raise self._contradiction("lowest", f"is {self.lowest}, but `unit` returns {activity.amin():g}")
+        u = torch.linspace(-2.9, 3.1, 26, device="cpu").view(13, 2)
+        if (activity := self._check_values(u)) is None:
+            return
         slope = _autograd_slope(self.rho, u)
         if self.slope is not None and not agree(self.slope(u, activity), slope):
             warn_user(
@@ -97,6 +90,27 @@ class Activation:
         rising = slope > 1e-3  # elsewhere rho has no inverse
         if self.potential is not None and not agree(_autograd_slope(self.potential, activity)[rising], u[rising]):
             raise self._contradiction("potential", "is not the integral of the inverse of `unit`")
+
+    @torch.no_grad()
+    def _check_values(self, u: Tensor) -> Tensor | None:
+        """Return ``rho(u)`` after comparing it with the other functions; None where ``unit`` is not defined everywhere."""
+        v = self.gain * u + self.shift
+        try:
+            activity = self.rho(u)
+        except RuntimeError:  # it holds tensors of another device or dtype
+            return None
+        if activity.shape == u.shape and not activity.isfinite().all():
+            return None
+        alone = activity.shape == u.shape and agree(self.unit(v[:, :1]), activity[:, :1])
+        if not alone or not agree(self.unit(v[:1]), activity[:1]):
+            raise ArgumentError(
+                "unit", f"`unit` of {self!r} must act on each element alone, keep the shape, and draw nothing at random"
+            )
+        if not agree(self.apply_inplace(v.clone()), activity):
+            raise self._contradiction("overwrite", "returns other values than `unit`")
+        if activity.amin() < self.lowest - 1e-6:
+            raise self._contradiction("lowest", f"is {self.lowest}, but `unit` returns {activity.amin():g}")
+        return activity
 
     def _contradiction(self, name: str, fault: str) -> ArgumentError:
         return ArgumentError(name, f"`{name}` of {self!r} {fault}: give that of the same function, or leave it out")
@@ -216,11 +230,15 @@ ACTIVATIONS = {
 }
 
 
+ROUNDING = 1e-3
+"""Change of a value by clipping that does not count: interpolated pixels exceed 1 by rounding."""
+
+
 @torch.no_grad()
 def clipped(activation: Activation, x: Tensor) -> Tensor:
     """Return where an activation clips, as booleans: where it is flat and changes the value, so that others give the same."""
     r = activation.rho(x)
-    return (activation.derivative(x, r) == 0) & (r != x)
+    return (activation.derivative(x, r) == 0) & ((r - x).abs() > ROUNDING)
 
 
 def as_activation(activation: "str | Activation", name: str = "activation") -> Activation:

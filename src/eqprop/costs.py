@@ -8,6 +8,7 @@ Every cost accepts targets as ``(B,)`` integer classes or ``(B, n)`` floats.
   and do not take part in the dynamics, so they get the ordinary gradient of the cost at the free state (Laborieux et al. 2021).
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -144,8 +145,8 @@ class SquaredError(Cost):
 
     @property
     def curvature(self) -> float | None:
-        """1; unknown for a subclass."""
-        return 1.0 if type(self) is SquaredError else None
+        """1; unknown for a subclass with a value of its own."""
+        return 1.0 if type(self).value is SquaredError.value else None
 
     def value(self, out: Tensor, y: Tensor) -> Tensor:
         """Return ``1/2 |y - s^L|^2``: ``(B,)``."""
@@ -249,6 +250,8 @@ def broken_cost_law(cost: Cost, shape: tuple[int, ...], like: Tensor) -> str | N
         value, force = cost.value(out, y), cost.force(out, y)
         if value.shape != (2,):
             return f"its `value` must return one scalar per sample, (2,) for a batch of 2, got {tuple(value.shape)}"
+        if not agree(value, _with_plain_targets(cost).value(out, y)):
+            return "its `value` calls `target`, which acts a second time on targets that `encode` returned: use `y` as it is"
         if not agree(value[:1], cost.value(out[:1], y[:1])):
             return "its `value` mixes samples: a sample's cost must not depend on the others"
         if not agree(force, Cost.force(cost, out, y)):
@@ -257,3 +260,10 @@ def broken_cost_law(cost: Cost, shape: tuple[int, ...], like: Tensor) -> str | N
             if not agree(cost.nudging_force(y, strength)(out), 0.5 * force):
                 return "its `nudging_force` is not `strength` times `force`: override both, or only `value`"
     return None
+
+
+def _with_plain_targets(cost: Cost) -> Cost:
+    """Return a copy of a cost whose `target` returns floats unchanged, as it should for targets of `encode`."""
+    plain = copy.copy(cost)
+    object.__setattr__(plain, "target", lambda y, out: y)
+    return plain

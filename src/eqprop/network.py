@@ -329,7 +329,8 @@ class Network(nn.Module):
             raise ArgumentError(
                 "edges", f"edge {pre} -> {post}: `{name}` was replaced on the object: override it in a subclass"
             )
-        if is_customized(connection, Connection) and (fault := broken_law(connection, shapes, like)):
+        has_values = is_customized(connection, Connection) and not like.is_meta
+        if has_values and (fault := broken_law(connection, shapes, like)):
             raise ArgumentError("edges", f"edge {pre} -> {post}: {connection} contradicts itself: {fault}")
         if pre:
             connection.check_activation(self.populations[post].activation)

@@ -47,7 +47,7 @@ def test_contradictions_are_refused(choices, fault):
 )
 def test_a_unit_acts_on_elements(unit):
     with pytest.raises(
-        ValueError, match=r"`unit` of Activation\('custom'\) must act on each element alone and keep the shape"
+        ValueError, match=r"`unit` of Activation\('custom'\) must act on each element alone, keep the shape"
     ):
         ep.Activation(unit)
 

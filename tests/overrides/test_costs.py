@@ -166,3 +166,38 @@ def test_no_method_is_forgotten(kind):
         name for c in kind.__mro__ if c.__module__.startswith("eqprop") for name, m in vars(c).items() if callable(m)
     }
     assert {name for name in names if not name.startswith("_")} <= KNOWN
+
+
+def test_a_value_that_applies_its_target_again_is_refused():
+    class Twice(ep.SquaredError):
+        def target(self, y, out):
+            return 0.9 * super().target(y, out) + 0.1 / 3
+
+        def value(self, out, y):
+            return (out - self.target(y, out)).square().sum(1)
+
+    with pytest.raises(ValueError, match="its `value` calls `target`, which acts a second time"):
+        chain(ep.Dense, Twice())
+
+
+def test_targets_of_another_layout_are_the_costs_own():
+    """The library cannot build them, so that it checks nothing."""
+
+    class Columns(ep.SquaredError):
+        def encode(self, y, out):
+            if y.shape[1] != 4:
+                raise ValueError(f"want 4 columns, got {y.shape[1]}")
+            return y[:, :3]
+
+    assert isinstance(chain(ep.Dense, Columns()), ep.Model)
+
+
+def test_models_without_storage_can_be_made():
+    with torch.device("meta"):
+        model = ep.Model(ep.mlp([4, 3]).network, ep.Prototypical(), Weighted())
+    assert next(model.parameters()).is_meta
+
+
+def test_another_prediction_keeps_the_curvature():
+    assert Negative().curvature == 1
+    assert Weighted().curvature is None

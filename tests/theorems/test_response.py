@@ -150,3 +150,55 @@ def test_measuring_changes_no_gradient():
     one = gradient(model, estimator, x, y)
     two = gradient(model, lambda *batch: estimator(*batch, on_nudged_phase=found.append), x, y)
     assert torch.equal(one, two)
+
+
+STEEP = {
+    "a steep output": lambda: _scaled(
+        ep.mlp([10, 8, 3], activation=ep.Activation(torch.tanh, gain=8.0), dynamics=INSIDE), 0.03
+    ),
+    "outside, large weights": lambda: _scaled(ep.mlp([10, 8, 3], activation="sigmoid"), 1.0, last=8.0, bias=-2.0),
+    "untied, large feedback": lambda: _scaled(
+        ep.mlp([10, 8, 3], activation="sigmoid", tied=False, angle=90), 1.0, feedback=8.0
+    ),
+}
+INSIDE = ep.Prototypical(nudge="inside")
+
+
+def _scaled(model, every, last=1.0, bias=0.0, feedback=1.0):
+    model = model.double()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(every)
+        upper = model.network.connections[1]
+        getattr(upper, "upward", upper).weight.mul_(last)
+        getattr(upper, "upward", upper).bias.add_(bias)
+        if feedback != 1:
+            upper.feedback.mul_(feedback)
+    return model
+
+
+@pytest.mark.parametrize("name", STEEP)
+def test_correct_estimates_are_not_called_jumps(name):
+    """Their gradients at two strengths agree, so that nothing jumped; warnings are errors here."""
+    torch.manual_seed(4)
+    model = STEEP[name]()
+    x, y = torch.rand(6, 10).double(), torch.arange(6) % 3
+    found = []
+    for beta in (1e-3, 1e-5):
+        (loss,) = ep.EquilibriumProp(300, 10, beta, "centred")(model, x, y)
+        found.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))]))
+    assert (found[0] - found[1]).norm() < 1e-3 * found[0].norm()
+
+
+def test_a_batch_that_is_fitted_is_no_problem():
+    """The nudge vanishes with the error, and so may not be compared with what rounding leaves of the free phase."""
+    torch.manual_seed(0)
+    model = ep.mlp([10, 32, 3], dynamics=ep.EnergyDescent(0.2))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    x, y = torch.rand(4, 10), torch.arange(4) % 3
+    for _ in range(200):
+        for loss in ep.EquilibriumProp(50, 10, 0.5)(model, x, y):
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    assert loss.item() < 1e-3

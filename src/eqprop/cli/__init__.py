@@ -81,13 +81,6 @@ def _dispatch(words: list[str]) -> int:
     from eqprop.cli.errors import ReportedElsewhereError, describe
     from eqprop.training.distributed.gloo import launched
 
-    try:
-        rank, size = launched()
-    except ValueError as error:
-        sys.stderr.write(f"eqprop: {error}\n")
-        return 2
-    if rank > 0 and words[:1] not in [[name] for name in DISTRIBUTED]:
-        return 0  # rank 0 reports
     if not words or words[0] in ("-h", "--help", "help"):
         (sys.stdout if words else sys.stderr).write(USAGE)
         return 0 if words else 2
@@ -96,6 +89,13 @@ def _dispatch(words: list[str]) -> int:
 
         sys.stdout.write(f"eqprop {__version__}\n")
         return 0
+    try:
+        rank, size = launched()
+    except ValueError as error:
+        sys.stderr.write(f"eqprop: {error}\n")
+        return 2
+    if rank > 0 and words[:1] not in [[name] for name in DISTRIBUTED]:
+        return 0  # rank 0 reports
     try:
         _check_characters(words)
         return _find_command(words[0], size)(words[1:])

@@ -186,7 +186,7 @@ class Prototypical(BlockDynamics):
         largest = max(strengths, key=abs)
         if self.nudge == "outside" or abs(largest) < 1:
             return None
-        linear = network.relaxing[-1].activation is ACTIVATIONS["identity"]
+        linear = network.relaxing[-1].activation == ACTIVATIONS["identity"]
         if linear or abs(largest) >= FAR:
             why = (
                 "cannot settle" if linear else "drives the output to its bounds, and EP's gradient vanishes as 1 / beta"

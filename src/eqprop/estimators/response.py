@@ -42,8 +42,9 @@ __all__ = [
     "warn_of_response",
 ]
 
-FARTHER = 1.5
-"""Distance, relative to the bound of a linear response, above which a nudged phase counts as having jumped."""
+FARTHER = 5.0
+"""Distance, relative to the bound of a linear response, above which a nudged phase counts as having jumped. The bound is one in the
+coordinates of `Duality`, and for an output of slope 1: steep activations and untied weights may exceed it a few times."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class ResponseMeans:
         if self.plain_steps and self.distance > FARTHER * self.longest() and self.distance > sqrt(self.eps):
             return [JUMPS]
         found = []
-        if self.free_residual > max(self.nudge, self.eps):
+        if self.free_residual > max(self.nudge, sqrt(self.eps)):  # below it, a well-fitted batch has a nudge as small
             found.append(FREE_MOVES)
         if self.residual > max(self.distance, self.eps):
             found.append(NUDGED_MOVES)

@@ -61,11 +61,12 @@ class MLP:
     mismatch: float = 0.0
 
     def __post_init__(self) -> None:
-        if len(sequence("sizes", self.sizes, "a list of whole numbers, input first")) < 2:
+        sizes = getattr(self.sizes, "tolist", lambda: self.sizes)()  # of an array or a tensor
+        if len(sequence("sizes", sizes, "a list of whole numbers, input first")) < 2:
             raise ArgumentError(
                 "sizes", f"`sizes` must name the input and at least one more population, got {self.sizes!r}"
             )
-        object.__setattr__(self, "sizes", tuple(positive_int("sizes", n) for n in self.sizes))
+        object.__setattr__(self, "sizes", tuple(positive_int("sizes", n) for n in sizes))
         check_architecture(self.activation, self.output_activation, self.settle, self.tied, self.angle)
         check_parts(self.dynamics, self.cost)
         non_negative("mismatch", self.mismatch)

@@ -95,13 +95,17 @@ class Model(nn.Module):
     def _check_cost(self) -> None:
         if name := replaced_method(self.cost, Cost):
             raise ArgumentError("cost", f"`{name}` of `cost` was replaced on the object: override it in a subclass")
-        if not is_customized(self.cost, Cost):
-            return
         like = next(self.parameters(), torch.zeros(()))
+        if not is_customized(self.cost, Cost) or like.is_meta:
+            return
         for candidate in (like, like.double()):
             try:
                 fault = broken_cost_law(self.cost, self.network.populations[-1].shape, candidate)
-            except (RuntimeError, TypeError):  # it may hold tensors of a dtype or device that the model gets later
+            except (
+                RuntimeError,
+                TypeError,
+                ValueError,
+            ):  # tensors of a later dtype or device, or targets of another layout
                 continue
             if fault:
                 raise ArgumentError("cost", f"{type(self.cost).__name__} contradicts itself: {fault}")

@@ -157,7 +157,9 @@ def _load_packed(root: Path) -> Iterator[Training]:
     # ``trainings.jsonl`` holds one training a line
     for file in sorted(root.rglob("trainings.jsonl")):
         with suppress(OSError, ValueError):
-            yield from (training for line in file.read_text().splitlines() if (training := _unpack(line)) is not None)
+            yield from (
+                training for line in read_regular(file).decode().splitlines() if (training := _unpack(line)) is not None
+            )
 
 
 def _unpack(line: str) -> Training | None:
