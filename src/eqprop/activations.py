@@ -15,6 +15,7 @@ Laborieux et al. (2021) is ``clamp(u / 2, 0, 1)``.
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, final
 
 import torch
@@ -228,6 +229,12 @@ ACTIVATIONS = {
     "relu6": Activation(_clamp_6, slope=_relu6_slope, potential=_half_square, name="relu6", lowest=0.0),
     "identity": Activation(_identity, slope=_one, potential=_half_square, name="identity"),
 }
+
+
+@lru_cache(maxsize=64)
+def steepest_slope(activation: Activation) -> float:
+    """Return the largest slope of an activation between -10 and 10."""
+    return activation.derivative(torch.linspace(-10, 10, 401, device="cpu")).abs().max().item()
 
 
 ROUNDING = 1e-3

@@ -62,8 +62,8 @@ class Dynamics(ABC):
     comes_to_rest: ClassVar[bool] = True
     """Whether phases approach a steady state. Noise and spikes keep states moving, so that a residual says nothing about it."""
 
-    def time_step(self) -> float:
-        """The displacement of an output unit by one step under a unit force; at most that where the force passes rho."""
+    def time_step(self, network: Network) -> float:
+        """Return the displacement of an output unit by one step under a unit force; the largest, where the force passes rho."""
         return 1.0
 
     @abstractmethod

@@ -58,8 +58,8 @@ class EnergyDescent(Dynamics):
         boolean("output_derivative", self.output_derivative)
 
     @derived_from("step")
-    def time_step(self) -> float:
-        """The step size ``dt``."""
+    def time_step(self, network: Network) -> float:
+        """Return the step size ``dt``."""
         return self.dt
 
     def encode(self, network: Network, x: Tensor) -> Tensor:

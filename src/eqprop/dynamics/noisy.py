@@ -63,9 +63,9 @@ class Noisy(Dynamics):
         non_negative("std", self.std)
 
     @derived_from("step")
-    def time_step(self) -> float:
-        """That of the wrapped dynamics."""
-        return self.dynamics.time_step()
+    def time_step(self, network: Network) -> float:
+        """Return that of the wrapped dynamics."""
+        return self.dynamics.time_step(network)
 
     def encode(self, network: Network, x: Tensor) -> Tensor:
         """Return the input activity of the wrapped dynamics, without noise."""

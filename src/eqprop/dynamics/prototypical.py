@@ -40,7 +40,7 @@ from eqprop._core.checks import ArgumentError, one_of
 from eqprop._core.derived import derived_from
 from eqprop._core.state import State
 from eqprop._core.warn import warn_user
-from eqprop.activations import ACTIVATIONS
+from eqprop.activations import ACTIVATIONS, steepest_slope
 from eqprop.dynamics.base import BlockDynamics, Duality, Force, zero_state
 from eqprop.network import Activities, Drive, Network
 
@@ -72,6 +72,11 @@ class Prototypical(BlockDynamics):
 
     def __post_init__(self) -> None:
         one_of("nudge", self.nudge, ("outside", "inside"))
+
+    @derived_from("step")
+    def time_step(self, network: Network) -> float:
+        """Return 1, or the steepest slope of the output's activation if that is more and the nudge is inside."""
+        return max(1.0, steepest_slope(network.relaxing[-1].activation)) if self.nudge == "inside" else 1.0
 
     def encode(self, network: Network, x: Tensor) -> Tensor:
         """Return the raw input."""

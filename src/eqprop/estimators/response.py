@@ -42,9 +42,9 @@ __all__ = [
     "warn_of_response",
 ]
 
-FARTHER = 5.0
-"""Distance, relative to the bound of a linear response, above which a nudged phase counts as having jumped. The bound is one in the
-coordinates of `Duality`, and for an output of slope 1: steep activations and untied weights may exceed it a few times."""
+FARTHER = 2.5
+"""Distance, relative to the bound of a linear response, above which a nudged phase counts as having jumped. The bound holds in the
+coordinates of `Duality`; in others, and with untied weights, a linear response may exceed it about twice."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def measure_response(phase: Phase, free: Solution, nudged: Solution, plain_steps
     return Response(
         residual if n == 1 else residual.view(n, batch).amax(0),
         distance,
-        force.flatten(1).norm(dim=1) * phase.dynamics.time_step(),
+        force.flatten(1).norm(dim=1) * phase.dynamics.time_step(phase.network),
         free.residual,
         nudged.steps,
         sum(s[0].numel() for s in start),
