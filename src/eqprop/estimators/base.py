@@ -204,11 +204,12 @@ def as_loss(cost: Tensor, surrogate: Tensor) -> Tensor:
 
 
 def takes_nudged_callback(estimator: Estimator) -> bool:
-    """Return whether an estimator has the argument ``on_nudged_phase``, which a user's own need not."""
+    """Return whether an estimator has the argument ``on_nudged_phase``, or takes any, which a user's own need not."""
     try:
-        return "on_nudged_phase" in signature(estimator).parameters
+        parameters = signature(estimator).parameters
     except ValueError:  # a callable without a signature
         return False
+    return "on_nudged_phase" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def bind_estimator(estimator: Estimator, model: Model, optimizer: Optimizer) -> Estimator:
