@@ -35,7 +35,8 @@ def test_an_old_run_resumes_to_the_rows_of_an_uninterrupted_one(begun, tmp_path)
     assert len(rows) == 2
     for row, other in zip(timeless(rows), timeless(whole), strict=True):
         assert row.pop("rates") == other.pop("rates")
-        assert not row.keys() & {"nudged_residual", "nudged_distance", "nudge"}  # not known of every batch
+        for name in ("nudged_residual", "nudged_distance", "nudge"):
+            row.pop(name, None)  # not known of the batches before
         other = {name: other[name] for name in row}
         assert row == pytest.approx(other, rel=1e-6)  # the old epoch comes from another machine
     for a, b in zip(load(begun).parameters(), load(tmp_path / "here").parameters(), strict=True):
