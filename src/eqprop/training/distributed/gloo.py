@@ -69,6 +69,7 @@ class DistributedProcesses(Processes):
 
     def __init__(self, store: Any, rank: int, size: int) -> None:
         self.store, self.rank, self.size = store, rank, size
+        self._reports: bool | None = None  # whether this process reports an error, once one has asked
         self._calls = 0  # of `run_on_rank0`: each has a key of its own in the store
 
     def check_estimator(self, estimator: Estimator, device: torch.device | str) -> None:
@@ -171,6 +172,7 @@ class DistributedProcesses(Processes):
         try:
             value = function()
         except BaseException:
+            self.should_report()  # asks first: the others get another error as soon as they see the key
             self.store.set(key, "failed")
             raise
         self.store.set(key, "done")
@@ -185,10 +187,12 @@ class DistributedProcesses(Processes):
 
     def should_report(self) -> bool:
         """Count calls in the store, which torchrun keeps alive; without the store, report: twice is better than never."""
-        try:
-            return self.store.add("eqprop/reported", 1) == 1
-        except RuntimeError:
-            return True
+        if self._reports is None:
+            try:
+                self._reports = self.store.add("eqprop/reported", 1) == 1
+            except RuntimeError:
+                self._reports = True
+        return self._reports
 
     def _rng(self, position: Position) -> IsolatedRNG:
         return IsolatedRNG(position.seed, PROCESS, self.rank, position.epoch, position.batch)
