@@ -188,11 +188,14 @@ class DistributedProcesses(Processes):
     def should_report(self) -> bool:
         """Count calls in the store, which torchrun keeps alive; without the store, report: twice is better than never."""
         if self._reports is None:
-            try:
-                self._reports = self.store.add("eqprop/reported", 1) == 1
-            except RuntimeError:
-                self._reports = True
+            self._reports = self._is_first_to_report()
         return self._reports
+
+    def _is_first_to_report(self) -> bool:
+        try:
+            return self.store.add("eqprop/reported", 1) == 1
+        except RuntimeError:
+            return True
 
     def _rng(self, position: Position) -> IsolatedRNG:
         return IsolatedRNG(position.seed, PROCESS, self.rank, position.epoch, position.batch)
