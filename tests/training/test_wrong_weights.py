@@ -250,3 +250,24 @@ def test_evaluation_builds_no_optimizer(folder, monkeypatch):
     monkeypatch.setattr(type(RUN.optimizer), "build", lambda self, model: pytest.fail("an optimizer was built"))
     assert "| test " in call("evaluate run").done()
     assert isinstance(ep.load(folder.path), ep.Model)
+
+
+class Jump(torch.optim.SGD):
+    """Its third step leads to weights that are finite and whose states are not."""
+
+    def step(self, closure=None):
+        self.steps = getattr(self, "steps", 0) + 1
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.data.fill_(1e30 if self.steps == 3 else 0.1)
+
+
+def test_finite_weights_with_an_infinite_cost_replace_no_checkpoint(tmp_path):
+    model = ep.mlp([4, 5, 3], activation="identity", settle=10)
+    optimizer = Jump(model.parameters(), lr=0.1)
+    one = Trainer(model, ep.EquilibriumProp(10, 5, 0.1), optimizer, folder=tmp_path, checkpoint_every=0.0)
+    with pytest.raises(FloatingPointError, match="epoch 1, batch 4"):
+        one.fit(batches(6), 1)
+    tensors, facts = checkpoint.read(RunFolder(tmp_path).last)
+    assert facts["batch"] == 2
+    assert all(bool((w == torch.tensor(0.1)).all()) for name, w in tensors.items() if name.startswith("model."))
