@@ -179,7 +179,7 @@ RIGHT_OR_REFUSED = [
            "overrides/test_connections.py"),
     Mutant("contradicting connection accepted", "network.py", "(fault := broken_law(connection, shapes, like))",
            "(fault := None)", "overrides/test_connections.py"),
-    Mutant("contradicting cost accepted", "costs.py", "if not agree(force, Cost.force(cost, out, y)):", "if False:",
+    Mutant("contradicting cost accepted", "costs.py", "if not tensors_agree(force, Cost.force(cost, out, y)):", "if False:",
            "overrides/test_costs.py"),
     Mutant("targets smoothed twice", "costs.py", "return y if y.is_floating_point() else self.target(y, out)",
            "return self.target(y, out)", "overrides/test_costs.py"),

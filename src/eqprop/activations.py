@@ -21,11 +21,11 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from eqprop._core.checks import ArgumentError, brief, finite, function, instance
-from eqprop._core.customized import agree
+from eqprop._core.checks import ArgumentError, describe_value, finite, function, instance
+from eqprop._core.customized import tensors_agree
 from eqprop._core.warn import warn_user
 
-__all__ = ["ACTIVATIONS", "Activation", "as_activation", "clipped"]
+__all__ = ["ACTIVATIONS", "Activation", "as_activation", "find_clipped", "steepest_slope"]
 
 
 @final
@@ -84,12 +84,14 @@ class Activation:
         if (activity := self._check_values(u)) is None:
             return
         slope = _autograd_slope(self.rho, u)
-        if self.slope is not None and not agree(self.slope(u, activity), slope):
+        if self.slope is not None and not tensors_agree(self.slope(u, activity), slope):
             warn_user(
                 f"`slope` of {self!r} is not the derivative of its `unit`: EP is then not the gradient; leave `slope` out"
             )
         rising = slope > 1e-3  # elsewhere rho has no inverse
-        if self.potential is not None and not agree(_autograd_slope(self.potential, activity)[rising], u[rising]):
+        if self.potential is not None and not tensors_agree(
+            _autograd_slope(self.potential, activity)[rising], u[rising]
+        ):
             raise self._contradiction("potential", "is not the integral of the inverse of `unit`")
 
     @torch.no_grad()
@@ -102,12 +104,12 @@ class Activation:
             return None
         if activity.shape == u.shape and not activity.isfinite().all():
             return None
-        alone = activity.shape == u.shape and agree(self.unit(v[:, :1]), activity[:, :1])
-        if not alone or not agree(self.unit(v[:1]), activity[:1]):
+        alone = activity.shape == u.shape and tensors_agree(self.unit(v[:, :1]), activity[:, :1])
+        if not alone or not tensors_agree(self.unit(v[:1]), activity[:1]):
             raise ArgumentError(
                 "unit", f"`unit` of {self!r} must act on each element alone, keep the shape, and draw nothing at random"
             )
-        if not agree(self.apply_inplace(v.clone()), activity):
+        if not tensors_agree(self.apply_inplace(v.clone()), activity):
             raise self._contradiction("overwrite", "returns other values than `unit`")
         if activity.amin() < self.lowest - 1e-6:
             raise self._contradiction("lowest", f"is {self.lowest}, but `unit` returns {activity.amin():g}")
@@ -242,7 +244,7 @@ ROUNDING = 1e-3
 
 
 @torch.no_grad()
-def clipped(activation: Activation, x: Tensor) -> Tensor:
+def find_clipped(activation: Activation, x: Tensor) -> Tensor:
     """Return where an activation clips, as booleans: where it is flat and changes the value, so that others give the same."""
     r = activation.rho(x)
     return (activation.derivative(x, r) == 0) & ((r - x).abs() > ROUNDING)
@@ -260,4 +262,4 @@ def as_activation(activation: "str | Activation", name: str = "activation") -> A
         return ACTIVATIONS[activation]
     close = get_close_matches(activation, ACTIVATIONS, n=1) if isinstance(activation, str) else []
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(ACTIVATIONS)}; or give an `Activation`"
-    raise ArgumentError(name, f"`{name}` {brief(activation)} is unknown: {hint}")
+    raise ArgumentError(name, f"`{name}` {describe_value(activation)} is unknown: {hint}")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eqprop._core.checks import ArgumentError, instance, positive_int
-from eqprop._core.customized import agree
+from eqprop._core.customized import tensors_agree
 from eqprop._core.derived import derived_from, replace_stale
 from eqprop._core.tensors import check_dense, without_inference
 
@@ -250,14 +250,14 @@ def broken_cost_law(cost: Cost, shape: tuple[int, ...], like: Tensor) -> str | N
         value, force = cost.value(out, y), cost.force(out, y)
         if value.shape != (2,):
             return f"its `value` must return one scalar per sample, (2,) for a batch of 2, got {tuple(value.shape)}"
-        if not agree(value, _with_plain_targets(cost).value(out, y)):
+        if not tensors_agree(value, _with_plain_targets(cost).value(out, y)):
             return "its `value` calls `target`, which acts a second time on targets that `encode` returned: use `y` as it is"
-        if not agree(value[:1], cost.value(out[:1], y[:1])):
+        if not tensors_agree(value[:1], cost.value(out[:1], y[:1])):
             return "its `value` mixes samples: a sample's cost must not depend on the others"
-        if not agree(force, Cost.force(cost, out, y)):
+        if not tensors_agree(force, Cost.force(cost, out, y)):
             return "its `force` is not minus the derivative of `value`: override both, or only `value`"
         for strength in (0.5, out.new_full((2, *[1] * len(shape)), 0.5)):
-            if not agree(cost.nudging_force(y, strength)(out), 0.5 * force):
+            if not tensors_agree(cost.nudging_force(y, strength)(out), 0.5 * force):
                 return "its `nudging_force` is not `strength` times `force`: override both, or only `value`"
     return None
 

@@ -18,7 +18,7 @@ __all__ = [
     "ArgumentError",
     "angle_in_degrees",
     "boolean",
-    "brief",
+    "describe_value",
     "finite",
     "fraction",
     "function",
@@ -184,10 +184,10 @@ def instance(name: str, value: object, kind: type[T]) -> T:
 
 
 def _error(name: str, expected: str, value: object) -> ArgumentError:
-    return ArgumentError(name, f"`{name}` must be {expected}, got {brief(value)}")
+    return ArgumentError(name, f"`{name}` must be {expected}, got {describe_value(value)}")
 
 
-def brief(value: object) -> str:
+def describe_value(value: object) -> str:
     """Return a short description on one line: tensors by their shape, long numbers and texts cut."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)} and {value.dtype}"

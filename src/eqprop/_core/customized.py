@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["agree", "is_customized", "replaced_method"]
+__all__ = ["is_customized", "replaced_method", "tensors_agree"]
 
 
 def is_customized(instance: object, base: type) -> bool:
@@ -18,7 +18,7 @@ def replaced_method(instance: object, base: type) -> str | None:
     return next((name for name in own if not name.startswith("_") and callable(getattr(base, name, None))), None)
 
 
-def agree(a: Tensor, b: Tensor) -> bool:
+def tensors_agree(a: Tensor, b: Tensor) -> bool:
     """Return whether two tensors agree to half of the digits of their dtype, relative to the largest entry."""
     if a.shape != b.shape:
         return False

@@ -19,7 +19,7 @@ from eqprop.training.rng import REST, seeded
 from eqprop.training.run_folder import RunFolder
 from eqprop.training.session import PreparedRun, initial_device, load, prepare_data, read_history, threads
 
-__all__ = ["DrawingFailedError", "draw_run", "drawable", "results_kept"]
+__all__ = ["DrawingFailedError", "draw_run", "drawable", "report_failed_drawing"]
 
 SAMPLES = 1000
 """Test samples for activities and residuals."""
@@ -36,7 +36,7 @@ class DrawingFailedError(CommandFailedError):
 
 
 @contextmanager
-def results_kept(folder: Path, kept: str, again: str = "") -> Iterator[None]:
+def report_failed_drawing(folder: Path, kept: str, again: str = "") -> Iterator[None]:
     """Report what goes wrong with figures as such: the results are there, and no later work depends on figures.
 
     Args:
@@ -87,7 +87,7 @@ def draw_run(
         rows, model = read_history(place), load(place).to(device)
         session = prepared or prepare_data(replace(run, data=replace(run.data, root=root)), model, device)
         x = session.test.x[: SPIKING_SAMPLES if model.dynamics.spiking else SAMPLES]
-        with results_kept(place.path, "it is trained", f"eqprop plot {place.path}"):
+        with report_failed_drawing(place.path, "it is trained", f"eqprop plot {place.path}"):
             if rows:
                 plots.error_curves({"": [rows]}, place.plots / "errors", title)
             if plots.has_angles(rows):

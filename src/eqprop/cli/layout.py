@@ -23,7 +23,7 @@ from eqprop.training.distributed.processes import SINGLE_PROCESS, Processes
 from eqprop.training.run_folder import MANIFEST, RunFolder
 from eqprop.training.session import create_run
 
-__all__ = ["complete_runs", "create_folders", "discarded_unless_started", "find_runs", "missing_runs"]
+__all__ = ["complete_runs", "create_folders", "find_runs", "missing_runs", "remove_unless_started"]
 
 _LEVELS = 2
 """Folders between a manifest and its runs: METHOD/seed-N."""
@@ -207,9 +207,7 @@ def _manifests(folder: Path) -> list[tuple[Path, Manifest]]:
 
 
 @contextmanager
-def discarded_unless_started(
-    folders: Sequence[Path], top: Path, processes: Processes = SINGLE_PROCESS
-) -> Iterator[None]:
+def remove_unless_started(folders: Sequence[Path], top: Path, processes: Processes = SINGLE_PROCESS) -> Iterator[None]:
     """Remove the folders of new runs if their training is refused, or does not fit into memory, before anything was trained.
 
     Args:

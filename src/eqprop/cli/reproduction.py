@@ -14,7 +14,7 @@ from eqprop._core.measured_json import dump_measured
 from eqprop.cli.commands.gdu import draw
 from eqprop.cli.console import download_progress, echo, progress_counter
 from eqprop.cli.errors import CommandFailedError, TrainingDivergedError
-from eqprop.cli.figures import DrawingFailedError, drawable, results_kept
+from eqprop.cli.figures import DrawingFailedError, drawable, report_failed_drawing
 from eqprop.cli.runs import ExecutionOptions, train_runs
 from eqprop.cli.targets import can_draw
 from eqprop.data import DataError, load
@@ -185,7 +185,7 @@ class Reproduction:
     def _draw(self, path: Path, work: Callable[[], None]) -> bool:
         """Draw a figure; what goes wrong is reported, and everything else goes on. Return whether it went well."""
         try:
-            with results_kept(path, "its results are written"):
+            with report_failed_drawing(path, "its results are written"):
                 work()
         except DrawingFailedError as error:
             sys.stderr.write(f"eqprop: {error}\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from eqprop._core.files import write_atomic
 from eqprop.cli.console import echo, table
-from eqprop.cli.figures import drawable, results_kept
+from eqprop.cli.figures import drawable, report_failed_drawing
 from eqprop.papers.registry import published_errors
 from eqprop.plots import error_curves, plain
 from eqprop.report import markdown_table
@@ -54,7 +54,7 @@ def _compare(out: Path, folders: Sequence[Path], *, plots: bool) -> None:
     table(HEAD, lines)
     curves = {label: [rows for _, rows in members] for label, members in groups.items()}
     if plots and drawable():
-        with results_kept(out, "all runs are trained", f"eqprop plot {out}"):
+        with report_failed_drawing(out, "all runs are trained", f"eqprop plot {out}"):
             draw_all(curves, out, read_run(folders[0]).name)
         echo(f"picture: {out / 'plots' / 'errors.png'}")
 

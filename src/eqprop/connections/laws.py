@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from eqprop._core.customized import agree
+from eqprop._core.customized import tensors_agree
 from eqprop.connections.base import Connection
 from eqprop.connections.untied import SeparateFeedback
 
@@ -35,7 +35,7 @@ def broken_law(connection: Connection, shapes: Sequence[tuple[int, ...]], like: 
     with torch.no_grad():
         up, down = connection.up(pre, post), connection.down(post, pre)
         for name, got, expected in _pairs(connection, pre, post, other, up, down):
-            if not agree(got, expected):
+            if not tensors_agree(got, expected):
                 return name
     return None
 

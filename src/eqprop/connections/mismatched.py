@@ -16,7 +16,7 @@ of 2300 at 0.3 and in one of six at 1.
 import torch
 from torch import Tensor, nn
 
-from eqprop._core.checks import ArgumentError, brief, non_negative
+from eqprop._core.checks import ArgumentError, describe_value, non_negative
 from eqprop.connections.base import Connection, Ends, LinearConnection
 from eqprop.connections.untied import SeparateFeedback, Untied
 
@@ -49,7 +49,7 @@ class Mismatched(SeparateFeedback):
         super().__init__()
         if not isinstance(written, LinearConnection | Untied):
             raise ArgumentError(
-                "written", f"`written` must be a Dense, a Conv2d or an Untied connection, got {brief(written)}"
+                "written", f"`written` must be a Dense, a Conv2d or an Untied connection, got {describe_value(written)}"
             )
         written.forward_connection.check_separate_feedback()
         if (

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from eqprop._core.checks import ArgumentError, angle_in_degrees, brief
+from eqprop._core.checks import ArgumentError, angle_in_degrees, describe_value
 from eqprop._core.derived import derived_from
 from eqprop.activations import Activation
 from eqprop.connections.base import Connection, Ends, LinearConnection, PreparedConnection
@@ -106,7 +106,7 @@ class Untied(SeparateFeedback):
         super().__init__()
         angle_in_degrees("angle", angle)
         if not isinstance(forward, LinearConnection):
-            raise ArgumentError("forward", f"`forward` must be a Dense or a Conv2d, got {brief(forward)}")
+            raise ArgumentError("forward", f"`forward` must be a Dense or a Conv2d, got {describe_value(forward)}")
         forward.check_separate_feedback()
         self.upward = copy.deepcopy(forward)
         self.feedback = nn.Parameter(_flip_signs(self.upward.weight.detach(), angle))

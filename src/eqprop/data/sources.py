@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from eqprop._core.checks import ArgumentError, brief
+from eqprop._core.checks import ArgumentError, describe_value
 from eqprop.data.formats import CIFAR_SHAPE, decode_cifar, decode_idx
 
 __all__ = [
@@ -218,7 +218,7 @@ def source_of(name: str) -> Source:
         return SOURCES[name]
     near = difflib.get_close_matches(name.lower(), NAMES, n=1, cutoff=0.5) if isinstance(name, str) else []
     hint = f"did you mean {near[0]!r}? The data sets are" if near else "the data sets are"
-    raise ArgumentError("name", f"`name`: no data set is called {brief(name)}: {hint} {', '.join(NAMES)}")
+    raise ArgumentError("name", f"`name`: no data set is called {describe_value(name)}: {hint} {', '.join(NAMES)}")
 
 
 def shape_of(name: str) -> tuple[int, ...]:

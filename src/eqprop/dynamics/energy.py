@@ -22,7 +22,7 @@ from torch import Tensor
 from eqprop._core.checks import ArgumentError, boolean, positive
 from eqprop._core.derived import derived_from
 from eqprop._core.state import State
-from eqprop.activations import clipped
+from eqprop.activations import find_clipped
 from eqprop.dynamics.base import Duality, Dynamics, Force, zero_state
 from eqprop.network import Activities, Drive, Network
 
@@ -69,7 +69,7 @@ class EnergyDescent(Dynamics):
     @derived_from("encode")
     def clipped_input(self, network: Network, x: Tensor) -> Tensor:
         """Return where the activation of population 0 changes a value and is flat, as a hard sigmoid outside of [0, 1]."""
-        return clipped(network.populations[0].activation, x)
+        return find_clipped(network.populations[0].activation, x)
 
     def prepare(self, network: Network, x: Tensor) -> Drive:
         """Compute the currents of ``rho(x)`` and the biases."""

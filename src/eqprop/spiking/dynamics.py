@@ -30,7 +30,7 @@ from torch import Tensor
 
 from eqprop._core.checks import instance, one_of
 from eqprop._core.state import State, Units
-from eqprop.activations import ACTIVATIONS, clipped
+from eqprop.activations import ACTIVATIONS, find_clipped
 from eqprop.dynamics.base import Duality, Dynamics, Force, zero_state
 from eqprop.dynamics.energy import EnergyDescent
 from eqprop.network import Activities, Drive, Network
@@ -123,7 +123,7 @@ class Spiking(Dynamics):
 
     def clipped_input(self, network: Network, x: Tensor) -> Tensor:
         """Return which values are outside of [0, 1]."""
-        return clipped(ACTIVATIONS["hard_sigmoid"], x)
+        return find_clipped(ACTIVATIONS["hard_sigmoid"], x)
 
     def prepare(self, network: Network, x: Tensor) -> Drive:
         """Prepare the connections; biases, and the current of an input that does not spike, are constant."""

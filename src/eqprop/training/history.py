@@ -15,9 +15,9 @@ __all__ = [
     "make_row",
     "read_rows",
     "selection_metric",
+    "warn_if_not_at_rest",
     "warn_if_saturated",
     "warn_if_stuck",
-    "warn_of_response",
 ]
 
 Row = dict[str, Any]
@@ -117,7 +117,7 @@ def warn_if_saturated(rows: Sequence[Row]) -> None:
     )
 
 
-def warn_of_response(rows: Sequence[Row], means: Callable[[Row], ResponseMeans]) -> None:
+def warn_if_not_at_rest(rows: Sequence[Row], means: Callable[[Row], ResponseMeans]) -> None:
     """Warn in the first epoch whose phases have not come to rest or jumped, once for each problem.
 
     Args:

@@ -44,9 +44,9 @@ from eqprop.training.history import (
     Row,
     make_row,
     selection_metric,
+    warn_if_not_at_rest,
     warn_if_saturated,
     warn_if_stuck,
-    warn_of_response,
 )
 from eqprop.training.metrics import Metrics, Score, evaluate, has_finite_cost, is_measured
 from eqprop.training.progress.callbacks import Callback
@@ -392,7 +392,7 @@ class Trainer:
         warn_if_stuck(self.rows, classes, self.metrics.samples)
         warn_if_saturated(self.rows)
         if self._response_means is not None and self.model.dynamics.comes_to_rest:
-            warn_of_response(self.rows, self._response_means)
+            warn_if_not_at_rest(self.rows, self._response_means)
         self._step_scheduler()
         self._start_epoch(done=self.epoch + 1)
         self._save()

@@ -15,7 +15,7 @@ from eqprop.bench.measuring import Measurement, measure
 from eqprop.bench.tables import MIB, as_json, describe_setting, list_absent, make_tables
 from eqprop.cli.console import echo, progress_counter, table
 from eqprop.cli.errors import CommandFailedError, report_full_disk
-from eqprop.cli.figures import results_kept
+from eqprop.cli.figures import report_failed_drawing
 from eqprop.cli.options import HIDE_DEFAULT, name_options, parse
 from eqprop.cli.targets import can_draw, check_vacant, results_folder
 from eqprop.papers.registry import recipe
@@ -122,7 +122,7 @@ def _save(found: Sequence[Measurement], options: Bench, folder: Path) -> None:
         write_atomic(folder / "report.md", "\n\n".join(["# Time and memory", *parts, *list_absent(found)]) + "\n")
         write_atomic(folder / "bench.json", as_json(command(options), environment(), choices, found))
         if can_draw(options.plots):
-            with results_kept(folder, "the results are written"):
+            with report_failed_drawing(folder, "the results are written"):
                 plots.dot_plot(_panels(found, options.residual), folder / "plots" / "bench")
     echo(f"results in {folder}")
 

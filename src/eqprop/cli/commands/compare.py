@@ -7,7 +7,7 @@ from typing import Annotated
 from eqprop._core.checks import positive_int
 from eqprop.cli.commands.train import FLAT, is_resume, resume, split_recipe
 from eqprop.cli.distributed import join_processes
-from eqprop.cli.layout import discarded_unless_started
+from eqprop.cli.layout import remove_unless_started
 from eqprop.cli.options import HIDE_DEFAULT, name_options, parse
 from eqprop.cli.overrides import OptimizerName, ScheduleName, apply_overrides
 from eqprop.cli.runs import MAX_SEEDS, ExecutionOptions, create_runs, group_seeds, train_runs
@@ -64,7 +64,7 @@ def _compare(words: list[str], processes: Processes) -> int:
     with name_options(options):
         top, prepared = create_runs(runs, options.out, f"compare-{options.run.name}", options.execution, processes)
     folders = [top / part for part in runs]
-    with discarded_unless_started(folders, top, processes):
+    with remove_unless_started(folders, top, processes):
         groups = group_seeds(folders, processes)
         code = train_runs(groups, options.execution, options.run.data.root, top, processes, prepared)
     summary = print_summary(top, folders, plots=options.execution.plots) if processes.is_rank0 else 0

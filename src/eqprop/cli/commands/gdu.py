@@ -12,7 +12,7 @@ from eqprop._core.checks import nudging_strength, positive_int
 from eqprop._core.files import write_atomic
 from eqprop.cli.console import download_progress, echo, progress_counter, table
 from eqprop.cli.errors import CommandFailedError, report_full_disk
-from eqprop.cli.figures import results_kept
+from eqprop.cli.figures import report_failed_drawing
 from eqprop.cli.options import HIDE_DEFAULT, name_options, parse
 from eqprop.cli.parsers import as_device
 from eqprop.cli.targets import (
@@ -139,7 +139,7 @@ def _write_results(options: GDU, report: GDUReport, result: Result, folder: Path
         write_atomic(folder / "report.md", "\n\n".join(text) + "\n")
         write_result(result, folder)
         if can_draw(options.plots):
-            with results_kept(folder, "the results are written"):
+            with report_failed_drawing(folder, "the results are written"):
                 draw(report, result, folder, options.components)
     echo(f"results in {folder}")
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from eqprop.cli.console import echo
-from eqprop.cli.figures import DrawingFailedError, draw_run, results_kept
+from eqprop.cli.figures import DrawingFailedError, draw_run, report_failed_drawing
 from eqprop.cli.layout import find_runs, missing_runs
 from eqprop.cli.options import parse
 from eqprop.cli.parsers import as_device
@@ -58,7 +58,7 @@ def main(words: list[str]) -> int:
             echo(f"plots in {folder / 'plots'}")
     if len(folders) > 1 and (groups := group_runs(folders)):
         curves = {label: [rows for _, rows in members] for label, members in groups.items()}
-        with results_kept(options.folder, "all runs are trained"):
+        with report_failed_drawing(options.folder, "all runs are trained"):
             draw_all(curves, options.folder, read_run(folders[0]).name)
         echo(f"plots in {options.folder / 'plots'}")
     for folder in found:

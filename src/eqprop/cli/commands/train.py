@@ -10,7 +10,7 @@ import tyro
 from eqprop._core.checks import positive_int
 from eqprop.cli.distributed import join_processes
 from eqprop.cli.errors import UsageError, unknown
-from eqprop.cli.layout import complete_runs, discarded_unless_started, find_runs
+from eqprop.cli.layout import complete_runs, find_runs, remove_unless_started
 from eqprop.cli.options import DATA_ROOT, HIDE_DEFAULT, name_options, parse
 from eqprop.cli.overrides import DynamicsName, EstimatorName, OptimizerName, ScheduleName, apply_overrides
 from eqprop.cli.runs import MAX_SEEDS, ExecutionOptions, create_runs, group_seeds, train_runs
@@ -87,7 +87,7 @@ def _train(words: list[str], processes: Processes) -> int:
     with name_options(options):
         top, prepared = create_runs(runs, options.out, options.run.name, options.execution, processes)
     folders = [top / part for part in runs]
-    with discarded_unless_started(folders, top, processes):
+    with remove_unless_started(folders, top, processes):
         groups = group_seeds(folders, processes)
         code = train_runs(groups, options.execution, options.run.data.root, top, processes, prepared)
     summary = print_summary(top, folders, plots=options.execution.plots) if processes.is_rank0 else 0

@@ -16,7 +16,7 @@ from eqprop._core.files import write_atomic
 from eqprop._core.measured_json import dump_measured
 from eqprop.cli.console import download_progress, echo, progress_counter, table
 from eqprop.cli.errors import CommandFailedError, report_full_disk
-from eqprop.cli.figures import results_kept
+from eqprop.cli.figures import report_failed_drawing
 from eqprop.cli.options import HIDE_DEFAULT, name_options, parse
 from eqprop.cli.parsers import as_device, format_steps
 from eqprop.cli.targets import (
@@ -153,7 +153,7 @@ def main(words: list[str]) -> int:
 def _draw(options: Tune, cells: Sequence[Cell], weights: str, best: Cell | None, folder: Path) -> None:
     title = plots.plain(f"{options.run.name}, {weights} weights: EP's gradient and BPTT's")
     path = folder / "plots" / "agreement"
-    with results_kept(folder, "the results are written"):
+    with report_failed_drawing(folder, "the results are written"):
         plots.agreement_map(cells, path, wanted=options.wanted, chosen=best, title=title)
 
 
